@@ -1,0 +1,206 @@
+//! Device access: `hmm_acquire` and `hmm_release`. Acquire enters the ranges in `inflight`, looks whether they are
+//! resident (a few loads per block, whatever its size), moves what is not, and then opens them. API context with
+//! signals blocked.
+
+use crate::addr::{ByteRange, HostAddr};
+use crate::chunk::Guard;
+use crate::device::Devices;
+use crate::error::{Error, Result};
+use crate::inflight::{self, Claim, Intent};
+use crate::mask::PageMask;
+use crate::migrate::{self, Outward, Probe, Stop};
+use crate::span::{self, Span};
+use crate::stream::Stream;
+use crate::sys::signal::Blocked;
+use crate::table;
+
+/// What a device (or the CPU) does with bytes (`hmm_access_mode`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum AccessMode {
+    /// Only reads.
+    Read = 1,
+    /// Only writes, and writes all of them: the old bytes are given up and not copied in.
+    Write = 2,
+    /// Reads and writes.
+    ReadWrite = 3,
+}
+
+impl AccessMode {
+    /// Whether it writes.
+    pub fn writes(self) -> bool {
+        self != AccessMode::Read
+    }
+}
+
+/// A range that a device will access (`hmm_access`).
+#[derive(Clone, Copy, Debug)]
+pub struct Access {
+    /// First byte, anywhere in managed memory.
+    pub ptr: *const u8,
+    /// How many bytes.
+    pub len: usize,
+    /// In which way.
+    pub mode: AccessMode,
+}
+
+/// An acquired span and how it is used.
+struct Wanted {
+    span: Span,
+    mode: AccessMode,
+}
+
+/// Makes `accesses` resident on the stream's device and keeps them there until the release's place in the stream.
+pub(crate) fn acquire(devices: &Devices, stream: Stream, launch: bool, accesses: &[Access]) -> Result<()> {
+    let mut wanted = Vec::with_capacity(accesses.len());
+    for a in accesses {
+        let span = span::find(HostAddr::from(a.ptr), a.len, "accesses")?;
+        if span.range.len() > 0 {
+            wanted.push(Wanted { span, mode: a.mode });
+        }
+    }
+    let claims: Vec<Claim> =
+        wanted.iter().map(|w| Claim { range: w.span.range, write: w.mode.writes() }).collect();
+    let mut after = [(0, 0); 16];
+    let mut waited = 0;
+    loop {
+        let entered = {
+            let _blocked = Blocked::new();
+            match inflight::publish(stream, launch, &claims, &mut after) {
+                Ok(waits) => {
+                    let opened = open(devices, stream, &wanted, &after[..waits]);
+                    if opened.is_err() {
+                        inflight::abandon(stream);
+                    }
+                    return opened;
+                }
+                Err(blocker) => blocker,
+            }
+        };
+        let addr = claims.first().map_or(0, |c| c.range.start);
+        let Some(blocker) = entered else {
+            return Err(Error::Busy { arg: "accesses", addr, why: "too many ranges are in use at once" });
+        };
+        inflight::wait_or_busy(blocker, "accesses", addr, &mut waited)?;
+    }
+}
+
+fn open(devices: &Devices, stream: Stream, wanted: &[Wanted], after: &[(u16, u64)]) -> Result<()> {
+    let device = devices.at(stream.device);
+    for &(number, ticket) in after {
+        device.wait(stream.native(), &Stream::slot(number).timeline, ticket)?;
+    }
+    if wanted.iter().all(|w| is_ready(w, stream.device)) && inflight::open(stream) {
+        return Ok(());
+    }
+    let mut probe = Probe::new("accesses");
+    loop {
+        inflight::settle(stream);
+        for w in wanted {
+            settle(stream, w, &mut probe)?;
+        }
+        if inflight::open(stream) {
+            return Ok(());
+        }
+    }
+}
+
+/// Whether all of it is resident already. Its use has been published.
+fn is_ready(w: &Wanted, device: usize) -> bool {
+    let write = w.mode.writes();
+    let mut at = w.span.range.start;
+    while at < w.span.range.end {
+        let chunk = table::known(HostAddr(at));
+        let end = match chunk.block() {
+            Some(block) if block.is_ready(device, write) => block.range().end,
+            Some(_) if w.span.range.len() > 8 * crate::addr::CHUNK => return false,
+            _ => {
+                let end = w.span.range.end.min(HostAddr(at).chunk_start().0 + crate::addr::CHUNK);
+                let pages = PageMask::of(ByteRange { start: at, end });
+                if chunk.is_locked() || !chunk.ready(pages, device, write) {
+                    return false;
+                }
+                end
+            }
+        };
+        at = end;
+    }
+    true
+}
+
+/// Makes one range resident, chunk by chunk.
+fn settle(stream: Stream, w: &Wanted, probe: &mut Probe) -> Result<()> {
+    for (at, part) in w.span.range.chunks() {
+        let chunk = table::known(at);
+        let mut waited = 0;
+        loop {
+            let g = Guard::lock(chunk, at);
+            match settle_chunk(&g, stream, w, part, probe) {
+                Ok(()) => break,
+                Err(Stop::Fail(e)) => return Err(e),
+                Err(Stop::Wait(blocker)) => {
+                    drop(g);
+                    inflight::wait_or_busy(blocker, probe.arg, part.start, &mut waited)?;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+fn settle_chunk(
+    g: &Guard,
+    stream: Stream,
+    w: &Wanted,
+    part: ByteRange,
+    probe: &mut Probe,
+) -> core::result::Result<(), Stop> {
+    let pages = PageMask::of(part);
+    if let Some(page) = (pages & !g.chunk.managed.get()).first() {
+        return Err(Error::NotManaged { arg: probe.arg, addr: g.page(page).0 }.into());
+    }
+    probe.check(g, pages, w.mode.writes())?;
+    let (device, number) = (stream.device, Some(stream.number));
+    let mut ask = |pages: PageMask, how| -> core::result::Result<(), Stop> {
+        if !pages.is_empty() {
+            migrate::to_device(g, pages, device, how, number, w.span.around, probe)?;
+        }
+        Ok(())
+    };
+    match w.mode {
+        AccessMode::Read => ask(pages, Outward::Share),
+        AccessMode::ReadWrite => ask(pages, Outward::Own),
+        AccessMode::Write => {
+            // Only whole pages are overwritten; the edges keep the bytes outside of the range.
+            let inside = PageMask::inside(part);
+            ask(pages & !inside, Outward::Own)?;
+            ask(inside, Outward::Overwrite)
+        }
+    }
+}
+
+/// The device is done with what was acquired when the stream gets here.
+pub(crate) fn release(devices: &Devices, stream: Stream, launch: bool) -> Result<()> {
+    let _blocked = Blocked::new();
+    let ticket = stream.mark(devices.at(stream.device))?;
+    inflight::release(stream, launch, ticket);
+    Ok(())
+}
+
+/// Waits until no kernel may be touching `range`: before memory is freed or disowned.
+pub(crate) fn wait_until_unused(range: ByteRange, arg: &'static str) -> Result<()> {
+    let mut waited = 0;
+    loop {
+        let blocker = {
+            if inflight::is_empty() {
+                return Ok(());
+            }
+            let _blocked = Blocked::new();
+            inflight::blocker(range, Intent::Forget)
+        };
+        match blocker {
+            None => return Ok(()),
+            Some(b) => inflight::wait_or_busy(b, arg, range.start, &mut waited)?,
+        }
+    }
+}

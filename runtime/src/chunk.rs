@@ -1,0 +1,224 @@
+//! The record of one 2 MiB chunk: who has valid bytes for each page. 1 KiB a chunk, 0.05 % of the memory it describes.
+//! The masks of states are written by `migrate` only, under the chunk's lock; `managed` belongs to the heap and to
+//! adoption. All-zero bytes are a valid record of nothing. Signal-safe.
+
+use crate::addr::{CHUNK, HostAddr, PAGE};
+use crate::block::Block;
+use crate::device::{Devices, MAX_DEVICES};
+use crate::mask::{PageMask, SharedMask};
+use crate::sys::futex::FutexLock;
+use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering::*};
+
+/// What a chunk's pages are used for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub(crate) enum Kind {
+    /// Nothing of ours.
+    Unused = 0,
+    /// Blocks of the heap smaller than a chunk, all of one size.
+    Slab = 1,
+    /// Part of one large block of the heap.
+    Large = 2,
+    /// The program's own memory, wholly or in part.
+    Adopted = 3,
+}
+
+/// One device's copy of a chunk.
+#[repr(C)]
+#[derive(Default)]
+pub(crate) struct Copy {
+    /// Where it is on the device; 0: no device memory is committed.
+    pub(crate) base: AtomicU64,
+    /// The pages whose bytes there are valid.
+    pub(crate) valid: SharedMask,
+}
+
+/// The record.
+#[repr(C, align(1024))]
+#[derive(Default)]
+pub(crate) struct Chunk {
+    lock: FutexLock,
+    /// The block whose summary this chunk counts in, if any.
+    block: AtomicPtr<Block>,
+    kind: AtomicU32,
+    /// Slab: pages per block.
+    pub(crate) unit: AtomicU32,
+    /// Large: the address of the block's first chunk.
+    pub(crate) head: AtomicUsize,
+    /// Advice bits (`policy`).
+    pub(crate) advice: AtomicU32,
+    /// Mappings this chunk is answerable for, an upper estimate.
+    pub(crate) pieces: AtomicU32,
+    /// 1: some page's protection could not be set; the fault path tries again.
+    pub(crate) unsettled: AtomicU32,
+    /// Bits of the last summary: ready on device d, owned by device d (`<< 8`), to be looked at (`1 << 16`).
+    summary: AtomicU32,
+    /// Pages that belong to live blocks or adopted ranges.
+    pub(crate) managed: SharedMask,
+    /// Pages whose host bytes are valid (an untouched page's are zeros).
+    pub(crate) host: SharedMask,
+    /// Pages that the program itself made read-only.
+    pub(crate) user_read_only: SharedMask,
+    /// Pages that the program itself made inaccessible.
+    pub(crate) user_none: SharedMask,
+    /// Pages that are pinned to the host.
+    pub(crate) pinned: SharedMask,
+    /// Pages that a prefetch brought to a device and that nothing has used there yet.
+    pub(crate) prefetched: SharedMask,
+    /// The devices' copies.
+    pub(crate) copies: [Copy; MAX_DEVICES],
+}
+
+const _: () = assert!(size_of::<Chunk>() == 1024);
+
+/// How many devices there are to look at. Signal-safe.
+pub(crate) fn device_count() -> usize {
+    Devices::get().map_or(0, |d| d.count())
+}
+
+impl Chunk {
+    /// What it is used for.
+    pub(crate) fn kind(&self) -> Kind {
+        match self.kind.load(Acquire) {
+            1 => Kind::Slab,
+            2 => Kind::Large,
+            3 => Kind::Adopted,
+            _ => Kind::Unused,
+        }
+    }
+    /// Sets what it is used for: heap and adoption, before its pages become managed.
+    pub(crate) fn set_kind(&self, kind: Kind) {
+        self.kind.store(kind as u32, Release);
+    }
+    /// The pages valid on any device.
+    pub(crate) fn on_devices(&self) -> PageMask {
+        (0..device_count()).fold(PageMask::EMPTY, |m, d| m | self.copies[d].valid.get())
+    }
+    /// The pages valid on a device other than `device`.
+    pub(crate) fn on_others(&self, device: usize) -> PageMask {
+        (0..device_count())
+            .filter(|d| *d != device)
+            .fold(PageMask::EMPTY, |m, d| m | self.copies[d].valid.get())
+    }
+    /// Whether `pages` are plain host memory: no device copy, nothing protected by us. A look without the lock.
+    pub(crate) fn is_plain(&self, pages: PageMask) -> bool {
+        pages.within(self.host.get()) && !pages.meets(self.on_devices())
+    }
+    /// Whether a change is under way at this moment.
+    pub(crate) fn is_locked(&self) -> bool {
+        self.lock.is_held()
+    }
+    /// The block it counts in. A look without the lock: blocks are reused, never freed.
+    pub(crate) fn block(&self) -> Option<&'static Block> {
+        // SAFETY: only `Guard::link` stores here, and blocks are never freed.
+        unsafe { self.block.load(Acquire).as_ref() }
+    }
+    /// Pages of `pages` that device `device` may use for reading (or writing) as they are.
+    pub(crate) fn ready(&self, pages: PageMask, device: usize, write: bool) -> bool {
+        pages.within(self.copies[device].valid.get())
+            && (!write || !pages.meets(self.host.get()) && !pages.meets(self.on_others(device)))
+            && !pages.meets(self.user_none.get() | self.prefetched.get())
+            && (!write || !pages.meets(self.user_read_only.get()))
+    }
+    /// Forgets the lock's holder: only in a forked child.
+    pub(crate) fn reset_lock(&self) {
+        self.lock.reset();
+    }
+}
+
+/// The chunk's lock, held. Dropping it brings the block's summary up to date.
+pub(crate) struct Guard {
+    /// The record.
+    pub(crate) chunk: &'static Chunk,
+    /// The chunk's address.
+    pub(crate) at: HostAddr,
+    block: Option<&'static Block>,
+}
+
+impl Guard {
+    /// Takes the lock of the chunk at `at`. Signals are blocked, or this is the signal handler. Signal-safe.
+    pub(crate) fn lock(chunk: &'static Chunk, at: HostAddr) -> Guard {
+        chunk.lock.lock();
+        let block = chunk.block();
+        if let Some(b) = block {
+            b.begin_change();
+        }
+        Guard { chunk, at, block }
+    }
+
+    /// The host address of page `page`.
+    pub(crate) fn page(&self, page: usize) -> HostAddr {
+        self.at.add(page * PAGE)
+    }
+    /// All bytes of the chunk.
+    pub(crate) fn range(&self) -> crate::addr::ByteRange {
+        crate::addr::ByteRange { start: self.at.0, end: self.at.0 + CHUNK }
+    }
+    /// The bytes from the first page of `pages` to the last.
+    pub(crate) fn span_of(&self, pages: PageMask) -> crate::addr::ByteRange {
+        let first = pages.first().unwrap_or(0);
+        let end = pages.runs().last().map_or(first, |(f, n)| f + n);
+        crate::addr::ByteRange { start: self.at.0 + first * PAGE, end: self.at.0 + end * PAGE }
+    }
+
+    /// Lets the chunk count in `block`.
+    pub(crate) fn link(&mut self, block: &'static Block) {
+        debug_assert!(self.block.is_none());
+        block.begin_change();
+        block.add_chunk();
+        self.chunk.summary.store(0, Relaxed);
+        self.block = Some(block);
+        self.chunk.block.store(core::ptr::from_ref(block).cast_mut(), Release);
+    }
+
+    /// Takes the chunk out of its block's summary.
+    pub(crate) fn unlink(&mut self) {
+        if let Some(block) = self.block.take() {
+            block.count(self.chunk.summary.swap(0, Relaxed), 0);
+            self.chunk.block.store(core::ptr::null_mut(), Release);
+            block.remove_chunk();
+            block.end_change();
+        }
+    }
+
+    /// [`Guard::unlink`], if it is `block` that the chunk counts in.
+    pub(crate) fn unlink_from(&mut self, block: &'static Block) {
+        if self.block.is_some_and(|b| core::ptr::eq(b, block)) {
+            self.unlink();
+        }
+    }
+
+    fn summarize(&self) -> u32 {
+        let c = self.chunk;
+        let managed = c.managed.get();
+        let host = c.host.get() & managed;
+        let mut bits = 0;
+        for d in 0..device_count() {
+            if c.copies[d].base.load(Relaxed) != 0 && managed.within(c.copies[d].valid.get()) {
+                bits |= 1 << d;
+                if host.is_empty() && !managed.meets(c.on_others(d)) {
+                    bits |= 1 << (8 + d);
+                }
+            }
+        }
+        if managed.meets(c.user_none.get() | c.user_read_only.get()) {
+            bits |= 1 << 16;
+        }
+        if !c.prefetched.get().is_empty() {
+            bits |= 1 << 16; // the first acquire looks at each chunk, to count what was of use
+        }
+        bits
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        if let Some(block) = self.block {
+            let now = self.summarize();
+            let before = self.chunk.summary.swap(now, Relaxed);
+            block.count(before, now);
+            block.end_change();
+        }
+        self.chunk.lock.unlock();
+    }
+}

@@ -1,0 +1,229 @@
+//! Settings: from the environment (`HMMRT_*`), from `hmm_config`, or given in Rust. An unknown value is an error that
+//! names it; nothing starts with a guess. Read once, at start, never on the fault path.
+
+use crate::error::{ConfigError, Error, Result};
+
+macro_rules! choice {
+    ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $text:literal),+ $(,)? }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum $name { $($(#[$vdoc])* $variant),+ }
+        impl $name {
+            /// The value's name in the environment.
+            pub const fn name(self) -> &'static str { match self { $($name::$variant => $text),+ } }
+            const EXPECTED: &'static str = concat!("one of:", $(" ", $text),+);
+            /// Reads a value for the setting `name`.
+            pub fn parse(name: &'static str, value: &str) -> Result<Self> {
+                match value {
+                    $($text => Ok($name::$variant),)+
+                    _ => Err(Error::Config(ConfigError::new(name, value, Self::EXPECTED))),
+                }
+            }
+        }
+    };
+}
+
+choice! {
+    /// Which kind of device to use.
+    Backend {
+        /// The first that works: a real GPU if there is one, else the host backend.
+        Auto = "auto",
+        /// The embedded stand-in: device memory in host RAM.
+        Host = "host",
+        /// NVIDIA, through the driver.
+        Cuda = "cuda",
+        /// AMD, through the HIP runtime.
+        Hip = "hip",
+    }
+}
+choice! {
+    /// How the CPU's touches of device pages are caught.
+    FaultEngine {
+        /// What works best here.
+        Auto = "auto",
+        /// Page protection and SIGSEGV.
+        Segv = "segv",
+        /// userfaultfd, in the faulting thread.
+        Uffd = "uffd",
+        /// userfaultfd, with a handler thread.
+        UffdThread = "uffd-thread",
+    }
+}
+choice! {
+    /// How much is written to standard error.
+    LogLevel {
+        /// Nothing but fatal errors.
+        Off = "off",
+        /// What went wrong.
+        Error = "error",
+        /// What is odd (the default).
+        Warn = "warn",
+        /// What was chosen and why.
+        Info = "info",
+        /// Every move.
+        Debug = "debug",
+    }
+}
+
+/// All settings. `Config::default()` is what an empty environment gives.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// `HMMRT_BACKEND`: auto, host, cuda or hip.
+    pub backend: Backend,
+    /// `HMMRT_FAULT`: auto, segv, uffd or uffd-thread.
+    pub fault: FaultEngine,
+    /// `HMMRT_SPARE`: bytes of warm spare blocks kept on the host (default 64M).
+    pub spare_bytes: usize,
+    /// `HMMRT_HOST_DEVICES`: how many devices the host backend has, 1 to 8 (default 1).
+    pub host_devices: usize,
+    /// `HMMRT_HOST_MEMORY`: memory of each host-backend device in bytes (default: half of the machine's).
+    pub host_memory: usize,
+    /// `HMMRT_HOST_BANDWIDTH`: simulated bytes per second of a host-backend copy, 0 for as fast as it goes.
+    pub host_bandwidth: u64,
+    /// `HMMRT_HOST_LATENCY`: simulated nanoseconds added to each host-backend copy and launch.
+    pub host_latency_ns: u64,
+    /// `HMMRT_HOST_DIRECT`: 1 lets the fault handler copy from a host device itself; 0 makes it ask the service
+    /// thread, as with a GPU driver.
+    pub host_direct: bool,
+    /// `HMMRT_HOST_FAIL`: failure injection, `CALL:N[+]` separated by commas: the N-th call of that kind fails (with
+    /// `+`: from the N-th on). Empty: none.
+    pub host_fail: String,
+    /// `HMMRT_VMA_BUDGET`: mappings the runtime may use before it takes ways that add none (default: half of
+    /// `vm.max_map_count`).
+    pub vma_budget: usize,
+    /// `HMMRT_STATS`: 1 prints a table of what moved when the program ends.
+    pub stats: bool,
+    /// `HMMRT_LOG`: off, error, warn, info or debug.
+    pub log: LogLevel,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config {
+            backend: Backend::Auto,
+            fault: FaultEngine::Auto,
+            spare_bytes: 64 << 20,
+            host_devices: 1,
+            host_memory: 0,
+            host_bandwidth: 0,
+            host_latency_ns: 0,
+            host_direct: true,
+            host_fail: String::new(),
+            vma_budget: 0,
+            stats: false,
+            log: LogLevel::Warn,
+        }
+    }
+}
+
+impl Config {
+    /// The settings that the environment asks for.
+    pub fn from_env() -> Result<Config> {
+        Config::from_lookup(|name| std::env::var_os(name).map(|v| v.to_string_lossy().into_owned()))
+    }
+
+    fn from_lookup(get: impl Fn(&str) -> Option<String>) -> Result<Config> {
+        let mut c = Config::default();
+        let set = |name: &'static str, apply: &mut dyn FnMut(&str) -> Result<()>| match get(name) {
+            Some(v) if !v.is_empty() => apply(&v),
+            _ => Ok(()),
+        };
+        set("HMMRT_BACKEND", &mut |v| Backend::parse("HMMRT_BACKEND", v).map(|x| c.backend = x))?;
+        set("HMMRT_FAULT", &mut |v| FaultEngine::parse("HMMRT_FAULT", v).map(|x| c.fault = x))?;
+        set("HMMRT_SPARE", &mut |v| size("HMMRT_SPARE", v).map(|x| c.spare_bytes = x as usize))?;
+        set("HMMRT_HOST_DEVICES", &mut |v| count("HMMRT_HOST_DEVICES", v).map(|x| c.host_devices = x))?;
+        set("HMMRT_HOST_MEMORY", &mut |v| size("HMMRT_HOST_MEMORY", v).map(|x| c.host_memory = x as usize))?;
+        set("HMMRT_HOST_BANDWIDTH", &mut |v| size("HMMRT_HOST_BANDWIDTH", v).map(|x| c.host_bandwidth = x))?;
+        set("HMMRT_HOST_LATENCY", &mut |v| number("HMMRT_HOST_LATENCY", v).map(|x| c.host_latency_ns = x))?;
+        set("HMMRT_HOST_DIRECT", &mut |v| flag("HMMRT_HOST_DIRECT", v).map(|x| c.host_direct = x))?;
+        set("HMMRT_HOST_FAIL", &mut |v| {
+            crate::device::host::inject::check("HMMRT_HOST_FAIL", v)?;
+            c.host_fail = v.into();
+            Ok(())
+        })?;
+        set("HMMRT_VMA_BUDGET", &mut |v| number("HMMRT_VMA_BUDGET", v).map(|x| c.vma_budget = x as usize))?;
+        set("HMMRT_STATS", &mut |v| flag("HMMRT_STATS", v).map(|x| c.stats = x))?;
+        set("HMMRT_LOG", &mut |v| LogLevel::parse("HMMRT_LOG", v).map(|x| c.log = x))?;
+        Ok(c)
+    }
+}
+
+fn bad(name: &'static str, value: &str, expected: &'static str) -> Error {
+    Error::Config(ConfigError::new(name, value, expected))
+}
+
+fn number(name: &'static str, value: &str) -> Result<u64> {
+    value.parse().map_err(|_| bad(name, value, "a whole number"))
+}
+
+fn count(name: &'static str, value: &str) -> Result<usize> {
+    match number(name, value) {
+        Ok(n @ 1..=8) => Ok(n as usize),
+        _ => Err(bad(name, value, "a whole number from 1 to 8")),
+    }
+}
+
+fn flag(name: &'static str, value: &str) -> Result<bool> {
+    match value {
+        "0" => Ok(false),
+        "1" => Ok(true),
+        _ => Err(bad(name, value, "0 or 1")),
+    }
+}
+
+/// A number of bytes, with K, M, G or T for powers of 1,024.
+fn size(name: &'static str, value: &str) -> Result<u64> {
+    const EXPECTED: &str = "bytes, such as 67108864 or 64M";
+    let err = || bad(name, value, EXPECTED);
+    let (digits, shift) = match value.as_bytes().last() {
+        Some(b'K' | b'k') => (&value[..value.len() - 1], 10),
+        Some(b'M' | b'm') => (&value[..value.len() - 1], 20),
+        Some(b'G' | b'g') => (&value[..value.len() - 1], 30),
+        Some(b'T' | b't') => (&value[..value.len() - 1], 40),
+        _ => (value, 0),
+    };
+    let n: u64 = digits.parse().map_err(|_| err())?;
+    n.checked_mul(1 << shift).filter(|n| *n <= isize::MAX as u64).ok_or_else(err)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with(pairs: &[(&str, &str)]) -> Result<Config> {
+        Config::from_lookup(|n| pairs.iter().find(|(k, _)| *k == n).map(|(_, v)| v.to_string()))
+    }
+
+    #[test]
+    fn values_are_read() {
+        let c = with(&[
+            ("HMMRT_BACKEND", "host"),
+            ("HMMRT_SPARE", "1G"),
+            ("HMMRT_STATS", "1"),
+            ("HMMRT_LOG", "debug"),
+        ])
+        .unwrap();
+        assert_eq!(
+            (c.backend, c.spare_bytes, c.stats, c.log),
+            (Backend::Host, 1 << 30, true, LogLevel::Debug)
+        );
+        assert_eq!(with(&[("HMMRT_SPARE", "")]).unwrap().spare_bytes, 64 << 20);
+    }
+
+    #[test]
+    fn unknown_values_are_named() {
+        for (name, value) in [
+            ("HMMRT_BACKEND", "gpu"),
+            ("HMMRT_FAULT", "magic"),
+            ("HMMRT_SPARE", "64Q"),
+            ("HMMRT_SPARE", "99999999T"),
+            ("HMMRT_HOST_DEVICES", "9"),
+            ("HMMRT_STATS", "yes"),
+            ("HMMRT_LOG", "loud"),
+            ("HMMRT_HOST_FAIL", "nonsense"),
+        ] {
+            let text = with(&[(name, value)]).unwrap_err().to_string();
+            assert!(text.contains(name) && text.contains(value), "{text}");
+        }
+    }
+}

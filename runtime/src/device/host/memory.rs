@@ -1,0 +1,105 @@
+//! The host backend's device memory: reserved address space, committed by the chunk up to a limit, and copies that take
+//! as long as they are told to. `copy` is reached by the signal handler: signal-safe.
+
+use crate::addr::{CHUNK, DeviceAddr, HostAddr};
+use crate::error::{Error, Result};
+use crate::sys::clock;
+use crate::sys::map::{self, Prot};
+use core::sync::atomic::{AtomicUsize, Ordering::*};
+
+/// How long a copy or launch takes at least.
+#[derive(Clone, Copy)]
+pub(super) struct Delay {
+    bandwidth: u64,
+    latency_ns: u64,
+}
+
+impl Delay {
+    /// Waits the time of a transfer of `bytes` that starts now. Signal-safe.
+    pub(super) fn wait(&self, bytes: usize) {
+        if self.bandwidth != 0 || self.latency_ns != 0 {
+            self.until(clock::now_ns(), bytes);
+        }
+    }
+    fn until(&self, start: u64, bytes: usize) {
+        let transfer =
+            if self.bandwidth == 0 { 0 } else { bytes as u128 * 1_000_000_000 / u128::from(self.bandwidth) };
+        clock::wait_until(start + self.latency_ns + transfer as u64);
+    }
+}
+
+pub(super) struct Memory {
+    device: i32,
+    limit: usize,
+    used: AtomicUsize,
+    delay: Delay,
+}
+
+/// Half of the machine's memory.
+pub(super) fn default_limit() -> usize {
+    let kib = std::fs::read_to_string("/proc/meminfo").ok().and_then(|s| {
+        s.lines().find_map(|l| l.strip_prefix("MemTotal:")?.trim().strip_suffix(" kB")?.parse::<usize>().ok())
+    });
+    kib.map_or(8 << 30, |kib| kib * 1024 / 2) / CHUNK * CHUNK
+}
+
+impl Memory {
+    pub(super) fn new(device: i32, limit: usize, bandwidth: u64, latency_ns: u64) -> Memory {
+        Memory { device, limit, used: AtomicUsize::new(0), delay: Delay { bandwidth, latency_ns } }
+    }
+
+    /// Total and free bytes.
+    pub(super) fn size(&self) -> (usize, usize) {
+        (self.limit, self.limit.saturating_sub(self.used.load(Relaxed)))
+    }
+
+    pub(super) fn delay(&self) -> Delay {
+        self.delay
+    }
+
+    /// The host address behind a device address. Signal-safe.
+    pub(super) fn host(at: DeviceAddr) -> HostAddr {
+        HostAddr(at.0 as usize)
+    }
+
+    pub(super) fn reserve(&self, len: usize) -> Result<DeviceAddr> {
+        let at = map::map(len, CHUNK, Prot::None, "host device address space")?;
+        Ok(DeviceAddr(at.0 as u64))
+    }
+
+    pub(super) fn commit(&self, at: DeviceAddr, len: usize) -> Result<()> {
+        let fits = |used: usize| used.checked_add(len).filter(|n| *n <= self.limit);
+        if self.used.fetch_update(SeqCst, Relaxed, fits).is_err() {
+            return Err(Error::DeviceMemory { device: self.device, bytes: len });
+        }
+        let done = map::protect(Memory::host(at), len, Prot::ReadWrite);
+        if done.is_err() {
+            self.used.fetch_sub(len, SeqCst);
+            return Err(Error::DeviceMemory { device: self.device, bytes: len });
+        }
+        map::huge_pages(Memory::host(at), len, true);
+        Ok(())
+    }
+
+    pub(super) fn decommit(&self, at: DeviceAddr, len: usize) {
+        if map::replace(Memory::host(at), len, Prot::None).is_err() {
+            // No mapping left to split: keep the addresses, give the memory back.
+            let _ = map::give_back(Memory::host(at), len);
+        }
+        self.used.fetch_sub(len, SeqCst);
+    }
+
+    pub(super) fn clear(&self, at: DeviceAddr, len: usize) {
+        let start = clock::now_ns();
+        map::zero(Memory::host(at), len);
+        self.delay.until(start, 0);
+    }
+
+    /// Copies between host and device, either way. Signal-safe.
+    pub(super) fn copy(&self, to: HostAddr, from: HostAddr, len: usize) {
+        let start = clock::now_ns();
+        // SAFETY: the runtime passes committed device memory and host memory that only it writes; they don't overlap.
+        unsafe { core::ptr::copy_nonoverlapping(from.ptr().cast_const(), to.ptr(), len) };
+        self.delay.until(start, len);
+    }
+}

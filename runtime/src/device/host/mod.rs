@@ -1,0 +1,184 @@
+//! The host backend: a stand-in device that is always there. Its memory is a mapping of its own with a size limit, its
+//! streams are threads, its kernels host functions. Copies can be given a bandwidth and a latency, and any call can be
+//! told to fail. Copies are made by the calling thread, so the fault handler can be served directly.
+
+pub mod inject;
+pub(crate) mod kernels;
+mod memory;
+mod stream;
+
+use super::{Args, Device, DeviceInfo, MAX_DEVICES, NativeKernel, NativeStream};
+use crate::addr::{ByteRange, DeviceAddr, HostAddr};
+use crate::config::Config;
+use crate::error::{Error, Result};
+use crate::launch::LaunchConfig;
+use crate::stream::Timeline;
+use inject::Call;
+use memory::Memory;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard};
+use stream::{Task, Worker};
+
+struct HostDevice {
+    number: i32,
+    memory: Memory,
+    direct: bool,
+    streams: Mutex<Streams>,
+}
+
+#[derive(Default)]
+struct Streams {
+    next: NativeStream,
+    live: BTreeMap<NativeStream, Arc<Worker>>,
+}
+
+/// Opens the configured number of devices.
+pub(crate) fn open(config: &Config) -> Result<Vec<Box<dyn Device>>> {
+    inject::arm(&config.host_fail)?;
+    let count = config.host_devices.clamp(1, MAX_DEVICES);
+    let limit = if config.host_memory == 0 { memory::default_limit() } else { config.host_memory };
+    Ok((0..count as i32)
+        .map(|number| {
+            Box::new(HostDevice {
+                number,
+                memory: Memory::new(number, limit, config.host_bandwidth, config.host_latency_ns),
+                direct: config.host_direct,
+                streams: Mutex::default(),
+            }) as Box<dyn Device>
+        })
+        .collect())
+}
+
+impl HostDevice {
+    fn streams(&self) -> MutexGuard<'_, Streams> {
+        self.streams.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
+    fn worker(&self, stream: NativeStream) -> Result<Arc<Worker>> {
+        let mut streams = self.streams();
+        if stream == 0 && !streams.live.contains_key(&0) {
+            let worker = Worker::start(self.number)?;
+            streams.live.insert(0, worker);
+        }
+        streams.live.get(&stream).cloned().ok_or(Error::BadHandle { arg: "stream", value: stream })
+    }
+
+    fn push(&self, stream: NativeStream, task: Task) -> Result<()> {
+        self.worker(stream)?.push(task);
+        Ok(())
+    }
+}
+
+impl Device for HostDevice {
+    fn info(&self) -> DeviceInfo {
+        let (total, free) = self.memory.size();
+        DeviceInfo {
+            name: format!("host device {} (a stand-in: device memory in host RAM)", self.number),
+            backend: "host",
+            memory_total: total as u64,
+            memory_free: free as u64,
+            same_address: false,
+        }
+    }
+
+    fn reserve(&self, host: ByteRange) -> Result<DeviceAddr> {
+        inject::call(self.number, Call::Reserve)?;
+        self.memory.reserve(host.len())
+    }
+    fn commit(&self, at: DeviceAddr, len: usize) -> Result<()> {
+        inject::call(self.number, Call::Commit)?;
+        self.memory.commit(at, len)
+    }
+    fn decommit(&self, at: DeviceAddr, len: usize) {
+        self.memory.decommit(at, len);
+    }
+    fn clear(&self, at: DeviceAddr, len: usize) -> Result<()> {
+        inject::call(self.number, Call::Clear)?;
+        self.memory.clear(at, len);
+        Ok(())
+    }
+    fn copy_in(&self, to: DeviceAddr, from: HostAddr, len: usize) -> Result<()> {
+        inject::call(self.number, Call::CopyIn)?;
+        self.memory.copy(Memory::host(to), from, len);
+        Ok(())
+    }
+    fn copy_out(&self, to: HostAddr, from: DeviceAddr, len: usize) -> Result<()> {
+        inject::call(self.number, Call::CopyOut)?;
+        self.memory.copy(to, Memory::host(from), len);
+        Ok(())
+    }
+    fn copy_peer(&self, to: DeviceAddr, _source: &dyn Device, from: DeviceAddr, len: usize) -> Result<()> {
+        inject::call(self.number, Call::CopyPeer)?;
+        self.memory.copy(Memory::host(to), Memory::host(from), len);
+        Ok(())
+    }
+    fn serves_faults_directly(&self) -> bool {
+        self.direct
+    }
+
+    fn stream_create(&self) -> Result<NativeStream> {
+        inject::call(self.number, Call::Stream)?;
+        let worker = Worker::start(self.number)?;
+        let mut streams = self.streams();
+        streams.next += 1;
+        let stream = streams.next;
+        streams.live.insert(stream, worker);
+        Ok(stream)
+    }
+    fn stream_destroy(&self, stream: NativeStream) {
+        let worker = self.streams().live.remove(&stream);
+        if let Some(worker) = worker {
+            worker.stop();
+        }
+    }
+    fn signal(&self, stream: NativeStream, timeline: &'static Timeline, ticket: u64) -> Result<()> {
+        inject::call(self.number, Call::Signal)?;
+        let worker = self.streams().live.get(&stream).cloned();
+        match worker {
+            Some(worker) => worker.signal(timeline, ticket),
+            None if stream == 0 => timeline.reach(ticket), // the default stream was never used: nothing to wait for
+            None => return Err(Error::BadHandle { arg: "stream", value: stream }),
+        }
+        Ok(())
+    }
+    fn wait(&self, stream: NativeStream, timeline: &'static Timeline, ticket: u64) -> Result<()> {
+        inject::call(self.number, Call::Wait)?;
+        self.push(stream, Task::Wait(timeline, ticket))
+    }
+    fn callback(&self, stream: NativeStream, task: Box<dyn FnOnce() + Send>) -> Result<()> {
+        inject::call(self.number, Call::Callback)?;
+        self.push(stream, Task::Run(task))
+    }
+
+    fn builtin(&self, name: &str) -> Option<NativeKernel> {
+        kernels::BUILTIN
+            .iter()
+            .find(|k| k.name == name)
+            .map(|k| NativeKernel::Host(k.function, Some(k.params)))
+    }
+    fn launch(
+        &self,
+        stream: NativeStream,
+        kernel: NativeKernel,
+        config: &LaunchConfig,
+        args: Args,
+    ) -> Result<()> {
+        inject::call(self.number, Call::Launch)?;
+        let NativeKernel::Host(function, _) = kernel;
+        let (config, memory) = (*config, self.memory.delay());
+        self.push(
+            stream,
+            Task::Run(Box::new(move || {
+                memory.wait(0);
+                let pointers = args.pointers();
+                // SAFETY: whoever made the kernel promised that the function fits these arguments; the values live
+                // until the call returns, and the memory it may touch was acquired before.
+                unsafe { function(&config, pointers.as_ptr()) };
+            })),
+        )
+    }
+    fn close(&self) {
+        let workers = core::mem::take(&mut self.streams().live);
+        workers.into_values().for_each(|w| w.stop());
+    }
+}

@@ -1,0 +1,103 @@
+//! A stream of the host backend: a thread that does queued tasks in order. Pushed to by API calls; never touched by the
+//! signal handler, which only waits on a [`Timeline`].
+
+use crate::error::{Error, Result};
+use crate::stream::Timeline;
+use crate::sys::thread;
+use std::collections::VecDeque;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::thread::JoinHandle;
+
+/// What a stream can be told to do.
+pub(super) enum Task {
+    /// Run this (a kernel or a callback).
+    Run(Box<dyn FnOnce() + Send>),
+    /// Let the timeline reach the ticket.
+    Signal(&'static Timeline, u64),
+    /// Wait for the timeline.
+    Wait(&'static Timeline, u64),
+    /// End.
+    Stop,
+}
+
+#[derive(Default)]
+struct Queue {
+    tasks: VecDeque<Task>,
+    busy: bool,
+}
+
+/// The thread and its queue.
+pub(super) struct Worker {
+    queue: Mutex<Queue>,
+    wake: Condvar,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Worker {
+    /// Starts a stream of device `device`.
+    pub(super) fn start(device: i32) -> Result<Arc<Worker>> {
+        let worker =
+            Arc::new(Worker { queue: Mutex::default(), wake: Condvar::new(), thread: Mutex::default() });
+        let own = worker.clone();
+        let thread = thread::spawn("hmmrt-stream", move || own.run()).map_err(|e| Error::Device {
+            device,
+            call: "stream thread",
+            code: e.raw_os_error().unwrap_or(0),
+            name: "HOST_ERROR_THREAD",
+        })?;
+        *worker.thread.lock().unwrap_or_else(|e| e.into_inner()) = Some(thread);
+        Ok(worker)
+    }
+
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
+    /// Queues a task.
+    pub(super) fn push(&self, task: Task) {
+        self.queue().tasks.push_back(task);
+        self.wake.notify_one();
+    }
+
+    /// Lets `timeline` reach `ticket` behind all that is queued: at once when nothing is.
+    pub(super) fn signal(&self, timeline: &'static Timeline, ticket: u64) {
+        let mut queue = self.queue();
+        if queue.tasks.is_empty() && !queue.busy {
+            drop(queue);
+            timeline.reach(ticket);
+        } else {
+            queue.tasks.push_back(Task::Signal(timeline, ticket)); // the thread is awake or about to be
+        }
+    }
+
+    /// Ends the thread after what is queued.
+    pub(super) fn stop(&self) {
+        self.push(Task::Stop);
+        let thread = self.thread.lock().unwrap_or_else(|e| e.into_inner()).take();
+        if let Some(thread) = thread {
+            let _ = thread.join();
+        }
+    }
+
+    fn run(&self) {
+        loop {
+            let task = {
+                let mut queue = self.queue();
+                queue.busy = false;
+                loop {
+                    if let Some(task) = queue.tasks.pop_front() {
+                        queue.busy = true;
+                        break task;
+                    }
+                    queue = self.wake.wait(queue).unwrap_or_else(|e| e.into_inner());
+                }
+            };
+            match task {
+                Task::Run(f) => f(),
+                Task::Signal(timeline, ticket) => timeline.reach(ticket),
+                Task::Wait(timeline, ticket) => timeline.wait(ticket),
+                Task::Stop => return,
+            }
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! The fault path: what happens when the CPU touches a page that is not there for it. `on_fault` runs in the signal
+//! handler of the faulting thread; with a device whose driver must not be called there, it hands the work to the service
+//! thread and waits. Signal-safe: all of it.
+
+use crate::addr::HostAddr;
+use crate::chunk::{Chunk, Guard};
+use crate::device::Devices;
+use crate::error::Error;
+use crate::inflight::{self, Intent};
+use crate::mask::PageMask;
+use crate::migrate::{self, Stop};
+use crate::policy;
+use crate::stats::STATS;
+use crate::sys::segv::{Touch, Verdict};
+use crate::sys::stderr::Line;
+use crate::sys::thread;
+use crate::sys::vma::Maps;
+use crate::{service, table};
+
+/// How often a move that failed is tried before the access gets SIGBUS.
+const TRIES: usize = 3;
+
+/// Answers a fault at `addr`.
+pub(crate) fn on_fault(addr: HostAddr, touch: Touch) -> Verdict {
+    let Some(chunk) = table::get(addr) else { return Verdict::NotOurs };
+    if touch == Touch::Execute || !chunk.managed.has(addr.page_in_chunk()) {
+        return Verdict::NotOurs;
+    }
+    if thread::forked() {
+        return in_child(chunk, addr, touch);
+    }
+    let write = touch == Touch::Write;
+    let verdict = loop {
+        let direct = Devices::get().is_none_or(|d| (0..d.count()).all(|i| d.at(i).serves_faults_directly()));
+        let step = if direct { resolve(chunk, addr, write) } else { service::ask(chunk, addr, write) };
+        match step {
+            Step::Done(verdict) => break verdict,
+            Step::Wait(blocker) if blocker.is_own() => {
+                break Verdict::Bus(
+                    "this thread acquired the memory for a device to write and has not released it",
+                );
+            }
+            Step::Wait(_) if thread::is_own() => {
+                Line::new()
+                    .text("a host kernel touched managed memory by its host address ")
+                    .hex(addr.0)
+                    .write();
+                break Verdict::NotOurs; // it would wait for itself
+            }
+            Step::Wait(blocker) => blocker.wait(),
+        }
+    };
+    if verdict == Verdict::Resolved {
+        STATS.faults.add(1);
+        if write { STATS.write_faults.add(1) } else { STATS.read_faults.add(1) }
+    }
+    verdict
+}
+
+/// What one look at the page came to.
+pub(crate) enum Step {
+    /// The answer.
+    Done(Verdict),
+    /// A kernel may be writing the page.
+    Wait(inflight::Blocker),
+}
+
+/// Brings the page home if that is what it takes.
+pub(crate) fn resolve(chunk: &'static Chunk, addr: HostAddr, write: bool) -> Step {
+    let page = addr.page_in_chunk();
+    let g = Guard::lock(chunk, addr.chunk_start());
+    if !chunk.managed.has(page) || chunk.user_none.has(page) || write && chunk.user_read_only.has(page) {
+        return Step::Done(Verdict::NotOurs);
+    }
+    let one = PageMask::span(page, 1);
+    if chunk.host.has(page) && !(write && one.meets(chunk.on_devices())) {
+        return Step::Done(already_there(g, addr, write));
+    }
+    if let Some(b) = inflight::blocker(g.span_of(one), Intent::Take { stream: None }) {
+        return Step::Wait(b);
+    }
+    let mut pages = policy::pages_to_bring(chunk, page, write) & !inflight::written_by_kernels(g.at);
+    for _ in 0..TRIES {
+        match migrate::to_host(&g, pages, write) {
+            Ok(_) => return Step::Done(Verdict::Resolved),
+            Err(Stop::Wait(b)) => return Step::Wait(b),
+            Err(Stop::Fail(Error::Lost { .. })) if pages == one => {
+                return Step::Done(Verdict::Bus("the page's contents were lost with their device"));
+            }
+            Err(Stop::Fail(_)) => pages = one,
+        }
+    }
+    STATS.errors.add(1);
+    Step::Done(Verdict::Bus("the page is on a device and could not be brought home"))
+}
+
+/// The table says that the access is allowed: either another thread brought the page home meanwhile, or the program
+/// protected it behind our back and this is its segfault.
+fn already_there(g: Guard, addr: HostAddr, write: bool) -> Verdict {
+    match migrate::settle_again(&g) {
+        Ok(false) => {}
+        Ok(true) => return Verdict::Resolved,
+        Err(_) => return Verdict::Bus("the page's protection could not be set"),
+    }
+    drop(g);
+    let maps = Maps::open();
+    match maps.at(addr) {
+        _ if !maps.is_open() => Verdict::Resolved,
+        Some(v) if v.write || v.read && !write => Verdict::Resolved,
+        _ => Verdict::NotOurs,
+    }
+}
+
+/// A forked child has the parent's pages as they were at the fork, but not its devices: what was on a device only is not
+/// there, and is said to be so.
+fn in_child(chunk: &'static Chunk, addr: HostAddr, touch: Touch) -> Verdict {
+    let page = addr.page_in_chunk();
+    if chunk.user_none.has(page) || touch == Touch::Write && chunk.user_read_only.has(page) {
+        return Verdict::NotOurs;
+    }
+    if !chunk.host.has(page) {
+        return Verdict::Bus("the page was on a device when this process was forked");
+    }
+    chunk.reset_lock(); // its holder, if any, is in the parent
+    let g = Guard::lock(chunk, addr.chunk_start());
+    let one = PageMask::span(page, 1);
+    match migrate::to_host(&g, one, touch == Touch::Write).and_then(|_| Ok(migrate::settle(&g, one)?)) {
+        Ok(()) => Verdict::Resolved,
+        Err(_) => Verdict::Bus("the page's protection could not be set"),
+    }
+}

@@ -1,0 +1,231 @@
+//! The heap of managed blocks: address space in arenas, handed out by the chunk to large blocks and to slabs of smaller
+//! ones. Every block has pages of its own (so that moving one never moves another), and all bookkeeping is outside of
+//! managed memory: `free` touches no page. One lock; API context only, the fault path never comes here.
+
+use crate::addr::{ByteRange, CHUNK, HostAddr, PAGE};
+use crate::block::Block;
+use crate::chunk::{Guard, Kind};
+use crate::error::{Error, Result};
+use crate::mask::PageMask;
+use crate::slab::{self, Slabs};
+use crate::stats::STATS;
+use crate::sys::futex::{Locked, LockedGuard};
+use crate::sys::map::{self, Prot};
+use crate::sys::signal::Blocked;
+use crate::{migrate, table};
+use core::sync::atomic::Ordering::*;
+use std::collections::BTreeMap;
+
+/// Where arenas are tried first: far from everything, and where GPU drivers honour reservations.
+const HINT: usize = 0x7000_0000_0000;
+/// Address space of an arena, where that much can be had.
+const ARENA: usize = 1 << 40;
+/// The least that is worth an arena.
+const SMALLEST_ARENA: usize = 64 << 20;
+
+/// The heap's state.
+pub(crate) struct Heap {
+    /// Free runs of chunks in all arenas: start and length in bytes, never two that touch inside one arena.
+    free: BTreeMap<usize, usize>,
+    arenas: Vec<ByteRange>,
+    pub(crate) slabs: Slabs,
+}
+
+static HEAP: Locked<Heap> =
+    Locked::new(Heap { free: BTreeMap::new(), arenas: Vec::new(), slabs: Slabs::new() });
+
+/// The heap, locked.
+pub(crate) fn lock() -> LockedGuard<'static, Heap> {
+    HEAP.lock()
+}
+
+impl Heap {
+    /// Takes `len` bytes of whole chunks, readable and writable, zero, with records in the table.
+    pub(crate) fn take_chunks(&mut self, len: usize, align: usize) -> Result<ByteRange> {
+        let range = match self.find(len, align) {
+            Some(range) => range,
+            None => {
+                self.grow(len.checked_add(align).ok_or(Error::NoMemory { what: "a block", bytes: len })?)?;
+                self.find(len, align).ok_or(Error::NoMemory { what: "a block", bytes: len })?
+            }
+        };
+        if let Err(e) =
+            table::ensure(range).and_then(|()| map::protect(HostAddr(range.start), len, Prot::ReadWrite))
+        {
+            self.insert(range);
+            return Err(e);
+        }
+        table::account(range, true);
+        Ok(range)
+    }
+
+    /// Takes chunks back whose records say nothing any more; their memory is given back at once.
+    pub(crate) fn put_chunks(&mut self, range: ByteRange) {
+        if map::replace(HostAddr(range.start), range.len(), Prot::None).is_err() {
+            let _ = map::give_back(HostAddr(range.start), range.len());
+        }
+        table::account(range, false);
+        self.insert(range);
+    }
+
+    fn find(&mut self, len: usize, align: usize) -> Option<ByteRange> {
+        let (&start, &size) = self.free.iter().find(|&(&s, &n)| s.next_multiple_of(align) - s + len <= n)?;
+        let at = start.next_multiple_of(align);
+        self.free.remove(&start);
+        if at > start {
+            self.free.insert(start, at - start);
+        }
+        if start + size > at + len {
+            self.free.insert(at + len, start + size - at - len);
+        }
+        Some(ByteRange { start: at, end: at + len })
+    }
+
+    fn insert(&mut self, mut range: ByteRange) {
+        let bounds = self.arenas.iter().find(|a| a.start <= range.start && range.end <= a.end);
+        let (low, high) = bounds.map_or((range.start, range.end), |a| (a.start, a.end));
+        if let Some((&s, &n)) = self.free.range(low..range.start).next_back()
+            && s + n == range.start
+        {
+            self.free.remove(&s);
+            range.start = s;
+        }
+        if range.end < high
+            && let Some(n) = self.free.remove(&range.end)
+        {
+            range.end += n;
+        }
+        self.free.insert(range.start, range.len());
+    }
+
+    /// Reserves another arena with room for `len` bytes.
+    fn grow(&mut self, len: usize) -> Result<()> {
+        let least =
+            len.checked_next_multiple_of(CHUNK).ok_or(Error::NoMemory { what: "a block", bytes: len })?;
+        let mut size = least.max(ARENA);
+        loop {
+            let steps = (0..64)
+                .map(|i| HINT + i * ARENA)
+                .filter(|at| at.checked_add(size).is_some_and(|e| e < 1 << 47));
+            let hinted = steps.take(16).find_map(|at| map::reserve_at(HostAddr(at), size));
+            match hinted.map_or_else(|| map::map(size, CHUNK, Prot::None, "an arena"), Ok) {
+                Ok(at) => {
+                    let arena = ByteRange { start: at.0, end: at.0 + size };
+                    self.arenas.push(arena);
+                    self.insert(arena);
+                    return Ok(());
+                }
+                // Limited address space: try with less.
+                Err(_) if size / 2 >= least.max(SMALLEST_ARENA) => size /= 2,
+                Err(_) if size > least => size = least,
+                Err(e) => return Err(e),
+            }
+        }
+    }
+}
+
+/// A block of at least `size` bytes at a multiple of `align` (a power of two). Fresh memory is zero; `zeroed` says
+/// whether this is.
+pub(crate) fn allocate(size: usize, align: usize) -> Result<(HostAddr, bool)> {
+    if size > isize::MAX as usize - CHUNK {
+        return Err(Error::NoMemory { what: "a block", bytes: size });
+    }
+    let pages = size.div_ceil(PAGE).max(1).next_multiple_of(align.div_ceil(PAGE).max(1));
+    if pages * PAGE <= slab::LARGEST && align <= CHUNK {
+        return slab::allocate(pages);
+    }
+    allocate_large(size, align).map(|at| (at, true))
+}
+
+fn allocate_large(size: usize, align: usize) -> Result<HostAddr> {
+    let len = size.div_ceil(PAGE) * PAGE;
+    let range = HEAP.lock().take_chunks(len.next_multiple_of(CHUNK), align.max(CHUNK))?;
+    let used = ByteRange { start: range.start, end: range.start + len };
+    map::huge_pages(HostAddr(range.start), range.len(), true);
+    let block = Block::take(used);
+    let _blocked = Blocked::new();
+    for (at, part) in used.chunks() {
+        let chunk = table::known(at);
+        let mut g = Guard::lock(chunk, at);
+        chunk.head.store(range.start, Relaxed);
+        migrate::start_block(&g, PageMask::of(part));
+        chunk.set_kind(Kind::Large);
+        g.link(block);
+    }
+    STATS.managed_bytes.add(len as u64);
+    Ok(HostAddr(range.start))
+}
+
+/// A live block of the heap.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Found {
+    /// Its usable bytes.
+    pub(crate) range: ByteRange,
+    /// Whether it has chunks of its own.
+    pub(crate) large: bool,
+}
+
+/// The live block that `addr` lies in.
+pub(crate) fn find(addr: HostAddr) -> Option<Found> {
+    let chunk = table::get(addr)?;
+    if !chunk.managed.has(addr.page_in_chunk()) {
+        return None;
+    }
+    match chunk.kind() {
+        Kind::Slab => {
+            let unit = chunk.unit.load(Relaxed) as usize;
+            let start = addr.chunk_start().0 + addr.page_in_chunk() / unit * unit * PAGE;
+            Some(Found { range: ByteRange { start, end: start + unit * PAGE }, large: false })
+        }
+        Kind::Large => Some(Found { range: chunk.block()?.range(), large: true }),
+        Kind::Adopted | Kind::Unused => None,
+    }
+}
+
+/// Frees the block that starts at `addr`.
+pub(crate) fn free(addr: HostAddr) -> Result<()> {
+    let found = find(addr).ok_or(Error::NotManaged { arg: "ptr", addr: addr.0 })?;
+    if found.range.start != addr.0 {
+        return Err(Error::InvalidArgument { arg: "ptr", why: "it points into a block, not at its start" });
+    }
+    if found.large { free_large(found.range) } else { slab::free(addr, found.range) }
+}
+
+fn free_large(range: ByteRange) -> Result<()> {
+    crate::access::wait_until_unused(range, "ptr")?;
+    crate::pins::forget(range);
+    let block = table::known(HostAddr(range.start)).block();
+    {
+        let _blocked = Blocked::new();
+        for (at, _) in range.chunks() {
+            let chunk = table::known(at);
+            let mut g = Guard::lock(chunk, at);
+            g.unlink();
+            chunk.managed.set(PageMask::EMPTY);
+            chunk.set_kind(Kind::Unused);
+            migrate::forget_chunk(&g);
+        }
+    }
+    if let Some(block) = block {
+        Block::put(block);
+    }
+    STATS.managed_bytes.sub(range.len() as u64);
+    let whole = ByteRange { start: range.start, end: range.end.next_multiple_of(CHUNK) };
+    HEAP.lock().put_chunks(whole);
+    Ok(())
+}
+
+/// All live blocks, for shutdown. Slabs come as whole chunks.
+pub(crate) fn chunks_in_use() -> Vec<HostAddr> {
+    let heap = HEAP.lock();
+    let mut all = Vec::new();
+    for arena in &heap.arenas {
+        let mut at = arena.start;
+        for (&start, &len) in heap.free.range(arena.start..arena.end) {
+            all.extend((at..start).step_by(CHUNK).map(HostAddr));
+            at = start + len;
+        }
+        all.extend((at..arena.end).step_by(CHUNK).map(HostAddr));
+    }
+    all
+}

@@ -1,0 +1,366 @@
+//! What kernels may be touching: one entry per range that a stream has acquired, until the stream has passed its release.
+//! Acquire publishes here *before* it looks whether pages are resident; whoever changes residency holds the chunk's lock
+//! and looks here *before* it changes anything. Both go through one lock, so one of the two always sees the other: a
+//! change that meets an entry still being acquired marks it contested, and acquire looks again.
+//!
+//! Reached by the signal handler: signal-safe; holders of the lock touch no managed memory and have signals blocked.
+
+use crate::addr::{ByteRange, CHUNK, HostAddr};
+use crate::error::{Error, Result};
+use crate::mask::PageMask;
+use crate::stream::Stream;
+use crate::sys::futex::{self, Locked};
+use crate::sys::thread;
+use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering::*};
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// Being looked at: everything may be resident already; nothing runs yet.
+    Acquiring,
+    /// Being made resident; nothing runs yet, but what the kernel will write is no longer given away.
+    Settling,
+    /// Acquired, not yet released: a kernel may be queued at any moment.
+    Open,
+    /// Released: done when the stream reaches the ticket.
+    Released(u64),
+}
+
+#[derive(Clone, Copy)]
+struct Use {
+    range: ByteRange,
+    owner: usize,
+    phase: Phase,
+    stream: u16,
+    device: u8,
+    write: bool,
+    contested: bool,
+    /// Made by `hmm_launch` for itself, and released by it.
+    launch: bool,
+}
+
+impl Use {
+    fn is_over(&self) -> bool {
+        matches!(self.phase, Phase::Released(t) if Stream::slot(self.stream).timeline.has_reached(t))
+    }
+}
+
+const MOST: usize = 16_384;
+
+struct Registry {
+    len: usize,
+    uses: [core::mem::MaybeUninit<Use>; MOST],
+}
+
+static REGISTRY: Locked<Registry> =
+    Locked::new(Registry { len: 0, uses: [const { core::mem::MaybeUninit::uninit() }; MOST] });
+/// Entries there are, for the ways that skip the lock when there are none.
+static COUNT: AtomicUsize = AtomicUsize::new(0);
+/// Changes whenever an open entry is released or given up.
+static RELEASES: AtomicU32 = AtomicU32::new(0);
+
+impl Registry {
+    fn all(&mut self) -> &mut [Use] {
+        // SAFETY: the first `len` entries were written.
+        unsafe { core::slice::from_raw_parts_mut(self.uses.as_mut_ptr().cast(), self.len) }
+    }
+    fn push(&mut self, u: Use) -> bool {
+        if self.len == MOST {
+            self.retain(|u| !u.is_over());
+        }
+        if self.len == MOST {
+            return false;
+        }
+        self.uses[self.len].write(u);
+        self.len += 1;
+        true
+    }
+    fn retain(&mut self, keep: impl Fn(&Use) -> bool) {
+        let mut i = 0;
+        while i < self.len {
+            if keep(&self.all()[i]) {
+                i += 1;
+            } else {
+                self.len -= 1;
+                self.uses[i] = self.uses[self.len];
+            }
+        }
+    }
+    fn publish_count(&self) {
+        COUNT.store(self.len, SeqCst);
+    }
+}
+
+/// A use that something has to wait for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Blocker {
+    stream: u16,
+    /// `None` while it is open.
+    ticket: Option<u64>,
+    owner: usize,
+}
+
+impl Blocker {
+    /// Whether waiting for it would never end: it is open and the calling thread opened it. Signal-safe.
+    pub(crate) fn is_own(&self) -> bool {
+        self.ticket.is_none() && self.owner == thread::id()
+    }
+    /// Whether nobody has released it yet.
+    pub(crate) fn is_open(&self) -> bool {
+        self.ticket.is_none()
+    }
+    /// Waits for it, or for some change that makes it worth looking again. Holds no lock. Signal-safe.
+    pub(crate) fn wait(&self) {
+        crate::stats::STATS.waits.add(1);
+        match self.ticket {
+            Some(ticket) => Stream::slot(self.stream).timeline.wait(ticket),
+            None => {
+                let seen = RELEASES.load(SeqCst);
+                let still_open = REGISTRY.lock().all().iter().any(|u| {
+                    u.stream == self.stream && u.owner == self.owner && !matches!(u.phase, Phase::Released(_))
+                });
+                if still_open {
+                    futex::wait(&RELEASES, seen, Some(100_000_000));
+                }
+            }
+        }
+    }
+}
+
+/// What somebody is about to do with pages.
+#[derive(Clone, Copy)]
+pub(crate) enum Intent {
+    /// Give them to the CPU or to another device, for stream `stream`: meets kernels that may write.
+    Take { stream: Option<u16> },
+    /// Free them: meets every kernel.
+    Forget,
+    /// Write device `device`'s copy from outside, for stream `stream`: meets every kernel there.
+    Overwrite { device: usize, stream: Option<u16> },
+}
+
+fn meets(u: &mut Use, intent: Intent) -> bool {
+    let (foreign, relevant) = match intent {
+        Intent::Take { stream } => (Some(u.stream) != stream, u.write),
+        Intent::Overwrite { device, stream } => (Some(u.stream) != stream, u.device as usize == device),
+        Intent::Forget => return !u.is_over(),
+    };
+    match (u.phase, intent) {
+        (Phase::Acquiring, _) | (Phase::Settling, Intent::Overwrite { .. }) => {
+            u.contested |= foreign;
+            false
+        }
+        (Phase::Settling | Phase::Open, _) => relevant && foreign,
+        (Phase::Released(_), _) => relevant && !u.is_over(),
+    }
+}
+
+/// The first use of `range` that `intent` has to wait for. The caller holds the lock of the chunk that the range is in.
+/// Signal-safe.
+pub(crate) fn blocker(range: ByteRange, intent: Intent) -> Option<Blocker> {
+    if COUNT.load(SeqCst) == 0 {
+        return None;
+    }
+    let mut registry = REGISTRY.lock();
+    let u = registry
+        .all()
+        .iter_mut()
+        .filter(|u| u.range.overlaps(range))
+        .find_map(|u| meets(u, intent).then_some(*u))?;
+    let ticket = if let Phase::Released(t) = u.phase { Some(t) } else { None };
+    Some(Blocker { stream: u.stream, ticket, owner: u.owner })
+}
+
+/// Whether nothing is in use by any kernel. A look without the lock.
+pub(crate) fn is_empty() -> bool {
+    COUNT.load(SeqCst) == 0
+}
+
+/// The pages of a chunk that a kernel may be writing now. Signal-safe.
+pub(crate) fn written_by_kernels(chunk: HostAddr) -> PageMask {
+    let mut busy = PageMask::EMPTY;
+    if COUNT.load(SeqCst) != 0 {
+        let all = ByteRange { start: chunk.0, end: chunk.0 + CHUNK };
+        for u in REGISTRY.lock().all().iter_mut().filter(|u| u.range.overlaps(all)) {
+            if meets(u, Intent::Take { stream: None }) {
+                let part = ByteRange { start: u.range.start.max(all.start), end: u.range.end.min(all.end) };
+                busy = busy | PageMask::of(part);
+            }
+        }
+    }
+    busy
+}
+
+/// Streams whose work has to be done first, each with the latest ticket.
+pub(crate) type After = [(u16, u64); MOST_AFTER];
+const MOST_AFTER: usize = 16;
+
+/// One range of an acquire.
+#[derive(Clone, Copy)]
+pub(crate) struct Claim {
+    /// The bytes.
+    pub(crate) range: ByteRange,
+    /// Whether the kernel may write them.
+    pub(crate) write: bool,
+}
+
+/// Enters what `stream` is acquiring. Other streams' unfinished work on the same bytes, where one of the two writes, is
+/// put into `after` (the number of entries is returned); work that nobody has released yet is an error (`Err(Some)`),
+/// and so is a full table (`Err(None)`), with nothing entered.
+pub(crate) fn publish(
+    stream: Stream,
+    launch: bool,
+    claims: &[Claim],
+    after: &mut After,
+) -> core::result::Result<usize, Option<Blocker>> {
+    let mut registry = REGISTRY.lock();
+    let mut waits = 0;
+    for u in registry.all().iter() {
+        let conflict = |c: &Claim| (c.write || u.write) && u.range.overlaps(c.range);
+        if u.stream == stream.number || !claims.iter().any(conflict) || u.is_over() {
+            continue;
+        }
+        let Phase::Released(ticket) = u.phase else {
+            return Err(Some(Blocker { stream: u.stream, ticket: None, owner: u.owner }));
+        };
+        match after[..waits].iter_mut().find(|(s, _)| *s == u.stream) {
+            Some(entry) => entry.1 = entry.1.max(ticket),
+            None if waits < MOST_AFTER => {
+                after[waits] = (u.stream, ticket);
+                waits += 1;
+            }
+            None => return Err(Some(Blocker { stream: u.stream, ticket: Some(ticket), owner: u.owner })),
+        }
+    }
+    for c in claims {
+        let entered = registry.push(Use {
+            range: c.range,
+            owner: thread::id(),
+            phase: Phase::Acquiring,
+            stream: stream.number,
+            device: stream.device as u8,
+            write: c.write,
+            contested: false,
+            launch,
+        });
+        if !entered {
+            registry.retain(|u| !is_being_acquired(u, stream));
+            registry.publish_count();
+            return Err(None);
+        }
+    }
+    registry.publish_count();
+    Ok(waits)
+}
+
+/// Whether this thread is acquiring `u` on `stream`.
+fn is_being_acquired(u: &Use, stream: Stream) -> bool {
+    matches!(u.phase, Phase::Acquiring | Phase::Settling)
+        && u.owner == thread::id()
+        && u.stream == stream.number
+}
+
+/// What this thread is acquiring on `stream` is not all resident: from here on nobody takes away what it will write.
+pub(crate) fn settle(stream: Stream) {
+    let mut registry = REGISTRY.lock();
+    for u in registry.all().iter_mut().filter(|u| is_being_acquired(u, stream)) {
+        u.phase = Phase::Settling;
+        u.contested = false;
+    }
+}
+
+/// All of what this thread is acquiring on `stream` is resident: opens it, unless something contested it meanwhile
+/// (then `false`: look again).
+pub(crate) fn open(stream: Stream) -> bool {
+    let mut registry = REGISTRY.lock();
+    let mut mine = 0;
+    for u in registry.all().iter().filter(|u| is_being_acquired(u, stream)) {
+        if u.contested {
+            return false;
+        }
+        mine += 1;
+    }
+    if mine > 0 {
+        registry
+            .all()
+            .iter_mut()
+            .filter(|u| is_being_acquired(u, stream))
+            .for_each(|u| u.phase = Phase::Open);
+    }
+    true
+}
+
+/// Gives up what this thread is acquiring on `stream`.
+pub(crate) fn abandon(stream: Stream) {
+    let mut registry = REGISTRY.lock();
+    registry.retain(|u| !is_being_acquired(u, stream));
+    registry.publish_count();
+    drop(registry);
+    changed();
+}
+
+/// Everything is over: the streams have been waited for (shutdown).
+pub(crate) fn forget_all() {
+    let mut registry = REGISTRY.lock();
+    registry.len = 0;
+    registry.publish_count();
+    drop(registry);
+    changed();
+}
+
+/// What is open on `stream` is done when the stream reaches `ticket`: what `hmm_acquire` opened there, or what this
+/// thread's launch opened.
+pub(crate) fn release(stream: Stream, launch: bool, ticket: u64) {
+    let me = thread::id();
+    let mut registry = REGISTRY.lock();
+    registry.retain(|u| !u.is_over());
+    let mut i = 0;
+    while i < registry.len {
+        let u = registry.all()[i];
+        let ours = u.stream == stream.number && u.launch == launch && (!launch || u.owner == me);
+        if !ours || u.phase != Phase::Open {
+            i += 1;
+            continue;
+        }
+        // An earlier entry of the stream for the same bytes is covered by the later ticket.
+        let same = |o: &&mut Use| {
+            o.stream == u.stream
+                && matches!(o.phase, Phase::Released(_))
+                && o.range == u.range
+                && o.write == u.write
+        };
+        match registry.all().iter_mut().find(same) {
+            Some(earlier) => {
+                earlier.phase = Phase::Released(ticket);
+                registry.len -= 1;
+                registry.uses[i] = registry.uses[registry.len];
+            }
+            None => {
+                registry.all()[i].phase = Phase::Released(ticket);
+                i += 1;
+            }
+        }
+    }
+    registry.publish_count();
+    drop(registry);
+    changed();
+}
+
+fn changed() {
+    RELEASES.fetch_add(1, SeqCst);
+    futex::wake(&RELEASES, i32::MAX);
+}
+
+/// Waits for what stands in the way of an API call, at most about 10 s for an entry that nobody releases.
+pub(crate) fn wait_or_busy(blocker: Blocker, arg: &'static str, addr: usize, waited: &mut u32) -> Result<()> {
+    if blocker.is_own() {
+        return Err(Error::Busy { arg, addr, why: "this thread acquired it and has not released it" });
+    }
+    if blocker.is_open() {
+        *waited += 1;
+        if *waited > 100 {
+            return Err(Error::Busy { arg, addr, why: "another thread acquired it and does not release it" });
+        }
+    }
+    let _blocked = crate::sys::signal::Blocked::new();
+    blocker.wait();
+    Ok(())
+}

@@ -1,0 +1,265 @@
+//! Kernels: finding them and launching them. A launch acquires what its pointer arguments name, translates them to
+//! device addresses, queues the kernel and releases. API context.
+
+use crate::access::{self, Access, AccessMode};
+use crate::addr::HostAddr;
+use crate::device::{Args, Devices, NativeKernel, Param};
+use crate::error::{Error, Result};
+use crate::stream::{Stream, StreamId};
+use crate::{span, window};
+use core::ffi::c_void;
+use std::sync::{Mutex, MutexGuard};
+
+/// A module: kernels that were loaded together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(transparent)]
+pub struct ModuleId(pub u64);
+
+/// A kernel of a module.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(transparent)]
+pub struct KernelId(pub u64);
+
+/// How a kernel is launched (`hmm_launch_config`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct LaunchConfig {
+    /// `size_of::<LaunchConfig>()`.
+    pub struct_size: usize,
+    /// Blocks in x, y and z, each at least 1.
+    pub grid: [u32; 3],
+    /// Threads of a block in x, y and z, each at least 1.
+    pub block: [u32; 3],
+    /// Dynamic shared memory in bytes.
+    pub shared_bytes: u32,
+    /// The stream.
+    pub stream: StreamId,
+}
+
+impl LaunchConfig {
+    /// Enough blocks of `block` threads for `n` threads in x.
+    pub fn linear(n: usize, block: u32) -> LaunchConfig {
+        let block = block.max(1);
+        let blocks = n.div_ceil(block as usize).clamp(1, i32::MAX as usize) as u32;
+        LaunchConfig { grid: [blocks, 1, 1], block: [block, 1, 1], ..LaunchConfig::default() }
+    }
+}
+
+impl Default for LaunchConfig {
+    fn default() -> Self {
+        LaunchConfig {
+            struct_size: size_of::<LaunchConfig>(),
+            grid: [1; 3],
+            block: [1; 3],
+            shared_bytes: 0,
+            stream: StreamId::DEFAULT,
+        }
+    }
+}
+
+/// A kernel of the host backend: called once a launch, on the stream's thread; `args[i]` points at the i-th argument.
+pub type HostFunction = unsafe extern "C" fn(config: *const LaunchConfig, args: *const *mut c_void);
+
+/// An argument of a launch (`hmm_arg`).
+#[derive(Clone, Copy, Debug)]
+pub enum LaunchArg {
+    /// `size` bytes at `data`, copied now.
+    Value {
+        /// Where the value is.
+        data: *const c_void,
+        /// Its size in bytes.
+        size: usize,
+    },
+    /// Managed memory: the kernel gets its device address and may touch `len` bytes from there.
+    Pointer {
+        /// The managed address; NULL with `len` 0 is passed on as it is.
+        ptr: *const u8,
+        /// How many bytes.
+        len: usize,
+        /// In which way.
+        mode: AccessMode,
+    },
+}
+
+enum Module {
+    Builtin(usize),
+}
+
+struct Kernel {
+    device: usize,
+    native: NativeKernel,
+    name: String,
+}
+
+struct Loaded {
+    modules: Vec<Module>,
+    kernels: Vec<Kernel>,
+    /// Handles of an earlier run of the runtime are not valid in a later one.
+    epoch: u64,
+}
+
+static LOADED: Mutex<Loaded> = Mutex::new(Loaded { modules: Vec::new(), kernels: Vec::new(), epoch: 1 });
+
+fn loaded() -> MutexGuard<'static, Loaded> {
+    LOADED.lock().unwrap_or_else(|e| e.into_inner())
+}
+
+fn index(epoch: u64, arg: &'static str, value: u64) -> Result<usize> {
+    let bad = Error::BadHandle { arg, value };
+    if value >> 32 != epoch { Err(bad) } else { (value as u32 as usize).checked_sub(1).ok_or(bad) }
+}
+
+/// Forgets all modules and kernels (shutdown).
+pub(crate) fn forget() {
+    let mut l = loaded();
+    l.modules.clear();
+    l.kernels.clear();
+    l.epoch += 1;
+}
+
+/// The module of the built-in kernels.
+pub(crate) fn builtin(device: usize) -> ModuleId {
+    let mut l = loaded();
+    let at = match l.modules.iter().position(|m| matches!(m, Module::Builtin(d) if *d == device)) {
+        Some(at) => at,
+        None => {
+            l.modules.push(Module::Builtin(device));
+            l.modules.len() - 1
+        }
+    };
+    ModuleId(l.epoch << 32 | (at as u64 + 1))
+}
+
+/// Loads device code. The host backend has none to load.
+pub(crate) fn load(_device: usize, image: &[u8]) -> Result<ModuleId> {
+    if image.is_empty() {
+        return Err(Error::InvalidArgument { arg: "image", why: "it is empty" });
+    }
+    Err(Error::Unsupported {
+        what: "hmm_module_load",
+        why: "the host backend runs host functions: use hmm_kernel_from_function or hmm_module_builtin",
+    })
+}
+
+/// The kernel `name` of a module.
+pub(crate) fn get(devices: &Devices, module: ModuleId, name: &str) -> Result<KernelId> {
+    let mut l = loaded();
+    let at = index(l.epoch, "module", module.0)?;
+    let Some(Module::Builtin(device)) = l.modules.get(at) else {
+        return Err(Error::BadHandle { arg: "module", value: module.0 });
+    };
+    let device = *device;
+    let native = devices.at(device).builtin(name);
+    let native =
+        native.ok_or(Error::InvalidArgument { arg: "name", why: "the module has no kernel of that name" })?;
+    Ok(add(&mut l, Kernel { device, native, name: name.to_owned() }))
+}
+
+/// A kernel from a host function.
+pub(crate) fn from_function(device: usize, function: HostFunction) -> KernelId {
+    let name = String::from("host function");
+    add(&mut loaded(), Kernel { device, native: NativeKernel::Host(function, None), name })
+}
+
+fn add(l: &mut Loaded, kernel: Kernel) -> KernelId {
+    let same = |k: &Kernel| {
+        let (NativeKernel::Host(a, _), NativeKernel::Host(b, _)) = (k.native, kernel.native);
+        k.device == kernel.device && core::ptr::fn_addr_eq(a, b) && k.name == kernel.name
+    };
+    let at = l.kernels.iter().position(same).unwrap_or_else(|| {
+        l.kernels.push(kernel);
+        l.kernels.len() - 1
+    });
+    KernelId(l.epoch << 32 | (at as u64 + 1))
+}
+
+/// The device a kernel is for.
+pub(crate) fn device_of(kernel: KernelId) -> Result<(usize, NativeKernel)> {
+    let l = loaded();
+    let at = index(l.epoch, "kernel", kernel.0)?;
+    let k = l.kernels.get(at).ok_or(Error::BadHandle { arg: "kernel", value: kernel.0 })?;
+    Ok((k.device, k.native))
+}
+
+fn check_parameters(params: &[Param], args: &[LaunchArg]) -> Result<()> {
+    if params.len() != args.len() {
+        return Err(Error::InvalidArgument {
+            arg: "count",
+            why: "the kernel takes another number of arguments",
+        });
+    }
+    for pair in params.iter().zip(args) {
+        match pair {
+            (Param::Pointer, LaunchArg::Pointer { .. }) => {}
+            (Param::Pointer, LaunchArg::Value { size: 8, .. }) => {} // a device address made by the caller
+            (Param::Value(n), LaunchArg::Value { size, .. }) if n == size => {}
+            _ => {
+                return Err(Error::InvalidArgument {
+                    arg: "args",
+                    why: "an argument does not fit the kernel's parameter",
+                });
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Acquires, launches and releases.
+///
+/// # Safety
+/// VALUE arguments point at `size` readable bytes, and the kernel fits the arguments.
+pub(crate) unsafe fn launch(
+    devices: &Devices,
+    kernel: KernelId,
+    config: &LaunchConfig,
+    args: &[LaunchArg],
+) -> Result<()> {
+    let (device, native) = device_of(kernel)?;
+    if config.grid.contains(&0) || config.block.contains(&0) {
+        return Err(Error::InvalidArgument { arg: "config", why: "a grid or block dimension is zero" });
+    }
+    if config.block.iter().map(|&n| u64::from(n)).product::<u64>() > 1024 {
+        return Err(Error::InvalidArgument { arg: "config", why: "a block has more than 1,024 threads" });
+    }
+    let stream = Stream::find(devices, device, config.stream)?;
+    let NativeKernel::Host(_, params) = native;
+    if let Some(params) = params {
+        check_parameters(params, args)?;
+    }
+    let mut accesses = Vec::new();
+    let mut pointers = Vec::with_capacity(args.len());
+    for arg in args {
+        pointers.push(match *arg {
+            LaunchArg::Value { data, size } if data.is_null() && size > 0 => {
+                return Err(Error::NullPointer { arg: "args" });
+            }
+            LaunchArg::Value { .. } => 0,
+            LaunchArg::Pointer { len: 0, ptr, .. } if ptr.is_null() => 0,
+            LaunchArg::Pointer { ptr, len, mode } => {
+                let span = span::find(HostAddr::from(ptr), len.max(1), "args")?;
+                if len > 0 {
+                    accesses.push(Access { ptr, len, mode });
+                }
+                window::device_addr(devices, device, HostAddr::from(ptr), span.around)?.0
+            }
+        });
+    }
+    let bytes: Vec<[u8; 8]> = pointers.iter().map(|p| p.to_ne_bytes()).collect();
+    let values: Vec<&[u8]> = args
+        .iter()
+        .zip(&bytes)
+        .map(|(arg, pointer)| match *arg {
+            // SAFETY: the caller's promise. The value is copied before anything else runs.
+            LaunchArg::Value { data, size } if size > 0 => unsafe {
+                core::slice::from_raw_parts(data.cast::<u8>(), size)
+            },
+            LaunchArg::Value { .. } => &[],
+            LaunchArg::Pointer { .. } => pointer.as_slice(),
+        })
+        .collect();
+    let values = Args::new(&values);
+    access::acquire(devices, stream, true, &accesses)?;
+    let launched = devices.at(device).launch(stream.native(), native, config, values);
+    let released = access::release(devices, stream, true);
+    launched.and(released)
+}

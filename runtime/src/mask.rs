@@ -1,0 +1,215 @@
+//! A set of pages of one chunk: 512 bits. Plain values with set algebra and runs; `SharedMask` is the same set in the
+//! table, written under the chunk's lock and read from anywhere. Signal-safe: all of it.
+
+use crate::addr::{ByteRange, CHUNK, HostAddr, PAGE, PAGES};
+use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+/// A set of the 512 pages of a chunk.
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
+pub struct PageMask([u64; 8]);
+
+impl PageMask {
+    /// No page.
+    pub const EMPTY: PageMask = PageMask([0; 8]);
+    /// All 512 pages.
+    pub const FULL: PageMask = PageMask([!0; 8]);
+
+    /// The pages `first..first + count` (`first + count <= 512`).
+    pub fn span(first: usize, count: usize) -> PageMask {
+        debug_assert!(first + count <= PAGES);
+        let mut m = [0u64; 8];
+        let end = first + count;
+        for (i, word) in m.iter_mut().enumerate() {
+            let lo = first.max(i * 64);
+            let hi = end.min(i * 64 + 64);
+            if lo < hi {
+                let n = hi - lo;
+                *word = if n == 64 { !0 } else { ((1u64 << n) - 1) << (lo - i * 64) };
+            }
+        }
+        PageMask(m)
+    }
+
+    /// The pages of its chunk that `part` (inside one chunk) touches.
+    pub fn of(part: ByteRange) -> PageMask {
+        let out = part.pages_out();
+        if out.len() == CHUNK {
+            return PageMask::FULL;
+        }
+        PageMask::span(HostAddr(out.start).page_in_chunk(), out.len() / PAGE)
+    }
+
+    /// Whether page `page` is in the set.
+    pub fn has(&self, page: usize) -> bool {
+        self.0[page / 64] >> (page % 64) & 1 != 0
+    }
+    /// Whether the set has no page.
+    pub fn is_empty(&self) -> bool {
+        self.0 == [0; 8]
+    }
+    /// Whether the set has all pages.
+    pub fn is_full(&self) -> bool {
+        self.0 == [!0; 8]
+    }
+    /// Number of pages in the set.
+    pub fn count(&self) -> usize {
+        self.0.iter().map(|w| w.count_ones() as usize).sum()
+    }
+    /// Whether every page of `self` is in `other`.
+    pub fn within(&self, other: PageMask) -> bool {
+        (*self & !other).is_empty()
+    }
+    /// Whether the two share a page.
+    pub fn meets(&self, other: PageMask) -> bool {
+        !(*self & other).is_empty()
+    }
+    /// The first page in the set.
+    pub fn first(&self) -> Option<usize> {
+        self.0.iter().position(|&w| w != 0).map(|i| i * 64 + self.0[i].trailing_zeros() as usize)
+    }
+    /// Maximal runs of consecutive pages, as `(first, count)`, ascending.
+    pub fn runs(self) -> Runs {
+        Runs { mask: self, at: 0 }
+    }
+    fn next_at(&self, from: usize, set: bool) -> usize {
+        let mut i = from / 64;
+        let mut skip = from % 64;
+        while i < 8 {
+            let word = if set { self.0[i] } else { !self.0[i] } & (!0u64 << skip);
+            if word != 0 {
+                return i * 64 + word.trailing_zeros() as usize;
+            }
+            i += 1;
+            skip = 0;
+        }
+        PAGES
+    }
+}
+
+impl core::fmt::Debug for PageMask {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_list().entries(self.runs()).finish()
+    }
+}
+
+/// Iterator of [`PageMask::runs`].
+pub struct Runs {
+    mask: PageMask,
+    at: usize,
+}
+
+impl Iterator for Runs {
+    type Item = (usize, usize);
+    fn next(&mut self) -> Option<(usize, usize)> {
+        if self.at >= PAGES {
+            return None;
+        }
+        let first = self.mask.next_at(self.at, true);
+        if first == PAGES {
+            self.at = PAGES;
+            return None;
+        }
+        let end = self.mask.next_at(first, false);
+        self.at = end;
+        Some((first, end - first))
+    }
+}
+
+macro_rules! bit_op {
+    ($trait:ident, $fn:ident, $op:tt) => {
+        impl core::ops::$trait for PageMask {
+            type Output = PageMask;
+            fn $fn(self, other: PageMask) -> PageMask {
+                PageMask(core::array::from_fn(|i| self.0[i] $op other.0[i]))
+            }
+        }
+    };
+}
+bit_op!(BitAnd, bitand, &);
+bit_op!(BitOr, bitor, |);
+bit_op!(BitXor, bitxor, ^);
+
+impl core::ops::Not for PageMask {
+    type Output = PageMask;
+    fn not(self) -> PageMask {
+        PageMask(self.0.map(|w| !w))
+    }
+}
+
+/// A [`PageMask`] in the table. Stores happen under the chunk's lock; loads anywhere are a snapshot word by word.
+#[derive(Default)]
+#[repr(transparent)]
+pub struct SharedMask([AtomicU64; 8]);
+
+impl SharedMask {
+    /// The set now.
+    pub fn get(&self) -> PageMask {
+        PageMask(core::array::from_fn(|i| self.0[i].load(Relaxed)))
+    }
+    /// Replaces the set.
+    pub fn set(&self, m: PageMask) {
+        for (word, value) in self.0.iter().zip(m.0) {
+            word.store(value, Relaxed);
+        }
+    }
+    /// Adds pages.
+    pub fn add(&self, m: PageMask) {
+        self.set(self.get() | m);
+    }
+    /// Removes pages.
+    pub fn remove(&self, m: PageMask) {
+        self.set(self.get() & !m);
+    }
+    /// Whether page `page` is in the set.
+    pub fn has(&self, page: usize) -> bool {
+        self.0[page / 64].load(Relaxed) >> (page % 64) & 1 != 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn model(bits: &[bool]) -> PageMask {
+        bits.iter()
+            .enumerate()
+            .filter(|(_, b)| **b)
+            .fold(PageMask::EMPTY, |m, (i, _)| m | PageMask::span(i, 1))
+    }
+
+    proptest! {
+        #[test]
+        fn runs_cover_exactly_the_set(bits in proptest::collection::vec(any::<bool>(), PAGES)) {
+            let m = model(&bits);
+            let mut seen = vec![false; PAGES];
+            let mut last = None;
+            for (first, count) in m.runs() {
+                prop_assert!(count > 0 && last.is_none_or(|l| first > l));
+                seen[first..first + count].fill(true);
+                last = Some(first + count);
+            }
+            prop_assert_eq!(&seen, &bits);
+            prop_assert_eq!(m.count(), bits.iter().filter(|b| **b).count());
+            prop_assert_eq!(m.first(), bits.iter().position(|b| *b));
+        }
+
+        #[test]
+        fn span_matches_the_model(first in 0usize..PAGES, count in 0usize..=PAGES) {
+            let count = count.min(PAGES - first);
+            let bits: Vec<bool> = (0..PAGES).map(|i| i >= first && i < first + count).collect();
+            prop_assert_eq!(PageMask::span(first, count), model(&bits));
+            prop_assert_eq!(PageMask::span(first, count).is_full(), count == PAGES);
+        }
+    }
+
+    #[test]
+    fn algebra() {
+        let a = PageMask::span(0, 100);
+        let b = PageMask::span(50, 100);
+        assert_eq!((a & b).count(), 50);
+        assert_eq!((a | b).count(), 150);
+        assert!((a & !b).within(a) && !a.within(b) && a.meets(b));
+        assert!((!PageMask::EMPTY).is_full());
+    }
+}

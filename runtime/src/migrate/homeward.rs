@@ -1,0 +1,216 @@
+//! To the host: fill where nobody can see it, then put in place in one step. Reached by the signal handler: signal-safe
+//! with a device that serves faults directly; with a driver, the service thread runs it.
+
+use super::{Stop, near_vma_limit, settle};
+use crate::addr::{CHUNK, DeviceAddr, HostAddr, PAGE};
+use crate::chunk::{Guard, Kind};
+use crate::device::Devices;
+use crate::error::{Error, Result};
+use crate::mask::PageMask;
+use crate::pool;
+use crate::stats::STATS;
+use crate::sys::map::{self, Prot};
+use crate::sys::procmem;
+use core::sync::atomic::Ordering::*;
+
+/// More pieces than this in one chunk: take the chunk home in one piece.
+const MOST_PIECES: u32 = 96;
+
+/// Makes `want` (managed pages of one chunk) valid on the host, and with `write` valid only there. The caller has made
+/// sure that no kernel may be writing them. Returns how many pages came home. Signal-safe.
+pub(crate) fn to_host(g: &Guard, want: PageMask, write: bool) -> core::result::Result<usize, Stop> {
+    let c = g.chunk;
+    let missing = want & !c.host.get();
+    if let Some(page) = (missing & !c.on_devices()).first() {
+        return Err(Error::Lost { arg: "addr", addr: g.page(page).0 }.into());
+    }
+    if missing.is_empty() {
+        return if write { take_from_devices(g, want) } else { Ok(0) };
+    }
+    if let Some(devices) = Devices::get() {
+        if missing == c.managed.get() & !c.host.get() && may_replace_chunk(g, missing) {
+            whole(g, devices, missing, write)?;
+        } else if near_vma_limit() {
+            in_place(g, devices, missing, write)?;
+        } else {
+            parts(g, devices, missing, write)?;
+        }
+    }
+    STATS.moves_to_host.add(1);
+    if write && want != missing {
+        take_from_devices(g, want)?;
+    }
+    Ok(missing.count())
+}
+
+/// Pages that are valid on both sides become the CPU's alone. Signal-safe.
+fn take_from_devices(g: &Guard, pages: PageMask) -> core::result::Result<usize, Stop> {
+    let both = pages & g.chunk.on_devices();
+    if !both.is_empty() {
+        drop_copies(g, both);
+        settle(g, both)?;
+    }
+    Ok(0)
+}
+
+fn drop_copies(g: &Guard, pages: PageMask) {
+    super::account_prefetched(g, pages, false);
+    for copy in &g.chunk.copies[..crate::chunk::device_count()] {
+        if copy.valid.get().meets(pages) {
+            copy.valid.remove(pages);
+        }
+    }
+}
+
+/// Whether all of the chunk's host memory may be exchanged: it is all ours, and the pages that stay on the host (if
+/// any) are few enough mappings' worth of trouble to be copied along.
+fn may_replace_chunk(g: &Guard, missing: PageMask) -> bool {
+    let ours = match g.chunk.kind() {
+        Kind::Large => true,
+        Kind::Adopted => g.chunk.managed.get().is_full(),
+        Kind::Slab | Kind::Unused => false, // blocks may be handed out meanwhile
+    };
+    let alone = missing == g.chunk.managed.get();
+    let crowded = g.chunk.pieces.load(Relaxed) > MOST_PIECES || near_vma_limit();
+    ours && (alone && !near_vma_limit() || !alone && crowded)
+}
+
+/// Copies the device's bytes of `pages` to `to`, which mirrors the chunk. Signal-safe.
+fn fetch(g: &Guard, devices: &Devices, pages: PageMask, to: HostAddr) -> Result<()> {
+    let mut rest = pages;
+    for d in 0..devices.count() {
+        let copy = &g.chunk.copies[d];
+        let here = rest & copy.valid.get();
+        let base = DeviceAddr(copy.base.load(Relaxed));
+        for (first, count) in here.runs() {
+            let (at, from, len) = (to.add(first * PAGE), base.add(first * PAGE), count * PAGE);
+            let mut tries = 0;
+            while let Err(e) = devices.at(d).copy_out(at, from, len) {
+                tries += 1;
+                if tries == 3 {
+                    return Err(e);
+                }
+            }
+            STATS.bytes_to_host.add(len as u64);
+        }
+        rest = rest & !here;
+    }
+    Ok(())
+}
+
+/// The states after `pages` came home.
+fn arrived(g: &Guard, pages: PageMask, write: bool) {
+    if write {
+        drop_copies(g, pages);
+    }
+    g.chunk.host.add(pages);
+}
+
+/// Exchanges the whole chunk by a filled spare block: one mapping, one huge page if it can be.
+fn whole(g: &Guard, devices: &Devices, missing: PageMask, write: bool) -> Result<()> {
+    let c = g.chunk;
+    let here = c.managed.get() & !missing;
+    let Some(spare) = pool::take() else { return parts(g, devices, missing, write) };
+    let filled = (|| {
+        fetch(g, devices, missing, spare.at)?;
+        if !here.is_empty() {
+            // Pages that live in place come along; while they are copied nobody may write them.
+            super::protect(g, here, Prot::Read)?;
+            for (first, count) in here.runs() {
+                // SAFETY: readable managed pages that nobody can write now, into a block only we know.
+                unsafe {
+                    let (to, from) = (spare.at.add(first * PAGE).ptr(), g.page(first).ptr());
+                    core::ptr::copy_nonoverlapping(from.cast_const(), to, count * PAGE);
+                }
+            }
+        }
+        for (first, count) in (!(missing | here)).runs() {
+            map::zero(spare.at.add(first * PAGE), count * PAGE); // the block may hold another chunk's bytes
+        }
+        Ok(())
+    })();
+    let special = c.user_none.get() | c.user_read_only.get();
+    let uniform = here.is_empty() && special.is_empty();
+    let placed = filled.and_then(|()| {
+        let prot = match (uniform, write) {
+            (false, _) => Prot::None,
+            (true, true) => Prot::ReadWrite,
+            (true, false) => Prot::Read,
+        };
+        if prot != Prot::ReadWrite {
+            map::protect(spare.at, CHUNK, prot)?;
+        }
+        map::move_pages(spare.at, g.at, CHUNK)
+    });
+    pool::put(spare, placed.is_err());
+    if let Err(e) = placed {
+        if !here.is_empty() {
+            let _ = settle(g, here);
+        }
+        return match e {
+            Error::NoMemory { .. } | Error::System { .. } => in_place(g, devices, missing, write),
+            e => Err(e),
+        };
+    }
+    g.set_pieces(1);
+    arrived(g, missing, write);
+    if uniform { Ok(()) } else { settle(g, PageMask::FULL) }
+}
+
+/// Puts runs of pages in place from a scratch block, each in one step.
+fn parts(g: &Guard, devices: &Devices, missing: PageMask, write: bool) -> Result<()> {
+    let c = g.chunk;
+    let scratch = pool::scratch();
+    if let Err(e) = fetch(g, devices, missing, scratch.at) {
+        let _ = map::give_back(scratch.at, CHUNK);
+        return Err(e);
+    }
+    let mut result = Ok(());
+    for (first, count) in missing.runs() {
+        let run = PageMask::span(first, count);
+        let (from, len) = (scratch.at.add(first * PAGE), count * PAGE);
+        let uniform = !run.meets(c.user_none.get() | c.user_read_only.get());
+        let prot = match (uniform, write) {
+            (false, _) => Prot::None,
+            (true, true) => Prot::ReadWrite,
+            (true, false) => Prot::Read,
+        };
+        result = if prot == Prot::ReadWrite { Ok(()) } else { map::protect(from, len, prot) };
+        result = result.and_then(|()| map::move_pages(from, g.page(first), len));
+        if prot != Prot::ReadWrite {
+            let _ = map::protect(from, len, Prot::ReadWrite);
+        }
+        if result.is_err() {
+            break;
+        }
+        g.add_pieces(2);
+        arrived(g, run, write);
+        if !uniform {
+            settle(g, run)?;
+        }
+    }
+    let Err(e) = result else { return Ok(()) };
+    let _ = map::give_back(scratch.at, CHUNK);
+    drop(scratch);
+    match e {
+        Error::NoMemory { .. } | Error::System { .. } => in_place(g, devices, missing & !c.host.get(), write),
+        e => Err(e),
+    }
+}
+
+/// Fills the pages where they are, through /proc/self/mem: slower, but adds no mapping that would not merge again.
+fn in_place(g: &Guard, devices: &Devices, missing: PageMask, write: bool) -> Result<()> {
+    let Some(spare) = pool::take() else {
+        return Err(Error::NoMemory { what: "a spare block", bytes: CHUNK });
+    };
+    let filled = fetch(g, devices, missing, spare.at).and_then(|()| {
+        missing
+            .runs()
+            .try_for_each(|(first, n)| procmem::fill(g.page(first), spare.at.add(first * PAGE), n * PAGE))
+    });
+    pool::put(spare, true);
+    filled?;
+    // The bytes are in place. If the protection can't be set now, the fault path tries again.
+    arrived(g, missing, write);
+    settle(g, missing)
+}

@@ -1,0 +1,118 @@
+//! The one module that writes page states. `outward` makes pages valid on a device, `homeward` on the host, `forget`
+//! drops what is no longer needed. Everything here runs with the chunk's lock held; `homeward` is reached by the signal
+//! handler and signal-safe. What can't be done now because a kernel is using the pages comes back as
+//! [`Stop::Wait`], and the caller waits without the lock.
+
+mod forget;
+mod homeward;
+mod outward;
+mod relocate;
+
+pub(crate) use forget::{
+    adopt, discard, disown, forget_chunk, make_plain, release_device, set_pinned, set_user_protection,
+    start_block,
+};
+pub(crate) use homeward::to_host;
+pub(crate) use outward::{Outward, Probe, to_device};
+pub(crate) use relocate::relocate;
+
+use crate::addr::{CHUNK, PAGE};
+use crate::chunk::Guard;
+use crate::error::{Error, Result};
+use crate::inflight::Blocker;
+use crate::mask::PageMask;
+use crate::stats::STATS;
+use crate::sys::map::{self, Prot};
+use core::sync::atomic::{AtomicUsize, Ordering::*};
+
+/// Why a move did not happen. What had been done is consistent; nothing is lost.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Stop {
+    /// A kernel uses the pages: wait for it, without the lock, and try again.
+    Wait(Blocker),
+    /// It can't be done.
+    Fail(Error),
+}
+
+impl From<Error> for Stop {
+    fn from(e: Error) -> Stop {
+        Stop::Fail(e)
+    }
+}
+
+/// Pages of `pages` that a prefetch brought were used, or leave the device unused. Signal-safe.
+fn account_prefetched(g: &Guard, pages: PageMask, used: bool) {
+    let of_prefetch = g.chunk.prefetched.get() & pages;
+    if !of_prefetch.is_empty() {
+        g.chunk.prefetched.remove(of_prefetch);
+        let counter = if used { &STATS.prefetched_bytes_used } else { &STATS.prefetched_bytes_wasted };
+        counter.add((of_prefetch.count() * PAGE) as u64);
+    }
+}
+
+/// How many mappings the runtime may be answerable for.
+static VMA_BUDGET: AtomicUsize = AtomicUsize::new(32_765);
+
+/// Sets the budget of mappings.
+pub(crate) fn set_vma_budget(budget: usize) {
+    VMA_BUDGET.store(budget, Relaxed);
+}
+
+/// Whether ways that add mappings should be avoided. Signal-safe.
+fn near_vma_limit() -> bool {
+    STATS.vmas.get() as usize + 64 >= VMA_BUDGET.load(Relaxed)
+}
+
+impl Guard {
+    /// Sets how many mappings the chunk is answerable for. Signal-safe.
+    fn set_pieces(&self, n: u32) {
+        let before = self.chunk.pieces.swap(n.min(1024), Relaxed);
+        STATS.vmas.add(u64::from(n.min(1024)));
+        STATS.vmas.sub(u64::from(before));
+    }
+    fn add_pieces(&self, n: u32) {
+        self.set_pieces(self.chunk.pieces.load(Relaxed) + n);
+    }
+}
+
+/// Gives the managed pages of `pages` the CPU protection that their states ask for. Signal-safe.
+fn apply_protection(g: &Guard, pages: PageMask) -> Result<()> {
+    let c = g.chunk;
+    let pages = pages & c.managed.get();
+    let none = pages & (!c.host.get() | c.user_none.get());
+    let read = pages & !none & (c.on_devices() | c.user_read_only.get());
+    for (set, prot) in [(none, Prot::None), (read, Prot::Read), (pages & !none & !read, Prot::ReadWrite)] {
+        protect(g, set, prot)?;
+    }
+    Ok(())
+}
+
+/// As [`apply_protection`]; when that fails, the fault path is told to try again before it believes the table.
+/// Signal-safe.
+pub(crate) fn settle(g: &Guard, pages: PageMask) -> Result<()> {
+    apply_protection(g, pages).inspect_err(|_| g.chunk.unsettled.store(1, Relaxed))
+}
+
+/// Tries again what [`settle`] could not do. Whether there was anything to do. Signal-safe.
+pub(crate) fn settle_again(g: &Guard) -> Result<bool> {
+    if g.chunk.unsettled.load(Relaxed) == 0 {
+        return Ok(false);
+    }
+    apply_protection(g, PageMask::FULL)?;
+    g.chunk.unsettled.store(0, Relaxed);
+    Ok(true)
+}
+
+/// Sets one protection for all pages of `pages`. Signal-safe.
+fn protect(g: &Guard, pages: PageMask, prot: Prot) -> Result<()> {
+    if pages.is_full() {
+        return map::protect(g.at, CHUNK, prot);
+    }
+    for (first, count) in pages.runs() {
+        map::protect(g.page(first), count * PAGE, prot)?;
+        if g.chunk.pieces.load(Relaxed) < 1024 {
+            g.add_pieces(2);
+        }
+    }
+    Ok(())
+}

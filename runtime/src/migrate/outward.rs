@@ -1,0 +1,266 @@
+//! To a device: write-protect, see what was touched, copy, then take the pages from the CPU and give their memory back.
+//! API context with signals blocked, never the signal handler. Until the copy is good the host's pages stay what they
+//! are; a failure at any step leaves a state in which every byte is still valid somewhere.
+
+use super::{Stop, protect, settle};
+use crate::addr::{ByteRange, CHUNK, DeviceAddr, HostAddr, PAGE};
+use crate::chunk::{Guard, Kind};
+use crate::device::Devices;
+use crate::error::{Error, Result};
+use crate::inflight::{self, Intent};
+use crate::mask::PageMask;
+use crate::pool;
+use crate::stats::STATS;
+use crate::sys::map::{self, Prot};
+use crate::sys::pagemap::Pagemap;
+use crate::sys::vma::{Maps, Vma};
+use core::sync::atomic::Ordering::*;
+
+/// What the device is to have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outward {
+    /// A copy to read; the host's stays valid.
+    Share,
+    /// The only copy.
+    Own,
+    /// The only copy, and its bytes do not matter.
+    Overwrite,
+}
+
+/// What one operation knows of the process's memory: opened once, used for every chunk of it.
+pub(crate) struct Probe {
+    maps: Maps,
+    pagemap: Pagemap,
+    last: Option<Vma>,
+    /// The argument's name for errors.
+    pub(crate) arg: &'static str,
+}
+
+impl Probe {
+    /// Opens what can be opened.
+    pub(crate) fn new(arg: &'static str) -> Probe {
+        Probe { maps: Maps::open(), pagemap: Pagemap::open(), last: None, arg }
+    }
+
+    fn vma(&mut self, addr: HostAddr) -> Result<Vma> {
+        if let Some(v) = self.last.filter(|v| v.start <= addr.0 && addr.0 < v.end) {
+            return Ok(v);
+        }
+        let v = self.maps.at(addr).ok_or(Error::Hole { arg: self.arg, addr: addr.0 })?;
+        self.last = Some(v);
+        Ok(v)
+    }
+
+    /// Checks that a device may use pages in this way, as far as the program's own protection goes.
+    pub(crate) fn check(&mut self, g: &Guard, pages: PageMask, write: bool) -> Result<()> {
+        let c = g.chunk;
+        self.learn(g, pages & c.host.get() & !c.on_devices())?;
+        if let Some(page) = (pages & c.user_none.get()).first() {
+            return Err(Error::AccessDenied { arg: self.arg, addr: g.page(page).0 });
+        }
+        match (pages & c.user_read_only.get()).first() {
+            Some(page) if write => Err(Error::ReadOnly { arg: self.arg, addr: g.page(page).0 }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Checks that plain pages are what we may move and learns the program's own protection of them.
+    fn learn(&mut self, g: &Guard, plain: PageMask) -> Result<()> {
+        if !self.maps.is_open() {
+            return Ok(()); // no /proc: the table's word has to do
+        }
+        let (mut none, mut read_only) = (PageMask::EMPTY, PageMask::EMPTY);
+        for (first, count) in plain.runs() {
+            let mut page = first;
+            while page < first + count {
+                let v = self.vma(g.page(page))?;
+                if !v.private_anonymous || v.exec {
+                    return Err(Error::NotMigratable { arg: self.arg, addr: g.page(page).0 });
+                }
+                let end = (first + count).min((v.end.saturating_sub(g.at.0)) / PAGE);
+                let run = PageMask::span(page, end - page);
+                if !v.read {
+                    none = none | run;
+                } else if !v.write {
+                    read_only = read_only | run;
+                }
+                page = end;
+            }
+        }
+        let c = g.chunk;
+        if c.user_none.get() & plain != none {
+            c.user_none.set(c.user_none.get() & !plain | none);
+        }
+        if c.user_read_only.get() & plain != read_only {
+            c.user_read_only.set(c.user_read_only.get() & !plain | read_only);
+        }
+        Ok(())
+    }
+}
+
+/// Where a chunk is on `device`, with memory behind it.
+fn committed(g: &Guard, devices: &Devices, device: usize, around: ByteRange) -> Result<DeviceAddr> {
+    let copy = &g.chunk.copies[device];
+    let base = copy.base.load(Relaxed);
+    if base != 0 {
+        return Ok(DeviceAddr(base));
+    }
+    let at = crate::window::device_addr(devices, device, g.at, around)?;
+    devices.at(device).commit(at, CHUNK)?;
+    STATS.device_bytes.add(CHUNK as u64);
+    copy.base.store(at.0, Relaxed);
+    Ok(at)
+}
+
+/// Makes `want` (managed pages of one chunk) valid on `device` in the way of `how`, for stream number `stream` if one is
+/// acquiring. `around` is the block or adopted range. Returns how many pages were not valid there before.
+pub(crate) fn to_device(
+    g: &Guard,
+    want: PageMask,
+    device: usize,
+    how: Outward,
+    stream: Option<u16>,
+    around: ByteRange,
+    probe: &mut Probe,
+) -> core::result::Result<usize, Stop> {
+    let c = g.chunk;
+    let devices = Devices::get().ok_or(Error::NoDevice { device: device as i32, count: 0 })?;
+    let host = c.host.get();
+    let (valid, others) = (c.copies[device].valid.get(), c.on_others(device));
+    let lacks = want & !valid;
+    if stream.is_some() {
+        super::account_prefetched(g, want, true);
+    }
+    let owned = how != Outward::Share;
+    let leaves = if owned { want & host } else { PageMask::EMPTY };
+    if (lacks | leaves).is_empty() && !(owned && want.meets(others)) {
+        STATS.bytes_not_copied.add((want.count() * PAGE) as u64);
+        return Ok(0);
+    }
+    if let Some(page) = ((lacks | leaves) & c.pinned.get()).first() {
+        return Err(Error::Busy { arg: probe.arg, addr: g.page(page).0, why: "it is pinned" }.into());
+    }
+    let lost = lacks & !host & !others;
+    if how != Outward::Overwrite
+        && let Some(page) = lost.first()
+    {
+        return Err(Error::Lost { arg: probe.arg, addr: g.page(page).0 }.into());
+    }
+    // Kernels elsewhere may be writing these pages; kernels here may still be reading older bytes of them.
+    let taken = if owned { lacks | want & others } else { lacks };
+    if !taken.is_empty() {
+        let span = g.span_of(taken);
+        let hindrance = inflight::blocker(span, Intent::Overwrite { device, stream }).or_else(|| {
+            if others.meets(taken) { inflight::blocker(span, Intent::Take { stream }) } else { None }
+        });
+        if let Some(b) = hindrance {
+            return Err(Stop::Wait(b));
+        }
+    }
+
+    let plain = want & host & !valid & !others;
+    probe.learn(g, plain)?;
+    if let Some(page) = (want & c.user_none.get()).first() {
+        return Err(Error::AccessDenied { arg: probe.arg, addr: g.page(page).0 }.into());
+    }
+    let base = committed(g, devices, device, around)?;
+    if how != Outward::Overwrite
+        && let Err(e) = fill(g, devices, device, base, lacks, plain, others, probe)
+    {
+        let _ = settle(g, plain);
+        return Err(e.into());
+    }
+    let moved = lacks.count();
+    if how == Outward::Share {
+        c.copies[device].valid.add(lacks);
+        STATS.moves_to_device.add(1);
+        return Ok(moved);
+    }
+    if how == Outward::Own {
+        c.copies[device].valid.add(lacks); // from here on both are valid, whatever fails below
+    }
+    if let Err(e) = protect(g, leaves, Prot::None) {
+        let _ = settle(g, leaves);
+        return Err(e.into());
+    }
+    if how == Outward::Overwrite {
+        c.copies[device].valid.add(lacks);
+        STATS.bytes_not_copied.add((lacks.count() * PAGE) as u64);
+    }
+    c.host.remove(leaves);
+    for d in (0..devices.count()).filter(|d| *d != device) {
+        if c.copies[d].valid.get().meets(want) {
+            c.copies[d].valid.remove(want);
+        }
+    }
+    give_up(g, leaves);
+    STATS.moves_to_device.add(1);
+    Ok(moved)
+}
+
+/// Gives the device the bytes of `lacks`: from the host what it has, from another device the rest.
+#[expect(clippy::too_many_arguments, reason = "one step of to_device, with its names")]
+fn fill(
+    g: &Guard,
+    devices: &Devices,
+    device: usize,
+    base: DeviceAddr,
+    lacks: PageMask,
+    plain: PageMask,
+    others: PageMask,
+    probe: &Probe,
+) -> Result<()> {
+    let c = g.chunk;
+    let dev = devices.at(device);
+    protect(g, plain & !c.user_read_only.get(), Prot::Read)?; // writers wait from here on
+    let from_host = lacks & c.host.get();
+    let touched = if plain.is_empty() { PageMask::FULL } else { probe.pagemap.touched(g.at) | !plain };
+    for (first, count) in (from_host & touched).runs() {
+        dev.copy_in(base.add(first * PAGE), g.page(first), count * PAGE)?;
+        STATS.bytes_to_device.add((count * PAGE) as u64);
+    }
+    for (first, count) in (from_host & !touched).runs() {
+        dev.clear(base.add(first * PAGE), count * PAGE)?;
+        STATS.bytes_not_copied.add((count * PAGE) as u64);
+    }
+    let mut rest = lacks & !from_host & others;
+    for d in (0..devices.count()).filter(|d| *d != device) {
+        let here = rest & c.copies[d].valid.get();
+        let source = DeviceAddr(c.copies[d].base.load(Relaxed));
+        for (first, count) in here.runs() {
+            dev.copy_peer(base.add(first * PAGE), devices.at(d), source.add(first * PAGE), count * PAGE)?;
+            STATS.bytes_to_device.add((count * PAGE) as u64);
+        }
+        rest = rest & !here;
+    }
+    Ok(())
+}
+
+/// The CPU can't reach these pages any more: gives their memory back, a whole chunk's to the spare pool if it has room.
+fn give_up(g: &Guard, pages: PageMask) {
+    if !pages.is_full() {
+        for (first, count) in pages.runs() {
+            let _ = map::give_back(g.page(first), count * PAGE); // failing costs memory, not bytes
+        }
+        return;
+    }
+    if g.chunk.pieces.load(Relaxed) <= 1
+        && let Some(spare) = pool::take_cold()
+    {
+        let moved = map::move_pages(g.at, spare.at, CHUNK).is_ok();
+        pool::put(spare, moved);
+        if moved {
+            g.set_pieces(1);
+            return;
+        }
+    }
+    // One mapping without memory instead of what was there; neighbours of the same kind merge.
+    if map::replace(g.at, CHUNK, Prot::None).is_ok() {
+        if g.chunk.kind() == Kind::Large {
+            map::huge_pages(g.at, CHUNK, true);
+        }
+        g.set_pieces(0);
+    } else {
+        let _ = map::give_back(g.at, CHUNK);
+    }
+}

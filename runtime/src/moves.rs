@@ -1,0 +1,132 @@
+//! Moving ranges on request: `hmm_migrate`, `hmm_host_ready`, and what prefetch does later. API context or the prefetch
+//! thread, signals blocked while a chunk's lock is held.
+
+use crate::addr::ByteRange;
+use crate::chunk::Guard;
+use crate::error::{Error, Result};
+use crate::inflight::{self, Intent};
+use crate::mask::PageMask;
+use crate::migrate::{self, Outward, Probe, Stop};
+use crate::policy::advice;
+use crate::span::Span;
+use crate::sys::signal::Blocked;
+use crate::table;
+use core::sync::atomic::Ordering::*;
+
+/// What to do about pages that can't move now.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Patience {
+    /// Wait for kernels; pinned pages are an error.
+    Wait,
+    /// Leave them where they are: it is only a hint.
+    Skip,
+}
+
+/// Moves a span to a device. Returns how many pages moved.
+pub(crate) fn to_device(span: Span, device: usize, patience: Patience, arg: &'static str) -> Result<usize> {
+    let mut probe = Probe::new(arg);
+    let mut moved = 0;
+    for (at, part) in span.range.chunks() {
+        let chunk = table::known(at);
+        let mut waited = 0;
+        loop {
+            let _blocked = Blocked::new();
+            let g = Guard::lock(chunk, at);
+            let mut pages = PageMask::of(part);
+            if patience == Patience::Skip {
+                pages = pages & chunk.managed.get() & !chunk.pinned.get();
+            } else if let Some(page) = (pages & !chunk.managed.get()).first() {
+                return Err(Error::NotManaged { arg, addr: g.page(page).0 });
+            }
+            if pages.is_empty() {
+                break;
+            }
+            let share = chunk.advice.load(Relaxed) & advice::READ_MOSTLY != 0;
+            let how = if share { Outward::Share } else { Outward::Own };
+            match migrate::to_device(&g, pages, device, how, None, span.around, &mut probe) {
+                Ok(n) => {
+                    moved += n;
+                    if patience == Patience::Skip && n > 0 {
+                        chunk.prefetched.add(pages);
+                    }
+                    break;
+                }
+                Err(Stop::Fail(e)) => return Err(e),
+                Err(Stop::Wait(_)) if patience == Patience::Skip => break,
+                Err(Stop::Wait(b)) => {
+                    drop(g);
+                    drop(_blocked);
+                    inflight::wait_or_busy(b, arg, part.start, &mut waited)?;
+                }
+            }
+        }
+    }
+    Ok(moved)
+}
+
+/// Makes a range valid on the host; with `write`, only there. Returns how many pages came home.
+pub(crate) fn to_host(range: ByteRange, write: bool, patience: Patience, arg: &'static str) -> Result<usize> {
+    let mut moved = 0;
+    for (at, part) in range.chunks() {
+        let chunk = table::known(at);
+        let mut waited = 0;
+        loop {
+            let _blocked = Blocked::new();
+            let g = Guard::lock(chunk, at);
+            let mut pages = PageMask::of(part) & chunk.managed.get();
+            if patience == Patience::Skip {
+                pages = pages & !inflight::written_by_kernels(at);
+            } else if let Some(b) = inflight::blocker(part, Intent::Take { stream: None }) {
+                drop(g);
+                drop(_blocked);
+                inflight::wait_or_busy(b, arg, part.start, &mut waited)?;
+                continue;
+            }
+            match migrate::to_host(&g, pages, write) {
+                Ok(n) => {
+                    moved += n;
+                    break;
+                }
+                Err(Stop::Fail(e)) => return Err(e),
+                Err(Stop::Wait(_)) if patience == Patience::Skip => break,
+                Err(Stop::Wait(b)) => {
+                    drop(g);
+                    drop(_blocked);
+                    inflight::wait_or_busy(b, arg, part.start, &mut waited)?;
+                }
+            }
+        }
+    }
+    Ok(moved)
+}
+
+/// Brings a range home for good: the host's copy is the only one.
+pub(crate) fn bring_home(range: ByteRange, arg: &'static str) -> Result<()> {
+    to_host(range, true, Patience::Wait, arg).map(|_| ())
+}
+
+/// Gives up the contents of the whole pages in `range`.
+pub(crate) fn discard(range: ByteRange) -> Result<()> {
+    crate::access::wait_until_unused(range, "addr")?;
+    for (at, part) in range.pages_in().chunks() {
+        let chunk = table::known(at);
+        let _blocked = Blocked::new();
+        let g = Guard::lock(chunk, at);
+        let pages = PageMask::of(part) & chunk.managed.get();
+        if let Some(page) = (pages & chunk.pinned.get()).first() {
+            return Err(Error::Busy { arg: "addr", addr: g.page(page).0, why: "it is pinned" });
+        }
+        migrate::discard(&g, pages)?;
+    }
+    Ok(())
+}
+
+/// Gives all device memory back (shutdown; everything is home).
+pub(crate) fn release_all(chunks: Vec<crate::addr::HostAddr>, adopted: Vec<ByteRange>) {
+    let adopted = adopted.into_iter().flat_map(|r| r.chunks().map(|(at, _)| at).collect::<Vec<_>>());
+    for at in chunks.into_iter().chain(adopted) {
+        let _blocked = Blocked::new();
+        let g = Guard::lock(table::known(at), at);
+        migrate::release_device(&g);
+    }
+}

@@ -1,0 +1,215 @@
+//! Spare host blocks: 2 MiB each, filled where nobody can see them and then put in place. Warm blocks (with memory
+//! behind them) are kept up to `HMMRT_SPARE`; a background thread refills the pool while faults drain it, because
+//! making a huge page present costs more than the copy into it. `take`, `put` and `scratch` are reached by the signal
+//! handler: signal-safe.
+
+use crate::addr::{CHUNK, HostAddr, PAGES};
+use crate::error::Result;
+use crate::stats::STATS;
+use crate::sys::futex::{self, FutexLock, Locked};
+use crate::sys::map::{self, Prot};
+use crate::sys::thread;
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::*};
+
+/// Places for blocks beyond the warm ones: one per thread that can be filling at the same time.
+const EXTRA: usize = 64;
+/// The most places: 128 GiB of spare blocks.
+const MOST: usize = 65_536;
+/// Places for filling parts of a chunk with small pages.
+const SCRATCH: usize = 32;
+
+struct Places {
+    base: usize,
+    /// Places with memory behind them, as a stack.
+    warm: Vec<u32>,
+    /// Places without.
+    cold: Vec<u32>,
+    limit: usize,
+}
+
+static PLACES: Locked<Places> = Locked::new(Places { base: 0, warm: Vec::new(), cold: Vec::new(), limit: 0 });
+static SCRATCH_LOCKS: [FutexLock; SCRATCH] = [const { FutexLock::new() }; SCRATCH];
+static SCRATCH_BASE: AtomicUsize = AtomicUsize::new(0);
+static NEXT_SCRATCH: AtomicUsize = AtomicUsize::new(0);
+
+/// A place for a block, owned by the caller.
+pub(crate) struct Spare {
+    /// Where it is: chunk-aligned, protected in whatever way.
+    pub(crate) at: HostAddr,
+    place: u32,
+}
+
+/// Reserves the places. Called at start and again after shutdown with another limit; the reservation only grows.
+pub(crate) fn start(spare_bytes: usize) -> Result<()> {
+    let limit = (spare_bytes / CHUNK).min(MOST - EXTRA);
+    let wanted = limit + EXTRA;
+    let _blocked = crate::sys::signal::Blocked::new();
+    let mut places = PLACES.lock();
+    if places.warm.len() + places.cold.len() < wanted {
+        let base = map::map(wanted * CHUNK, CHUNK, Prot::None, "spare blocks")?;
+        map::huge_pages(base, wanted * CHUNK, true);
+        // An earlier, smaller reservation is left to nobody: its places are given back.
+        if places.base != 0 {
+            let old = HostAddr(places.base);
+            let len = (places.warm.len() + places.cold.len()) * CHUNK;
+            STATS.spare_bytes.sub((places.warm.len() * CHUNK) as u64);
+            map::unmap(old, len);
+        }
+        places.base = base.0;
+        // Both lists have room for every place: pushing never allocates in the fault path.
+        places.warm = Vec::with_capacity(wanted);
+        places.cold = Vec::with_capacity(wanted);
+        places.cold.extend((0..wanted as u32).rev());
+    }
+    places.limit = limit;
+    drop(places);
+    if SCRATCH_BASE.load(Acquire) == 0 {
+        let base = map::map(SCRATCH * CHUNK, CHUNK, Prot::ReadWrite, "scratch blocks")?;
+        map::huge_pages(base, SCRATCH * CHUNK, false);
+        SCRATCH_BASE.store(base.0, Release);
+    }
+    Ok(())
+}
+
+/// A block to fill, writable; warm if there is one. `None`: all places are taken at this moment. Signal-safe.
+pub(crate) fn take() -> Option<Spare> {
+    let spare = {
+        let mut places = PLACES.lock();
+        let warm = places.warm.pop();
+        if warm.is_some() {
+            STATS.spare_bytes.sub(CHUNK as u64);
+        }
+        let low = places.warm.len() < places.limit / 2;
+        let place = warm.or_else(|| places.cold.pop())?;
+        let spare = Spare { at: HostAddr(places.base + place as usize * CHUNK), place };
+        drop(places);
+        if low {
+            Keeper::call();
+        }
+        spare
+    };
+    if map::protect(spare.at, CHUNK, Prot::ReadWrite).is_err() {
+        put(spare, false);
+        return None;
+    }
+    Some(spare)
+}
+
+/// An empty place to take a chunk's pages out to, if the pool has room for them. Signal-safe.
+pub(crate) fn take_cold() -> Option<Spare> {
+    let mut places = PLACES.lock();
+    if places.warm.len() >= places.limit {
+        return None;
+    }
+    let place = places.cold.pop()?;
+    Some(Spare { at: HostAddr(places.base + place as usize * CHUNK), place })
+}
+
+/// Gives a place back; `warm` says whether memory is behind it. Signal-safe.
+pub(crate) fn put(spare: Spare, warm: bool) {
+    let mut places = PLACES.lock();
+    if warm && places.warm.len() < places.limit {
+        places.warm.push(spare.place);
+        STATS.spare_bytes.add(CHUNK as u64);
+        return;
+    }
+    if warm {
+        let _ = map::give_back(spare.at, CHUNK); // still ours: nobody else knows the place
+    }
+    places.cold.push(spare.place);
+}
+
+/// A scratch chunk of small pages, writable and empty but for what the holder puts there and moves out.
+pub(crate) struct Scratch {
+    /// Where it is.
+    pub(crate) at: HostAddr,
+    lock: &'static FutexLock,
+}
+
+/// Takes a scratch chunk. Signal-safe: its holder never faults on managed memory.
+pub(crate) fn scratch() -> Scratch {
+    let first = NEXT_SCRATCH.fetch_add(1, Relaxed);
+    let free = (0..SCRATCH).map(|i| (first + i) % SCRATCH).find(|&i| SCRATCH_LOCKS[i].try_lock());
+    let i = free.unwrap_or_else(|| {
+        SCRATCH_LOCKS[first % SCRATCH].lock();
+        first % SCRATCH
+    });
+    Scratch { at: HostAddr(SCRATCH_BASE.load(Acquire) + i * CHUNK), lock: &SCRATCH_LOCKS[i] }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        self.lock.unlock();
+    }
+}
+
+const _: () = assert!(PAGES == 512);
+
+/// The thread that keeps the pool warm.
+pub(crate) struct Keeper {
+    thread: std::thread::JoinHandle<()>,
+}
+
+static CALLS: AtomicU32 = AtomicU32::new(0);
+static ASLEEP: AtomicBool = AtomicBool::new(false);
+static STOP: AtomicBool = AtomicBool::new(false);
+
+impl Keeper {
+    /// Starts it.
+    pub(crate) fn start() -> Option<Keeper> {
+        STOP.store(false, SeqCst);
+        let thread = thread::spawn("hmmrt-spare", run).ok()?;
+        Some(Keeper { thread })
+    }
+
+    /// Faults are draining the pool. Signal-safe.
+    fn call() {
+        CALLS.fetch_add(1, SeqCst);
+        if ASLEEP.load(SeqCst) {
+            futex::wake(&CALLS, 1);
+        }
+    }
+
+    /// Ends it.
+    pub(crate) fn stop(self) {
+        STOP.store(true, SeqCst);
+        Keeper::call();
+        let _ = self.thread.join();
+    }
+}
+
+fn run() {
+    loop {
+        let seen = CALLS.load(SeqCst);
+        while !STOP.load(SeqCst) {
+            let Some(spare) = take_cold() else { break };
+            if map::protect(spare.at, CHUNK, Prot::ReadWrite).is_err() {
+                put(spare, false);
+                break;
+            }
+            map::populate(spare.at);
+            put(spare, true);
+        }
+        if STOP.load(SeqCst) {
+            return;
+        }
+        ASLEEP.store(true, SeqCst);
+        futex::wait(&CALLS, seen, None);
+        ASLEEP.store(false, SeqCst);
+    }
+}
+
+/// Gives all warm blocks' memory back (shutdown).
+pub(crate) fn drain() {
+    let _blocked = crate::sys::signal::Blocked::new();
+    loop {
+        let mut places = PLACES.lock();
+        let Some(place) = places.warm.pop() else { return };
+        let at = HostAddr(places.base + place as usize * CHUNK);
+        STATS.spare_bytes.sub(CHUNK as u64);
+        if map::replace(at, CHUNK, Prot::None).is_ok() {
+            map::huge_pages(at, CHUNK, true);
+        }
+        places.cold.push(place);
+    }
+}

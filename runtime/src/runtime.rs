@@ -1,0 +1,197 @@
+//! The process-wide runtime: starting, opening devices at first use, and shutting down. One mutex for changes; the
+//! checks on every call are two atomic loads.
+
+use crate::config::{Config, FaultEngine};
+use crate::device::Devices;
+use crate::error::{Error, Result};
+use crate::log::log;
+use crate::pool::Keeper;
+use crate::prefetch::Prefetcher;
+use crate::service::Service;
+use crate::stats::STATS;
+use crate::sys::{self, segv, thread};
+use crate::{adopt, fault, heap, inflight, launch, migrate, moves, pool, stream, window};
+use core::sync::atomic::{AtomicU8, Ordering::*};
+use std::sync::{Mutex, MutexGuard};
+
+const UNSET: u8 = 0;
+const RUNNING: u8 = 1;
+const DOWN: u8 = 2;
+static PHASE: AtomicU8 = AtomicU8::new(UNSET);
+
+#[derive(Default)]
+struct State {
+    config: Option<Config>,
+    threads: Option<Threads>,
+}
+
+struct Threads {
+    service: Option<Service>,
+    prefetcher: Prefetcher,
+    keeper: Option<Keeper>,
+}
+
+static STATE: Mutex<State> = Mutex::new(State { config: None, threads: None });
+
+fn state() -> MutexGuard<'static, State> {
+    STATE.lock().unwrap_or_else(|e| e.into_inner())
+}
+
+/// Starts the runtime with `config`, or with the environment's settings. Nothing is opened yet.
+pub(crate) fn init(config: Option<Config>) -> Result<()> {
+    if thread::forked() {
+        return Err(Error::Forked { call: "hmm_init" });
+    }
+    let mut state = state();
+    if PHASE.load(Acquire) == RUNNING {
+        return match config {
+            None => Ok(()),
+            Some(_) => Err(Error::InvalidArgument { arg: "config", why: "the runtime is running already" }),
+        };
+    }
+    start(&mut state, config)
+}
+
+fn start(state: &mut State, config: Option<Config>) -> Result<()> {
+    let config = config.map_or_else(Config::from_env, Ok)?;
+    if sys::page_size() != crate::addr::PAGE {
+        return Err(Error::Unsupported { what: "hmm_init", why: "this machine's pages are not 4 KiB" });
+    }
+    if matches!(config.fault, FaultEngine::Uffd | FaultEngine::UffdThread) {
+        return Err(Error::Unsupported { what: "HMMRT_FAULT", why: "this release has the segv engine only" });
+    }
+    crate::log::set_level(config.log);
+    let budget = if config.vma_budget == 0 { sys::max_map_count() / 2 } else { config.vma_budget };
+    migrate::set_vma_budget(budget);
+    thread::claim_process();
+    if config.stats {
+        sys::at_exit(print_stats);
+    }
+    state.config = Some(config);
+    PHASE.store(RUNNING, Release);
+    Ok(())
+}
+
+extern "C" fn print_stats() {
+    if !thread::forked() {
+        sys::stderr::write_all(STATS.snapshot().table().as_bytes());
+    }
+}
+
+/// Checks that memory calls may be made; starts the runtime at first use.
+pub(crate) fn ensure_started(call: &'static str) -> Result<()> {
+    if thread::forked() {
+        return Err(Error::Forked { call });
+    }
+    match PHASE.load(Acquire) {
+        RUNNING => Ok(()),
+        DOWN => Err(Error::Shutdown { call }),
+        _ => {
+            let mut state = state();
+            match PHASE.load(Acquire) {
+                RUNNING => Ok(()),
+                DOWN => Err(Error::Shutdown { call }),
+                _ => start(&mut state, None),
+            }
+        }
+    }
+}
+
+/// Whether memory calls that need no device are answered: also after shutdown, for blocks that outlive it.
+pub(crate) fn check_process(call: &'static str) -> Result<()> {
+    if thread::forked() { Err(Error::Forked { call }) } else { Ok(()) }
+}
+
+/// The devices, opened at the first call. Also sees to it that our signal handler is the installed one.
+pub(crate) fn devices(call: &'static str) -> Result<&'static Devices> {
+    ensure_started(call)?;
+    let devices = match Devices::get() {
+        Some(devices) => devices,
+        None => open()?,
+    };
+    segv::ensure_installed(fault::on_fault);
+    Ok(devices)
+}
+
+/// As [`devices`], for calls that protect nothing.
+pub(crate) fn devices_quietly(call: &'static str) -> Result<&'static Devices> {
+    ensure_started(call)?;
+    Devices::get().map_or_else(open, Ok)
+}
+
+fn open() -> Result<&'static Devices> {
+    let mut state = state();
+    if let Some(devices) = Devices::get() {
+        return Ok(devices);
+    }
+    let config = state.config.clone().unwrap_or_default();
+    pool::start(config.spare_bytes)?;
+    let devices = Devices::open(&config)?;
+    let direct = (0..devices.count()).all(|d| devices.at(d).serves_faults_directly());
+    let threads = (|| {
+        Ok(Threads {
+            service: if direct { None } else { Some(Service::start()?) },
+            prefetcher: Prefetcher::start()?,
+            keeper: if config.spare_bytes == 0 { None } else { Keeper::start() },
+        })
+    })();
+    match threads {
+        Ok(threads) => state.threads = Some(threads),
+        Err(e) => {
+            let e: std::io::Error = e;
+            Devices::close();
+            return Err(Error::System { call: "starting a thread", errno: e.raw_os_error().unwrap_or(0) });
+        }
+    }
+    segv::ensure_installed(fault::on_fault);
+    for d in 0..devices.count() {
+        let info = devices.at(d).info();
+        log!(Info, "device {d}: {} ({}), {} MiB", info.name, info.backend, info.memory_total >> 20);
+    }
+    log!(Info, "faults: segv (page protection and SIGSEGV)");
+    Ok(devices)
+}
+
+/// Brings everything home and ends the threads. Blocks stay valid as ordinary memory.
+pub(crate) fn shutdown() -> Result<()> {
+    check_process("hmm_shutdown")?;
+    let mut state = state();
+    match PHASE.load(Acquire) {
+        DOWN => return Err(Error::Shutdown { call: "hmm_shutdown" }),
+        UNSET => {
+            PHASE.store(DOWN, Release);
+            return Ok(());
+        }
+        _ => {}
+    }
+    if let Some(devices) = Devices::get() {
+        for s in stream::all(devices.count()) {
+            s.synchronize(devices.at(s.device))?;
+        }
+        inflight::forget_all();
+        let chunks = heap::chunks_in_use();
+        let heap =
+            chunks.iter().map(|at| crate::addr::ByteRange { start: at.0, end: at.0 + crate::addr::CHUNK });
+        for range in heap.chain(adopt::all()) {
+            moves::bring_home(range, "hmm_shutdown")?;
+        }
+        PHASE.store(DOWN, Release);
+        if let Some(threads) = state.threads.take() {
+            threads.prefetcher.stop();
+            threads.keeper.into_iter().for_each(Keeper::stop);
+            threads.service.into_iter().for_each(Service::stop);
+        }
+        moves::release_all(chunks, adopt::all());
+        for s in stream::all(devices.count()).filter(|s| stream::id_of(*s) != stream::StreamId::DEFAULT) {
+            s.destroy(devices);
+        }
+        Devices::close();
+        window::forget();
+        launch::forget();
+        segv::uninstall();
+        pool::drain();
+    }
+    PHASE.store(DOWN, Release);
+    state.config = None;
+    Ok(())
+}

@@ -1,0 +1,121 @@
+//! What happened, as numbers. Relaxed counters that anybody adds to, signal handler included; read by `hmm_stats_get`
+//! and the table at exit.
+
+use core::sync::atomic::{AtomicU64, Ordering::*};
+
+/// One number. Signal-safe.
+#[derive(Default)]
+pub(crate) struct Counter(AtomicU64);
+
+impl Counter {
+    pub(crate) fn add(&self, n: u64) {
+        self.0.fetch_add(n, Relaxed);
+    }
+    pub(crate) fn sub(&self, n: u64) {
+        self.0.fetch_sub(n, Relaxed);
+    }
+    pub(crate) fn get(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+}
+
+macro_rules! stats {
+    ($($(#[$doc:meta])* $kind:ident $name:ident),+ $(,)?) => {
+        /// A snapshot of the counters (`hmm_stats`). Bytes are bytes; counts are since start or the last reset;
+        /// `vmas`, `spare_bytes`, `device_bytes`, `managed_bytes` and `table_bytes` are the state now.
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+        pub struct Stats { $($(#[$doc])* pub $name: u64),+ }
+
+        /// The live counters.
+        #[derive(Default)]
+        pub(crate) struct Counters { $(pub(crate) $name: Counter),+ }
+
+        impl Counters {
+            const fn new() -> Counters { Counters { $($name: Counter(AtomicU64::new(0))),+ } }
+            /// The numbers now.
+            pub(crate) fn snapshot(&self) -> Stats { Stats { $($name: self.$name.get()),+ } }
+            /// Sets the counts to zero, not the gauges.
+            pub(crate) fn reset(&self) { $(stats!(@reset $kind self.$name);)+ }
+        }
+    };
+    (@reset count $c:expr) => { $c.0.store(0, Relaxed) };
+    (@reset gauge $c:expr) => { };
+}
+
+stats! {
+    /// Faults that were ours.
+    count faults,
+    /// Of them, reads.
+    count read_faults,
+    /// Of them, writes.
+    count write_faults,
+    /// Bytes copied to a device (from the host or another device).
+    count bytes_to_device,
+    /// Bytes copied to the host.
+    count bytes_to_host,
+    /// Moves to a device, one per chunk touched.
+    count moves_to_device,
+    /// Moves to the host, one per chunk touched.
+    count moves_to_host,
+    /// Bytes that needed no copy: untouched, still valid, or not needed.
+    count bytes_not_copied,
+    /// Chunks sent home because a device was full (always 0 in this release).
+    count evictions,
+    /// Prefetches asked for.
+    count prefetches,
+    /// Bytes that a prefetch brought and something used.
+    count prefetched_bytes_used,
+    /// Bytes that a prefetch brought and nothing used.
+    count prefetched_bytes_wasted,
+    /// Times that something waited for a kernel.
+    count waits,
+    /// Mappings the runtime is answerable for, an upper estimate.
+    gauge vmas,
+    /// Bytes in warm spare blocks.
+    gauge spare_bytes,
+    /// Device bytes committed.
+    gauge device_bytes,
+    /// Bytes of live managed memory.
+    gauge managed_bytes,
+    /// Bytes of the residency table.
+    gauge table_bytes,
+    /// Operations that failed.
+    count errors,
+}
+
+/// The process's counters.
+pub(crate) static STATS: Counters = Counters::new();
+
+impl Stats {
+    /// The table printed at exit under `HMMRT_STATS=1`.
+    pub fn table(&self) -> String {
+        let mib = |b: u64| format!("{:.1} MiB", b as f64 / (1 << 20) as f64);
+        let rows = [
+            ("faults", format!("{} ({} read, {} write)", self.faults, self.read_faults, self.write_faults)),
+            ("to the device", format!("{} in {} moves", mib(self.bytes_to_device), self.moves_to_device)),
+            ("to the host", format!("{} in {} moves", mib(self.bytes_to_host), self.moves_to_host)),
+            ("not copied", mib(self.bytes_not_copied)),
+            ("prefetches", format!("{}", self.prefetches)),
+            (
+                "prefetched",
+                format!(
+                    "{} used, {} wasted",
+                    mib(self.prefetched_bytes_used),
+                    mib(self.prefetched_bytes_wasted)
+                ),
+            ),
+            ("waits for kernels", format!("{}", self.waits)),
+            ("managed now", mib(self.managed_bytes)),
+            ("device memory now", mib(self.device_bytes)),
+            ("spare blocks now", mib(self.spare_bytes)),
+            ("table now", format!("{:.1} KiB", self.table_bytes as f64 / 1024.0)),
+            ("mappings now", format!("at most {}", self.vmas)),
+            ("errors", format!("{}", self.errors)),
+        ];
+        let mut text = String::from("hmmrt statistics\n");
+        for (name, value) in rows {
+            text += &format!("  {name:<18} {value}\n");
+        }
+        text
+    }
+}

@@ -1,0 +1,132 @@
+//! Mapping, protecting and moving memory. Called by heap, pool, migrate and the host backend. All functions are plain
+//! system calls: signal-safe. Addresses are those of memory that the caller owns; the table's lock order is the caller's.
+
+use super::os_error;
+use crate::addr::{CHUNK, HostAddr};
+use crate::error::{Error, Result};
+
+/// What the CPU may do with pages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(i32)]
+pub(crate) enum Prot {
+    None = libc::PROT_NONE,
+    Read = libc::PROT_READ,
+    ReadWrite = libc::PROT_READ | libc::PROT_WRITE,
+}
+
+/// Private, anonymous, not charged before it is used.
+const ANON: i32 = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
+
+fn check(p: *mut libc::c_void, what: &'static str, bytes: usize) -> Result<HostAddr> {
+    if p != libc::MAP_FAILED {
+        return Ok(HostAddr(p.expose_provenance()));
+    }
+    Err(if super::errno() == libc::ENOMEM { Error::NoMemory { what, bytes } } else { os_error("mmap") })
+}
+
+/// Maps `len` bytes anywhere, aligned to `align` (a power of two, at least a page).
+pub(crate) fn map(len: usize, align: usize, prot: Prot, what: &'static str) -> Result<HostAddr> {
+    let padded = len.checked_add(align).ok_or(Error::NoMemory { what, bytes: len })?;
+    // SAFETY: no address is asked for, so nothing existing is touched.
+    let p = unsafe { libc::mmap(core::ptr::null_mut(), padded, prot as i32, ANON, -1, 0) };
+    let at = check(p, what, len)?;
+    let start = at.0.next_multiple_of(align);
+    let (head, tail) = (start - at.0, at.0 + padded - start - len);
+    if head > 0 {
+        unmap(at, head);
+    }
+    if tail > 0 {
+        unmap(HostAddr(start + len), tail);
+    }
+    Ok(HostAddr(start))
+}
+
+/// Reserves `len` bytes without access exactly at `at`, if nothing is there.
+pub(crate) fn reserve_at(at: HostAddr, len: usize) -> Option<HostAddr> {
+    // SAFETY: NOREPLACE never touches an existing mapping.
+    let p =
+        unsafe { libc::mmap(at.ptr().cast(), len, libc::PROT_NONE, ANON | libc::MAP_FIXED_NOREPLACE, -1, 0) };
+    let got = check(p, "reservation", len).ok()?;
+    if got != at {
+        unmap(got, len); // a kernel before 4.17 takes the flag for a hint
+        return None;
+    }
+    Some(got)
+}
+
+/// Replaces pages by an empty mapping: their memory is given back and their mapping merges with its like. Signal-safe.
+pub(crate) fn replace(at: HostAddr, len: usize, prot: Prot) -> Result<()> {
+    // SAFETY: the caller owns the range; a fixed mapping replaces it in one step.
+    let p = unsafe { libc::mmap(at.ptr().cast(), len, prot as i32, ANON | libc::MAP_FIXED, -1, 0) };
+    check(p, "replacing pages", len).map(|_| ())
+}
+
+/// Unmaps memory of ours.
+pub(crate) fn unmap(at: HostAddr, len: usize) {
+    // SAFETY: the caller owns the range and no longer uses it.
+    unsafe { libc::munmap(at.ptr().cast(), len) };
+}
+
+/// Sets the protection of pages. Signal-safe.
+pub(crate) fn protect(at: HostAddr, len: usize, prot: Prot) -> Result<()> {
+    // SAFETY: the caller owns the range.
+    if unsafe { libc::mprotect(at.ptr().cast(), len, prot as i32) } == 0 {
+        return Ok(());
+    }
+    Err(if super::errno() == libc::ENOMEM {
+        Error::NoMemory { what: "page protection", bytes: len }
+    } else {
+        os_error("mprotect")
+    })
+}
+
+/// Moves the pages of `from` over `to` in one step; `from` stays mapped, empty. The mapping at `to` gets `from`'s
+/// protection. Both stay the owner's. Signal-safe. Needs Linux 5.7.
+pub(crate) fn move_pages(from: HostAddr, to: HostAddr, len: usize) -> Result<()> {
+    let flags = libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED | libc::MREMAP_DONTUNMAP;
+    // SAFETY: the caller owns both ranges; what was mapped at `to` is meant to be replaced.
+    let p = unsafe { libc::mremap(from.ptr().cast(), len, len, flags, to.ptr().cast::<libc::c_void>()) };
+    if p != libc::MAP_FAILED {
+        return Ok(());
+    }
+    Err(if super::errno() == libc::ENOMEM {
+        Error::NoMemory { what: "moving pages", bytes: len }
+    } else {
+        os_error("mremap")
+    })
+}
+
+/// Gives the memory of pages back; they read as zeros where they can be read. Signal-safe.
+pub(crate) fn give_back(at: HostAddr, len: usize) -> Result<()> {
+    // SAFETY: the caller owns the range and no longer needs its contents.
+    if unsafe { libc::madvise(at.ptr().cast(), len, libc::MADV_DONTNEED) } == 0 {
+        Ok(())
+    } else {
+        Err(os_error("madvise"))
+    }
+}
+
+/// Asks for (or against) huge pages; a kernel without them ignores it. Signal-safe.
+pub(crate) fn huge_pages(at: HostAddr, len: usize, on: bool) {
+    let advice = if on { libc::MADV_HUGEPAGE } else { libc::MADV_NOHUGEPAGE };
+    // SAFETY: advice changes no contents.
+    unsafe { libc::madvise(at.ptr().cast(), len, advice) };
+}
+
+/// Makes all pages of a writable chunk present. Used off the fault path to keep spare blocks warm.
+pub(crate) fn populate(at: HostAddr) {
+    // SAFETY: the chunk is ours, writable, and its contents do not matter.
+    unsafe {
+        if libc::madvise(at.ptr().cast(), CHUNK, libc::MADV_POPULATE_WRITE) != 0 {
+            for page in (0..CHUNK).step_by(crate::addr::PAGE) {
+                at.add(page).ptr().write_volatile(0); // before Linux 5.14
+            }
+        }
+    }
+}
+
+/// Fills memory of ours with zeros. Signal-safe.
+pub(crate) fn zero(at: HostAddr, len: usize) {
+    // SAFETY: the caller owns writable memory there.
+    unsafe { core::ptr::write_bytes(at.ptr(), 0, len) }
+}

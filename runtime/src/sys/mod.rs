@@ -1,0 +1,68 @@
+//! Every call to the operating system that the runtime makes, one noun per file. Nothing outside this folder names
+//! `libc::`. Functions say in their doc line whether the fault path may call them ("Signal-safe").
+
+pub(crate) mod clock;
+pub(crate) mod futex;
+pub(crate) mod map;
+pub(crate) mod pagemap;
+pub(crate) mod procmem;
+pub(crate) mod segv;
+pub(crate) mod signal;
+pub(crate) mod stderr;
+pub(crate) mod thread;
+pub(crate) mod vma;
+
+use crate::error::Error;
+
+/// The last OS error of `call`. Signal-safe.
+pub(crate) fn os_error(call: &'static str) -> Error {
+    Error::System { call, errno: errno() }
+}
+
+/// This thread's errno. Signal-safe.
+pub(crate) fn errno() -> i32 {
+    // SAFETY: glibc's errno location is valid for the life of the thread.
+    unsafe { *libc::__errno_location() }
+}
+
+/// Sets this thread's errno. Signal-safe.
+pub(crate) fn set_errno(value: i32) {
+    // SAFETY: as above.
+    unsafe { *libc::__errno_location() = value }
+}
+
+/// Opens a `/proc` file for reading; the caller closes it with [`close`]. Signal-safe.
+pub(crate) fn open_read(path: &core::ffi::CStr) -> Option<i32> {
+    // SAFETY: a NUL-terminated path and flags that need no mode.
+    let fd = unsafe { libc::open(path.as_ptr(), libc::O_RDONLY | libc::O_CLOEXEC) };
+    (fd >= 0).then_some(fd)
+}
+
+/// Closes a descriptor of ours. Signal-safe.
+pub(crate) fn close(fd: i32) {
+    // SAFETY: the descriptor was opened by this module's callers and is not used afterwards.
+    unsafe { libc::close(fd) };
+}
+
+/// The page size of this machine.
+pub(crate) fn page_size() -> usize {
+    // SAFETY: sysconf has no preconditions.
+    unsafe { libc::sysconf(libc::_SC_PAGESIZE) as usize }
+}
+
+/// `vm.max_map_count`, or the kernel's default where it can't be read.
+pub(crate) fn max_map_count() -> usize {
+    std::fs::read_to_string("/proc/sys/vm/max_map_count")
+        .ok()
+        .and_then(|s| s.trim().parse().ok())
+        .unwrap_or(65_530)
+}
+
+/// Runs `f` when the process ends normally, once however often this is called.
+pub(crate) fn at_exit(f: extern "C" fn()) {
+    static ONCE: std::sync::Once = std::sync::Once::new();
+    // SAFETY: the function takes nothing and is never unloaded (`-z nodelete`).
+    ONCE.call_once(|| unsafe {
+        libc::atexit(f);
+    });
+}

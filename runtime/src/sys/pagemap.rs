@@ -1,0 +1,131 @@
+//! Which pages hold something: PAGEMAP_SCAN (Linux 6.7), else /proc/self/pagemap, else "all of them". Called by migrate
+//! on write-protected pages and by query. No descriptor is kept open: a program that closes all descriptors and opens
+//! its own under the same number must not be read by mistake. Signal-safe.
+
+use crate::addr::{HostAddr, PAGE, PAGES};
+use crate::mask::PageMask;
+
+const PAGEMAP_SCAN: libc::Ioctl = 0xC060_6610u32 as libc::Ioctl;
+const PRESENT: u64 = 1 << 3;
+const SWAPPED: u64 = 1 << 4;
+const PFNZERO: u64 = 1 << 5;
+
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+struct Region {
+    start: u64,
+    end: u64,
+    categories: u64,
+}
+
+#[repr(C)]
+#[derive(Default)]
+struct ScanArg {
+    size: u64,
+    flags: u64,
+    start: u64,
+    end: u64,
+    walk_end: u64,
+    vec: u64,
+    vec_len: u64,
+    max_pages: u64,
+    category_inverted: u64,
+    category_mask: u64,
+    category_anyof_mask: u64,
+    return_mask: u64,
+}
+
+/// An open pagemap, for one operation.
+pub(crate) struct Pagemap(Option<i32>);
+
+impl Pagemap {
+    /// Opens it; where there is none, every page counts as touched.
+    pub(crate) fn open() -> Pagemap {
+        Pagemap(super::open_read(c"/proc/self/pagemap"))
+    }
+
+    /// The pages of the chunk at `chunk` that hold anything but zeros the kernel knows of.
+    pub(crate) fn touched(&self, chunk: HostAddr) -> PageMask {
+        let Some(fd) = self.0 else { return PageMask::FULL };
+        scan(fd, chunk).or_else(|| read(fd, chunk)).unwrap_or(PageMask::FULL)
+    }
+}
+
+impl Drop for Pagemap {
+    fn drop(&mut self) {
+        if let Some(fd) = self.0 {
+            super::close(fd);
+        }
+    }
+}
+
+fn scan(fd: i32, chunk: HostAddr) -> Option<PageMask> {
+    let mut regions = [Region::default(); PAGES / 2 + 1];
+    let mut arg = ScanArg {
+        size: size_of::<ScanArg>() as u64,
+        start: chunk.0 as u64,
+        end: (chunk.0 + PAGES * PAGE) as u64,
+        vec: regions.as_mut_ptr().expose_provenance() as u64,
+        vec_len: regions.len() as u64,
+        category_anyof_mask: PRESENT | SWAPPED,
+        return_mask: PFNZERO,
+        ..ScanArg::default()
+    };
+    // SAFETY: the argument and the vector it points to are valid for their sizes; another file than a pagemap
+    // answers ENOTTY.
+    let n = unsafe { libc::ioctl(fd, PAGEMAP_SCAN, &mut arg) };
+    if n < 0 || arg.walk_end != arg.end {
+        return None;
+    }
+    let mut touched = PageMask::EMPTY;
+    for r in &regions[..n as usize] {
+        if r.categories & PFNZERO == 0 {
+            touched = touched
+                | PageMask::span((r.start as usize - chunk.0) / PAGE, (r.end - r.start) as usize / PAGE);
+        }
+    }
+    Some(touched)
+}
+
+fn read(fd: i32, chunk: HostAddr) -> Option<PageMask> {
+    let mut entries = [0u64; PAGES];
+    let (bytes, at) = (size_of_val(&entries), (chunk.0 / PAGE * 8) as i64);
+    // SAFETY: the buffer is valid for its size.
+    if unsafe { libc::pread(fd, entries.as_mut_ptr().cast(), bytes, at) } != bytes as isize {
+        return None;
+    }
+    let mut touched = PageMask::EMPTY;
+    for (page, e) in entries.iter().enumerate() {
+        if e >> 62 != 0 {
+            touched = touched | PageMask::span(page, 1); // present (63) or swapped (62)
+        }
+    }
+    Some(touched)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::addr::CHUNK;
+    use crate::sys::map::{self, Prot};
+
+    #[test]
+    fn tells_touched_pages_both_ways() {
+        let at = map::map(CHUNK, CHUNK, Prot::ReadWrite, "test").unwrap();
+        map::huge_pages(at, CHUNK, false);
+        for page in [0usize, 1, 5, 511] {
+            // SAFETY: freshly mapped writable memory.
+            unsafe { at.add(page * PAGE).ptr().write_volatile(1) };
+        }
+        let expected = PageMask::span(0, 2) | PageMask::span(5, 1) | PageMask::span(511, 1);
+        let pagemap = Pagemap::open();
+        assert_eq!(read(pagemap.0.unwrap(), at), Some(expected));
+        assert_eq!(pagemap.touched(at), expected);
+        // SAFETY: as above; a read maps the zero page, which holds nothing.
+        unsafe { at.add(7 * PAGE).ptr().read_volatile() };
+        if let Some(scanned) = scan(pagemap.0.unwrap(), at) {
+            assert_eq!(scanned, expected);
+        }
+        map::unmap(at, CHUNK);
+    }
+}

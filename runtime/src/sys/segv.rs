@@ -1,0 +1,262 @@
+//! The SIGSEGV engine's door: our handler, decoding read or write from the context, and chaining to whatever the
+//! program installed before or after us. Runs in signal context with all asynchronous signals blocked. Modelled on
+//! Android ART's sigchain and OpenJDK's libjsig: the program's action is kept in a table and given back when asked.
+
+use super::futex::Locked;
+use super::signal::{self, Action, Blocked};
+use super::stderr::Line;
+use crate::addr::HostAddr;
+use core::ffi::{c_int, c_void};
+use core::sync::atomic::{AtomicPtr, Ordering::*};
+
+/// How an instruction touched memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Touch {
+    Read,
+    Write,
+    Execute,
+}
+
+/// What the runtime says of a fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// The page is there now; run the instruction again.
+    Resolved,
+    /// Not our memory, or the program's own protection: the program's segfault.
+    NotOurs,
+    /// Ours, but its bytes can't be had: SIGBUS. The text says why.
+    Bus(&'static str),
+}
+
+/// Answers a fault. Signal-safe.
+pub(crate) type Hook = fn(HostAddr, Touch) -> Verdict;
+
+static HOOK: AtomicPtr<()> = AtomicPtr::new(core::ptr::null_mut());
+/// The program's own action for SIGSEGV while ours is installed.
+static PROGRAM: Locked<Option<Action>> = Locked::new(None);
+
+fn is_ours(action: &Action) -> bool {
+    action.sa_sigaction == on_signal as *const () as usize
+}
+
+/// Makes sure that our handler is the one the kernel calls. What was there before, also if the program put it there
+/// after us, becomes what we chain to. Costs one system call when nothing has to be done.
+pub(crate) fn ensure_installed(hook: Hook) {
+    HOOK.store(hook as *mut (), SeqCst);
+    if is_ours(&signal::current(libc::SIGSEGV)) {
+        return;
+    }
+    let _blocked = Blocked::new();
+    let mut program = PROGRAM.lock();
+    // SAFETY: a zeroed action is filled in before use; the handler has the SA_SIGINFO signature.
+    unsafe {
+        let mut ours: Action = core::mem::zeroed();
+        ours.sa_sigaction = on_signal as *const () as usize;
+        ours.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK | libc::SA_NODEFER;
+        ours.sa_mask = signal::all_asynchronous();
+        let mut old = core::mem::zeroed();
+        signal::real_sigaction(libc::SIGSEGV, &ours, &mut old);
+        if !is_ours(&old) {
+            *program = Some(old);
+        }
+    }
+}
+
+/// Gives SIGSEGV back to the program.
+pub(crate) fn uninstall() {
+    let _blocked = Blocked::new();
+    let mut program = PROGRAM.lock();
+    if let Some(action) = program.take()
+        && is_ours(&signal::current(libc::SIGSEGV))
+    {
+        // SAFETY: an action that the kernel gave us.
+        unsafe { signal::real_sigaction(libc::SIGSEGV, &action, core::ptr::null_mut()) };
+    }
+}
+
+/// sigaction(2) as the program means it: for SIGSEGV, while our handler is installed, the program's action is kept in
+/// the table and the kernel's stays ours. Everything else goes to libc. Exported by the C library as `sigaction`.
+///
+/// # Safety
+/// As sigaction: the pointers are null or valid.
+pub unsafe fn program_sigaction(signum: c_int, new: *const Action, old: *mut Action) -> c_int {
+    if signum == libc::SIGSEGV {
+        let _blocked = Blocked::new();
+        let mut program = PROGRAM.lock();
+        if let Some(action) = program.as_mut() {
+            let before = *action;
+            // SAFETY: the caller's pointers are null or valid; they are the caller's memory and may be managed, which
+            // is why the table was read before.
+            unsafe {
+                if !new.is_null() {
+                    *action = *new;
+                }
+                drop(program);
+                if !old.is_null() {
+                    *old = before;
+                }
+            }
+            return 0;
+        }
+    }
+    // SAFETY: passed through.
+    unsafe { signal::real_sigaction(signum, new, old) }
+}
+
+extern "C" fn on_signal(signum: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
+    let saved = super::errno();
+    // SAFETY: the kernel passes valid structures to an SA_SIGINFO handler.
+    let (info, context) = unsafe { (&mut *info, &mut *context.cast::<libc::ucontext_t>()) };
+    // Only SEGV_MAPERR (1) and SEGV_ACCERR (2) are page faults; <= 0 was sent by somebody.
+    if matches!(info.si_code, 1 | 2) {
+        // SAFETY: si_addr is valid for these codes.
+        let addr = HostAddr(unsafe { info.si_addr() }.expose_provenance());
+        let hook = HOOK.load(SeqCst);
+        if !hook.is_null() {
+            // SAFETY: only `ensure_installed` stores here, and it stores a `Hook`.
+            let hook: Hook = unsafe { core::mem::transmute(hook) };
+            match hook(addr, decode(context)) {
+                Verdict::Resolved => {
+                    super::set_errno(saved);
+                    return;
+                }
+                Verdict::NotOurs => {}
+                Verdict::Bus(why) => {
+                    raise_bus(addr, why, context);
+                    super::set_errno(saved);
+                    return;
+                }
+            }
+        }
+    }
+    let action = *PROGRAM.lock();
+    // SAFETY: zeroed is SIG_DFL.
+    let action = action.unwrap_or_else(|| unsafe { core::mem::zeroed() });
+    if action.sa_flags & libc::SA_RESETHAND != 0 {
+        // SAFETY: zeroed is SIG_DFL.
+        *PROGRAM.lock() = Some(unsafe { core::mem::zeroed() });
+    }
+    forward(&action, signum, info, context);
+    super::set_errno(saved);
+}
+
+/// Does what the kernel would have done with the program's action.
+fn forward(action: &Action, signum: c_int, info: &mut libc::siginfo_t, context: &mut libc::ucontext_t) {
+    let real_fault = info.si_code > 0;
+    match action.sa_sigaction {
+        libc::SIG_IGN if !real_fault => {}
+        libc::SIG_DFL | libc::SIG_IGN => {
+            // The kernel does not let a real fault be ignored either. The same instruction faults again, or the same
+            // signal arrives again: same number, code and address, and the core shows the right place.
+            signal::set_default(signum);
+            if !real_fault || signum != libc::SIGSEGV {
+                signal::resend(info);
+            }
+        }
+        handler => {
+            // SAFETY: plain set operations on valid sets.
+            let mut mask = context.uc_sigmask;
+            unsafe {
+                for s in 1..=64 {
+                    if libc::sigismember(&action.sa_mask, s) == 1 {
+                        libc::sigaddset(&mut mask, s);
+                    }
+                }
+                if action.sa_flags & libc::SA_NODEFER == 0 {
+                    libc::sigaddset(&mut mask, signum);
+                }
+            }
+            signal::set_mask(&mask);
+            // SAFETY: the program registered a function of this signature; one without SA_SIGINFO ignores the rest.
+            let f: extern "C" fn(c_int, *mut libc::siginfo_t, *mut c_void) =
+                unsafe { core::mem::transmute(handler) };
+            f(signum, info, (context as *mut libc::ucontext_t).cast());
+        }
+    }
+}
+
+/// The bytes can't be had: the access gets SIGBUS, as for a file whose disk failed.
+fn raise_bus(addr: HostAddr, why: &str, context: &mut libc::ucontext_t) {
+    Line::new().text("SIGBUS at ").hex(addr.0).text(": ").text(why).write();
+    // SAFETY: zeroed is a valid siginfo; si_addr is the first pointer-sized field of the union, at byte 16.
+    let mut info: libc::siginfo_t = unsafe { core::mem::zeroed() };
+    info.si_signo = libc::SIGBUS;
+    info.si_code = 2; // BUS_ADRERR
+    // SAFETY: siginfo_t is 128 bytes on Linux.
+    unsafe { (&raw mut info).cast::<u8>().add(16).cast::<usize>().write_unaligned(addr.0) };
+    let action = signal::current(libc::SIGBUS);
+    forward(&action, libc::SIGBUS, &mut info, context);
+}
+
+#[cfg(target_arch = "x86_64")]
+fn decode(context: &libc::ucontext_t) -> Touch {
+    decode_x86_64(context.uc_mcontext.gregs[libc::REG_ERR as usize] as u64)
+}
+
+#[cfg(target_arch = "aarch64")]
+fn decode(context: &libc::ucontext_t) -> Touch {
+    // fault_address, x0..x30, sp, pc, pstate: 35 words, then the records, aligned to 16.
+    let at = (&raw const context.uc_mcontext).cast::<u8>();
+    // SAFETY: the kernel puts 4,096 bytes of records behind the registers.
+    decode_aarch64(unsafe { core::slice::from_raw_parts(at.add(288), 4096) })
+}
+
+/// From the page-fault error code: bit 1 write, bit 4 instruction fetch (Intel SDM 3A, 4.7).
+#[cfg_attr(not(target_arch = "x86_64"), allow(dead_code, reason = "tested on every machine"))]
+fn decode_x86_64(error: u64) -> Touch {
+    if error & 1 << 4 != 0 {
+        Touch::Execute
+    } else if error & 1 << 1 != 0 {
+        Touch::Write
+    } else {
+        Touch::Read
+    }
+}
+
+/// From the ESR record (magic "ESR\x01") of the signal frame: exception class, and WnR (Arm ARM, D17.2.37).
+#[cfg_attr(not(target_arch = "aarch64"), allow(dead_code, reason = "tested on every machine"))]
+fn decode_aarch64(mut records: &[u8]) -> Touch {
+    while let Some((head, _)) = records.split_first_chunk::<16>() {
+        let word = |i: usize| u32::from_le_bytes([head[i], head[i + 1], head[i + 2], head[i + 3]]);
+        let (magic, size) = (word(0), word(4) as usize);
+        if magic == 0x4553_5201 {
+            let esr = u64::from(word(8)) | u64::from(word(12)) << 32;
+            return match esr >> 26 & 0x3f {
+                0x20 | 0x21 => Touch::Execute,
+                _ if esr >> 6 & 1 != 0 && esr >> 8 & 1 == 0 => Touch::Write, // a cache operation (CM) is no write
+                _ => Touch::Read,
+            };
+        }
+        if magic == 0 || size < 8 || size > records.len() {
+            break;
+        }
+        records = &records[size..];
+    }
+    Touch::Write // unknown: a page that may be written can be read
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn decodes_both_architectures() {
+        assert_eq!(decode_x86_64(0b0_0110), Touch::Write);
+        assert_eq!(decode_x86_64(0b0_0100), Touch::Read);
+        assert_eq!(decode_x86_64(0b1_0101), Touch::Execute);
+        let record = |esr: u64| {
+            let mut r = vec![0u8; 64];
+            r[..4].copy_from_slice(&0x4650_8001u32.to_le_bytes()); // some other record first
+            r[4..8].copy_from_slice(&16u32.to_le_bytes());
+            r[16..20].copy_from_slice(&0x4553_5201u32.to_le_bytes());
+            r[20..24].copy_from_slice(&16u32.to_le_bytes());
+            r[24..32].copy_from_slice(&esr.to_le_bytes());
+            r
+        };
+        assert_eq!(decode_aarch64(&record(0x24 << 26 | 1 << 6)), Touch::Write);
+        assert_eq!(decode_aarch64(&record(0x24 << 26)), Touch::Read);
+        assert_eq!(decode_aarch64(&record(0x24 << 26 | 1 << 6 | 1 << 8)), Touch::Read);
+        assert_eq!(decode_aarch64(&record(0x20 << 26)), Touch::Execute);
+        assert_eq!(decode_aarch64(&[0; 64]), Touch::Write);
+    }
+}

@@ -1,0 +1,60 @@
+//! Messages without allocation or locks: write(2) to standard error from a stack buffer. Signal-safe.
+
+/// A line of text built on the stack, cut when it is full. Signal-safe.
+pub(crate) struct Line {
+    buf: [u8; 256],
+    len: usize,
+}
+
+impl Line {
+    /// Starts a line with the library's name.
+    pub(crate) fn new() -> Line {
+        Line { buf: [0; 256], len: 0 }.text("hmmrt: ")
+    }
+    /// Adds text.
+    pub(crate) fn text(mut self, s: &str) -> Line {
+        for &b in s.as_bytes() {
+            if self.len < self.buf.len() - 1 {
+                self.buf[self.len] = b;
+                self.len += 1;
+            }
+        }
+        self
+    }
+    /// Adds a number in hexadecimal.
+    pub(crate) fn hex(mut self, v: usize) -> Line {
+        self = self.text("0x");
+        let digits = (usize::BITS - v.leading_zeros()).div_ceil(4).max(1);
+        for i in (0..digits).rev() {
+            let d = b"0123456789abcdef"[v >> (i * 4) & 15];
+            self = self.text(core::str::from_utf8(&[d]).unwrap_or("?"));
+        }
+        self
+    }
+    /// Writes the line.
+    pub(crate) fn write(mut self) {
+        self.buf[self.len] = b'\n';
+        write_all(&self.buf[..self.len + 1]);
+    }
+}
+
+/// Writes bytes to standard error; errors are ignored, errno is kept. Signal-safe.
+pub(crate) fn write_all(mut bytes: &[u8]) {
+    let saved = super::errno();
+    while !bytes.is_empty() {
+        // SAFETY: the buffer is valid for its length.
+        let n = unsafe { libc::write(2, bytes.as_ptr().cast(), bytes.len()) };
+        if n <= 0 {
+            break;
+        }
+        bytes = &bytes[n as usize..];
+    }
+    super::set_errno(saved);
+}
+
+/// A broken invariant of ours: writes the facts and aborts. Signal-safe.
+pub(crate) fn fatal(what: &str, addr: usize) -> ! {
+    Line::new().text("internal error: ").text(what).text(" at ").hex(addr).write();
+    // SAFETY: abort has no preconditions.
+    unsafe { libc::abort() }
+}

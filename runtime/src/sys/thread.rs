@@ -1,0 +1,71 @@
+//! Who runs: thread identity without thread-local storage, and the list of the runtime's own threads, which must never
+//! wait for a kernel in the fault handler. Signal-safe.
+
+use core::sync::atomic::{AtomicI32, AtomicUsize, Ordering::*};
+
+/// A number for the calling thread, unique among live threads, never 0. Signal-safe: reads the thread pointer.
+pub(crate) fn id() -> usize {
+    // SAFETY: pthread_self only reads the thread pointer.
+    unsafe { libc::pthread_self() as usize }
+}
+
+const SLOTS: usize = 256;
+static OWN: [AtomicUsize; SLOTS] = [const { AtomicUsize::new(0) }; SLOTS];
+
+/// Marks the calling thread as the runtime's own until the value is dropped.
+pub(crate) struct OwnThread(usize);
+
+impl OwnThread {
+    /// Registers the calling thread.
+    pub(crate) fn register() -> OwnThread {
+        let me = id();
+        let slot = OWN.iter().position(|s| s.compare_exchange(0, me, SeqCst, Relaxed).is_ok());
+        OwnThread(slot.unwrap_or(SLOTS))
+    }
+}
+impl Drop for OwnThread {
+    fn drop(&mut self) {
+        if let Some(slot) = OWN.get(self.0) {
+            slot.store(0, SeqCst);
+        }
+    }
+}
+
+/// Whether the calling thread is one of the runtime's own. Signal-safe.
+pub(crate) fn is_own() -> bool {
+    let me = id();
+    OWN.iter().any(|s| s.load(Relaxed) == me)
+}
+
+/// Starts a thread of the runtime: all signals blocked (but the synchronous ones), registered as our own.
+pub(crate) fn spawn(
+    name: &'static str,
+    body: impl FnOnce() + Send + 'static,
+) -> std::io::Result<std::thread::JoinHandle<()>> {
+    let _blocked = super::signal::Blocked::new();
+    std::thread::Builder::new().name(name.into()).stack_size(512 << 10).spawn(move || {
+        let _own = OwnThread::register();
+        body();
+    })
+}
+
+static OWNER_PID: AtomicI32 = AtomicI32::new(0);
+
+/// Remembers this process as the runtime's, and arranges that a forked child knows it is not.
+pub(crate) fn claim_process() {
+    extern "C" fn in_child() {
+        OWNER_PID.store(-1, SeqCst);
+    }
+    static ONCE: std::sync::Once = std::sync::Once::new();
+    // SAFETY: getpid has no preconditions.
+    OWNER_PID.store(unsafe { libc::getpid() }, SeqCst);
+    ONCE.call_once(|| {
+        // SAFETY: the handler only stores to an atomic.
+        unsafe { libc::pthread_atfork(None, None, Some(in_child)) };
+    });
+}
+
+/// Whether this process is a forked child of the one that started the runtime. Signal-safe.
+pub(crate) fn forked() -> bool {
+    OWNER_PID.load(Relaxed) == -1
+}
