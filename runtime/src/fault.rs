@@ -102,7 +102,7 @@ fn already_there(g: Guard, addr: HostAddr, write: bool) -> Verdict {
         Ok(true) => return Verdict::Resolved,
         Err(_) => return Verdict::Bus("the page's protection could not be set"),
     }
-    drop(g);
+    // Asked with the lock held: otherwise the page could leave again and its protection be taken for the program's.
     let maps = Maps::open();
     match maps.at(addr) {
         _ if !maps.is_open() => Verdict::Resolved,

@@ -1,0 +1,77 @@
+//! What several tests share: a small random number generator, blocks, and the scale of long tests.
+#![allow(dead_code, reason = "each test uses its part")]
+
+use hmmrt::raw;
+
+/// xorshift64*: small, seedable, good enough for choosing what to do next.
+pub struct Rng(pub u64);
+
+impl Rng {
+    /// The next 64 bits.
+    pub fn next(&mut self) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        self.0.wrapping_mul(0x2545_F491_4F6C_DD1D)
+    }
+    /// A number below `n`.
+    pub fn below(&mut self, n: usize) -> usize {
+        (self.next() >> 11) as usize % n
+    }
+}
+
+/// How much longer than usual long tests run: `HMMRT_TEST_SCALE`, default 1.
+pub fn scale() -> f64 {
+    std::env::var("HMMRT_TEST_SCALE").ok().and_then(|s| s.parse().ok()).unwrap_or(1.0)
+}
+
+/// The seed of random tests: `HMMRT_TEST_SEED`, or the time.
+pub fn seed() -> u64 {
+    let now = || std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos() as u64;
+    let seed = std::env::var("HMMRT_TEST_SEED").ok().and_then(|s| s.parse().ok()).unwrap_or_else(now) | 1;
+    eprintln!("HMMRT_TEST_SEED={seed}");
+    seed
+}
+
+/// A managed block, freed when dropped.
+pub struct Block {
+    /// Where it is.
+    pub ptr: *mut u8,
+    /// Its length in bytes.
+    pub len: usize,
+}
+
+// SAFETY: plain memory; the tests decide who touches which bytes.
+unsafe impl Send for Block {}
+// SAFETY: as above.
+unsafe impl Sync for Block {}
+
+impl Block {
+    /// A new block of zeros.
+    pub fn new(len: usize) -> Block {
+        Block { ptr: raw::calloc(len, 1).unwrap(), len }
+    }
+    /// Its 64-bit word number `i`.
+    pub fn word(&self, i: usize) -> &std::sync::atomic::AtomicU64 {
+        assert!(i * 8 + 8 <= self.len);
+        // SAFETY: inside the block, aligned.
+        unsafe { &*self.ptr.cast::<std::sync::atomic::AtomicU64>().add(i) }
+    }
+    /// Words in it.
+    pub fn words(&self) -> usize {
+        self.len / 8
+    }
+    /// The page flags of all its pages.
+    pub fn pages(&self) -> Vec<hmmrt::Page> {
+        let mut out = vec![hmmrt::Page::default(); self.len.div_ceil(4096)];
+        raw::query(self.ptr, self.len, &mut out).unwrap();
+        out
+    }
+}
+
+impl Drop for Block {
+    fn drop(&mut self) {
+        // SAFETY: nobody uses it any more.
+        unsafe { raw::free(self.ptr).unwrap() };
+    }
+}

@@ -1,0 +1,125 @@
+//! Threads read and write, word by word, while others move the same pages between the host and two devices. Every word
+//! has one writer and only grows, so a torn, stale, lost or zero word is seen by whoever reads it next.
+
+mod common;
+
+use common::{Block, Rng};
+use hmmrt::raw::{self, HMM_HOST};
+use hmmrt::{Access, AccessMode, Config, StreamId};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::*};
+
+const WRITERS: usize = 4;
+
+/// The blocks all threads work on: whole chunks, odd sizes, small ones that share a chunk.
+fn blocks() -> Vec<Block> {
+    [2 << 20, 4 << 20, (2 << 20) + 40960, 1 << 20, 64 << 10, 12288, 4096].map(Block::new).into()
+}
+
+fn init(direct: bool) {
+    let config = Config { host_devices: 2, host_direct: direct, ..Config::default() };
+    raw::init(Some(config)).unwrap();
+}
+
+fn write_and_check(blocks: &[Block], me: usize, seed: u64, stop: &AtomicBool) -> u64 {
+    let mut rng = Rng(seed);
+    let mut mine: Vec<Vec<u64>> = blocks.iter().map(|b| vec![0; b.words()]).collect();
+    let mut seen: Vec<Vec<u64>> = mine.clone();
+    let mut checks = 0;
+    while !stop.load(Relaxed) {
+        let b = rng.below(blocks.len());
+        let start = rng.below(blocks[b].words());
+        for i in (start..blocks[b].words()).step_by(1 + rng.below(700)).take(300) {
+            let word = blocks[b].word(i);
+            if i % WRITERS == me {
+                let old = word.load(Relaxed);
+                assert_eq!(old, mine[b][i], "own word {i} of block {b}: a write was lost or torn");
+                mine[b][i] += 1;
+                word.store(mine[b][i], Relaxed);
+            } else {
+                let now = word.load(Relaxed);
+                assert!(now >= seen[b][i], "word {i} of block {b} went back from {} to {now}", seen[b][i]);
+                seen[b][i] = now;
+            }
+            checks += 1;
+        }
+    }
+    for (b, words) in mine.iter().enumerate() {
+        for (i, expected) in words.iter().enumerate().filter(|(i, _)| i % WRITERS == me) {
+            assert_eq!(blocks[b].word(i).load(Relaxed), *expected, "word {i} of block {b} at the end");
+        }
+    }
+    checks
+}
+
+fn one_move(blocks: &[Block], rng: &mut Rng, stream: [StreamId; 2]) {
+    let b = &blocks[rng.below(blocks.len())];
+    let whole = rng.below(2) == 0;
+    let from = if whole { 0 } else { rng.below(b.len) };
+    let len = if whole { b.len } else { 1 + rng.below(b.len - from) };
+    // SAFETY: inside the block.
+    let ptr = unsafe { b.ptr.add(from) };
+    let device = rng.below(2);
+    match rng.below(8) {
+        0..=2 => drop(raw::migrate(ptr, len, device as i32).unwrap()),
+        3 => drop(raw::migrate(ptr, len, HMM_HOST).unwrap()),
+        4 => raw::prefetch(ptr, len, device as i32, stream[device]).unwrap(),
+        5 => raw::prefetch(ptr, len, HMM_HOST, stream[device]).unwrap(),
+        n => {
+            let mode = if n == 6 { AccessMode::Read } else { AccessMode::ReadWrite };
+            // SAFETY: nothing is written by a device here.
+            unsafe { raw::acquire(device as i32, stream[device], &[Access { ptr, len, mode }]).unwrap() };
+            raw::release(device as i32, stream[device]).unwrap();
+        }
+    }
+}
+
+fn race(direct: bool, moves: u64) {
+    init(direct);
+    let seed = common::seed();
+    let blocks = blocks();
+    let (stop, moved) = (AtomicBool::new(false), AtomicU64::new(0));
+    let checks: u64 = std::thread::scope(|s| {
+        let (blocks, stop, moved) = (&blocks, &stop, &moved);
+        let writers: Vec<_> =
+            (0..WRITERS).map(|t| s.spawn(move || write_and_check(blocks, t, seed + t as u64, stop))).collect();
+        let movers: Vec<_> = (0..2)
+            .map(|t| {
+                s.spawn(move || {
+                    let mut rng = Rng(seed ^ (t + 77));
+                    let stream = [0, 1].map(|d| raw::stream_create(d).unwrap());
+                    while moved.fetch_add(1, Relaxed) < moves {
+                        one_move(blocks, &mut rng, stream);
+                        if writers_died(stop) {
+                            break;
+                        }
+                    }
+                    stream.into_iter().for_each(|s| raw::stream_destroy(s).unwrap());
+                })
+            })
+            .collect();
+        for m in movers {
+            let ended = m.join();
+            if ended.is_err() {
+                stop.store(true, Relaxed);
+            }
+            ended.unwrap();
+        }
+        stop.store(true, Relaxed);
+        writers.into_iter().map(|w| w.join().unwrap()).sum()
+    });
+    let stats = raw::stats();
+    eprintln!("{moves} moves, {checks} checked words, {} faults, {} vmas", stats.faults, stats.vmas);
+    assert!(stats.faults > 1000 && checks > 100_000, "the threads must have met");
+    drop(blocks);
+    raw::shutdown().unwrap();
+}
+
+fn writers_died(stop: &AtomicBool) -> bool {
+    stop.load(Relaxed)
+}
+
+#[test]
+fn no_torn_stale_or_lost_word() {
+    race(true, (100_000.0 * common::scale()) as u64);
+    race(false, (10_000.0 * common::scale()) as u64);
+}
