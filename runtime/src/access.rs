@@ -179,11 +179,27 @@ fn settle_chunk(
     }
 }
 
-/// The device is done with what was acquired when the stream gets here.
+/// The device is done with what was acquired when the stream gets here: what `hmm_acquire` opened (not with `launch`),
+/// and what launches of this thread did.
 pub(crate) fn release(devices: &Devices, stream: Stream, launch: bool) -> Result<()> {
     let _blocked = Blocked::new();
     let ticket = stream.mark(devices.at(stream.device))?;
-    inflight::release(stream, launch, ticket);
+    if !launch {
+        inflight::release(stream, false, ticket);
+    }
+    inflight::release(stream, true, ticket);
+    Ok(())
+}
+
+/// Waits until all that was queued on the stream is done.
+pub(crate) fn synchronize(devices: &Devices, stream: Stream) -> Result<()> {
+    let ticket = stream.mark(devices.at(stream.device))?;
+    {
+        // A launch whose release failed: its kernel is behind this ticket too.
+        let _blocked = Blocked::new();
+        inflight::release(stream, true, ticket);
+    }
+    stream.slot.timeline.wait(ticket);
     Ok(())
 }
 

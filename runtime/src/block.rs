@@ -21,6 +21,11 @@ pub(crate) struct Block {
 
 static UNUSED: Locked<Vec<&'static Block>> = Locked::new(Vec::new());
 
+/// Whether this thread holds the list of unused blocks: it can't allocate managed memory now.
+pub(crate) fn is_locked_by_me() -> bool {
+    UNUSED.held_by_me()
+}
+
 impl Block {
     /// A block for the bytes `range`, with no chunk linked yet.
     pub(crate) fn take(range: ByteRange) -> &'static Block {

@@ -276,7 +276,7 @@ impl Error {
     }
 }
 
-/// `core::result::Result` with this crate's [`Error`].
+/// `core::result::Result` with this crate's [`Error`](enum@Error).
 pub type Result<T> = core::result::Result<T, Error>;
 
 #[cfg(test)]

@@ -76,7 +76,7 @@ pub(crate) fn resolve(chunk: &'static Chunk, addr: HostAddr, write: bool) -> Ste
     if chunk.host.has(page) && !(write && one.meets(chunk.on_devices())) {
         return Step::Done(already_there(g, addr, write));
     }
-    if let Some(b) = inflight::blocker(g.span_of(one), Intent::Take { stream: None }) {
+    if let Some(b) = inflight::blocker(g.span_of(one), Intent::Take { to: None }) {
         return Step::Wait(b);
     }
     let mut pages = policy::pages_to_bring(chunk, page, write) & !inflight::written_by_kernels(g.at);

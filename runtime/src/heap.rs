@@ -39,6 +39,11 @@ pub(crate) fn lock() -> LockedGuard<'static, Heap> {
     HEAP.lock()
 }
 
+/// Whether this thread is inside the heap: it can't allocate managed memory now.
+pub(crate) fn is_locked_by_me() -> bool {
+    HEAP.held_by_me()
+}
+
 impl Heap {
     /// Takes `len` bytes of whole chunks, readable and writable, zero, with records in the table.
     pub(crate) fn take_chunks(&mut self, len: usize, align: usize) -> Result<ByteRange> {

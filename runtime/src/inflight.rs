@@ -129,8 +129,8 @@ impl Blocker {
 /// What somebody is about to do with pages.
 #[derive(Clone, Copy)]
 pub(crate) enum Intent {
-    /// Give them to the CPU or to another device, for stream `stream`: meets kernels that may write.
-    Take { stream: Option<u16> },
+    /// Take them to the CPU, or to device `to`: meets kernels elsewhere that may write.
+    Take { to: Option<usize> },
     /// Free them: meets every kernel.
     Forget,
     /// Write device `device`'s copy from outside, for stream `stream`: meets every kernel there.
@@ -139,7 +139,7 @@ pub(crate) enum Intent {
 
 fn meets(u: &mut Use, intent: Intent) -> bool {
     let (foreign, relevant) = match intent {
-        Intent::Take { stream } => (Some(u.stream) != stream, u.write),
+        Intent::Take { to } => (Some(u.device as usize) != to, u.write),
         Intent::Overwrite { device, stream } => (Some(u.stream) != stream, u.device as usize == device),
         Intent::Forget => return !u.is_over(),
     };
@@ -149,6 +149,7 @@ fn meets(u: &mut Use, intent: Intent) -> bool {
             false
         }
         (Phase::Settling | Phase::Open, _) => relevant && foreign,
+        (Phase::Released(_), Intent::Take { .. }) => relevant && foreign && !u.is_over(),
         (Phase::Released(_), _) => relevant && !u.is_over(),
     }
 }
@@ -180,7 +181,7 @@ pub(crate) fn written_by_kernels(chunk: HostAddr) -> PageMask {
     if COUNT.load(SeqCst) != 0 {
         let all = ByteRange { start: chunk.0, end: chunk.0 + CHUNK };
         for u in REGISTRY.lock().all().iter_mut().filter(|u| u.range.overlaps(all)) {
-            if meets(u, Intent::Take { stream: None }) {
+            if meets(u, Intent::Take { to: None }) {
                 let part = ByteRange { start: u.range.start.max(all.start), end: u.range.end.min(all.end) };
                 busy = busy | PageMask::of(part);
             }
@@ -214,7 +215,11 @@ pub(crate) fn publish(
     let mut registry = REGISTRY.lock();
     let mut waits = 0;
     for u in registry.all().iter() {
-        let conflict = |c: &Claim| (c.write || u.write) && u.range.overlaps(c.range);
+        // Two devices can't both own a page, two streams of one device can each write their part of it.
+        let conflict = |c: &Claim| {
+            let range = if u.device as usize == stream.device { c.range } else { c.range.pages_out() };
+            (c.write || u.write) && u.range.overlaps(range)
+        };
         if u.stream == stream.number || !claims.iter().any(conflict) || u.is_over() {
             continue;
         }
@@ -349,14 +354,20 @@ fn changed() {
     futex::wake(&RELEASES, i32::MAX);
 }
 
-/// Waits for what stands in the way of an API call, at most about 10 s for an entry that nobody releases.
-pub(crate) fn wait_or_busy(blocker: Blocker, arg: &'static str, addr: usize, waited: &mut u32) -> Result<()> {
+/// How long an API call waits for something that nobody releases.
+const PATIENCE_NS: u64 = 10_000_000_000;
+
+/// Waits for what stands in the way of an API call. `since` remembers when the waiting for open entries began (0: not
+/// yet); after about 10 s of it the call fails.
+pub(crate) fn wait_or_busy(blocker: Blocker, arg: &'static str, addr: usize, since: &mut u64) -> Result<()> {
     if blocker.is_own() {
         return Err(Error::Busy { arg, addr, why: "this thread acquired it and has not released it" });
     }
     if blocker.is_open() {
-        *waited += 1;
-        if *waited > 100 {
+        let now = crate::sys::clock::now_ns();
+        if *since == 0 {
+            *since = now;
+        } else if now - *since > PATIENCE_NS {
             return Err(Error::Busy { arg, addr, why: "another thread acquired it and does not release it" });
         }
     }

@@ -76,7 +76,7 @@ pub(crate) fn to_host(range: ByteRange, write: bool, patience: Patience, arg: &'
             let mut pages = PageMask::of(part) & chunk.managed.get();
             if patience == Patience::Skip {
                 pages = pages & !inflight::written_by_kernels(at);
-            } else if let Some(b) = inflight::blocker(part, Intent::Take { stream: None }) {
+            } else if let Some(b) = inflight::blocker(part.pages_out(), Intent::Take { to: None }) {
                 drop(g);
                 drop(_blocked);
                 inflight::wait_or_busy(b, arg, part.start, &mut waited)?;

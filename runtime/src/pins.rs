@@ -34,7 +34,7 @@ fn pin_chunk(at: crate::addr::HostAddr, part: ByteRange) -> Result<()> {
         let blocked = Blocked::new();
         let g = Guard::lock(table::known(at), at);
         let pages = PageMask::of(part) & g.chunk.managed.get();
-        let blocker = match inflight::blocker(part, Intent::Take { stream: None }) {
+        let blocker = match inflight::blocker(part.pages_out(), Intent::Take { to: None }) {
             Some(b) => b,
             None => match migrate::to_host(&g, pages, true) {
                 Ok(_) => {

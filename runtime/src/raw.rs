@@ -154,10 +154,12 @@ pub unsafe fn realloc(ptr: *mut u8, size: usize) -> Result<*mut u8> {
 fn move_contents(from: HostAddr, to: HostAddr, len: usize) -> Result<()> {
     let new = heap::find(to).ok_or(Error::NotManaged { arg: "ptr", addr: to.0 })?.range;
     let mut waited = 0;
+    let mut moved = Vec::new();
     loop {
         let stopped = {
             let _blocked = Blocked::new();
-            migrate::relocate(from, to, len.next_multiple_of(PAGE), new)
+            moved.clear();
+            migrate::relocate(from, to, len.next_multiple_of(PAGE), new, &mut moved)
         };
         match stopped {
             Ok(()) => break,
@@ -167,18 +169,17 @@ fn move_contents(from: HostAddr, to: HostAddr, len: usize) -> Result<()> {
         }
     }
     // What did not move on a device is copied as the program would: faults and all.
-    for (chunk_at, part) in (ByteRange { start: from.0, end: from.0 + len }).chunks() {
-        let target = |at: usize| HostAddr(to.0 + (at - from.0));
-        for page_at in (part.start..part.end).step_by(PAGE) {
-            let t = target(page_at);
-            if !table::known(t).host.has(t.page_in_chunk()) {
-                continue;
-            }
-            let n = PAGE.min(part.end - page_at);
+    let end = from.0 + len;
+    moved.sort_by_key(|r| r.start); // per device, so not in order
+    moved.push(ByteRange { start: end, end });
+    let mut at = from.0;
+    for done in moved {
+        if at < done.start.min(end) {
+            let n = done.start.min(end) - at;
             // SAFETY: both blocks are live for `n` bytes from here, by the caller's promise and our own allocation.
-            unsafe { core::ptr::copy_nonoverlapping(HostAddr(page_at).ptr().cast_const(), t.ptr(), n) };
+            unsafe { core::ptr::copy_nonoverlapping(HostAddr(at).ptr().cast_const(), HostAddr(to.0 + at - from.0).ptr(), n) };
         }
-        debug_assert_eq!(chunk_at, HostAddr(part.start).chunk_start());
+        at = at.max(done.end);
     }
     Ok(())
 }
@@ -414,9 +415,9 @@ pub fn stream_synchronize(stream: StreamId) -> Result<()> {
         let devices = runtime::devices_quietly("hmm_stream_synchronize")?;
         if stream != StreamId::DEFAULT {
             let s = Stream::from_id(stream)?;
-            return s.synchronize(devices.at(s.device));
+            return access::synchronize(devices, s);
         }
-        (0..devices.count()).try_for_each(|d| Stream::find(devices, d, stream)?.synchronize(devices.at(d)))
+        (0..devices.count()).try_for_each(|d| access::synchronize(devices, Stream::find(devices, d, stream)?))
     })())
 }
 
@@ -429,7 +430,7 @@ pub fn stream_destroy(stream: StreamId) -> Result<()> {
         }
         let s = Stream::from_id(stream)?;
         access::release(devices, s, false)?; // what was left acquired
-        s.synchronize(devices.at(s.device))?;
+        access::synchronize(devices, s)?;
         s.destroy(devices);
         Ok(())
     })())

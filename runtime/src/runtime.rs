@@ -10,7 +10,7 @@ use crate::prefetch::Prefetcher;
 use crate::service::Service;
 use crate::stats::STATS;
 use crate::sys::{self, segv, thread};
-use crate::{adopt, fault, heap, inflight, launch, migrate, moves, pool, stream, window};
+use crate::{access, adopt, fault, heap, inflight, launch, migrate, moves, pool, stream, window};
 use core::sync::atomic::{AtomicU8, Ordering::*};
 use std::sync::{Mutex, MutexGuard};
 
@@ -166,7 +166,7 @@ pub(crate) fn shutdown() -> Result<()> {
     }
     if let Some(devices) = Devices::get() {
         for s in stream::all(devices.count()) {
-            s.synchronize(devices.at(s.device))?;
+            access::synchronize(devices, s)?;
         }
         inflight::forget_all();
         let chunks = heap::chunks_in_use();

@@ -163,13 +163,6 @@ impl Stream {
         *submitted = ticket;
         Ok(ticket)
     }
-
-    /// Waits until all that was queued is done.
-    pub(crate) fn synchronize(self, device: &dyn Device) -> Result<()> {
-        let ticket = self.mark(device)?;
-        self.slot.timeline.wait(ticket);
-        Ok(())
-    }
 }
 
 /// All streams that are in use on one of `count` devices, default ones included.

@@ -151,7 +151,7 @@ pub(crate) fn to_device(
     if !taken.is_empty() {
         let span = g.span_of(taken);
         let hindrance = inflight::blocker(span, Intent::Overwrite { device, stream }).or_else(|| {
-            if others.meets(taken) { inflight::blocker(span, Intent::Take { stream }) } else { None }
+            if others.meets(taken) { inflight::blocker(span, Intent::Take { to: Some(device) }) } else { None }
         });
         if let Some(b) = hindrance {
             return Err(Stop::Wait(b));

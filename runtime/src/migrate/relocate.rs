@@ -14,12 +14,14 @@ use crate::{table, window};
 use core::sync::atomic::Ordering::*;
 
 /// Moves the pages of `from..from + len` that are on a device only to the same offsets at `to`, a fresh block of our
-/// own whose range is `around`. `from` and `to` are page-aligned. Pages with host bytes are left to the caller.
+/// own whose range is `around`. `from` and `to` are page-aligned. The moved parts of the old block are added to `moved`;
+/// the rest is left to the caller.
 pub(crate) fn relocate(
     from: HostAddr,
     to: HostAddr,
     len: usize,
     around: ByteRange,
+    moved: &mut Vec<ByteRange>,
 ) -> core::result::Result<(), Stop> {
     let Some(devices) = Devices::get() else { return Ok(()) };
     let mut done = 0;
@@ -34,7 +36,8 @@ pub(crate) fn relocate(
             .then(|| Guard::lock(table::known(high), high.chunk_start()));
         let other = second.as_ref().unwrap_or(&first);
         let (source, target) = if a < b { (&first, other) } else { (other, &first) };
-        move_step(devices, source, a, target, b, step, around)?;
+        let runs = move_step(devices, source, a, target, b, step, around)?;
+        moved.extend(runs);
         done += step;
     }
     Ok(())
@@ -48,22 +51,27 @@ fn move_step(
     b: HostAddr,
     len: usize,
     around: ByteRange,
-) -> core::result::Result<(), Stop> {
+) -> core::result::Result<Vec<ByteRange>, Stop> {
     let pages = PageMask::of(ByteRange { start: a.0, end: a.0 + len });
-    let away = pages & !source.chunk.host.get() & source.chunk.managed.get();
+    let mut away = pages & !source.chunk.host.get() & source.chunk.managed.get();
+    let mut moved = Vec::new();
     if away.is_empty() {
-        return Ok(());
+        return Ok(moved);
     }
-    if let Some(busy) = inflight::blocker(source.span_of(away), Intent::Take { stream: None }) {
+    if let Some(busy) = inflight::blocker(source.span_of(away), Intent::Take { to: None }) {
         return Err(Stop::Wait(busy));
     }
     for d in 0..devices.count() {
         let valid = source.chunk.copies[d].valid.get();
         for (first, count) in (away & valid).runs() {
-            move_run(devices, d, (source, a, first), (target, b), count, around)?;
+            if move_run(devices, d, (source, a, first), (target, b), count, around)? {
+                let start = source.page(first).0;
+                moved.push(ByteRange { start, end: start + count * PAGE });
+            }
         }
+        away = away & !valid;
     }
-    Ok(())
+    Ok(moved)
 }
 
 fn move_run(
@@ -73,11 +81,12 @@ fn move_run(
     (target, b): (&Guard, HostAddr),
     count: usize,
     around: ByteRange,
-) -> Result<()> {
+) -> Result<bool> {
     let to_page = b.page_in_chunk() + first - a.page_in_chunk();
-    let run = PageMask::span(to_page, count) & target.chunk.managed.get();
-    if run.is_empty() {
-        return Ok(());
+    let run = PageMask::span(to_page, count);
+    // Fresh and plain, all of it; if not (a prefetch of an earlier block at this address), the caller copies.
+    if !run.within(target.chunk.managed.get()) || !target.chunk.is_plain(run) {
+        return Ok(false);
     }
     let copy = &target.chunk.copies[d];
     if copy.base.load(Relaxed) == 0 {
@@ -94,5 +103,5 @@ fn move_run(
     protect(target, run, Prot::None)?;
     copy.valid.add(run);
     target.chunk.host.remove(run);
-    Ok(())
+    Ok(true)
 }

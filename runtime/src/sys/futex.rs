@@ -126,6 +126,10 @@ impl<T> Locked<T> {
         self.lock.lock();
         LockedGuard { of: self, _not_send: core::marker::PhantomData }
     }
+    /// Whether this thread holds the lock. Signal-safe.
+    pub(crate) fn held_by_me(&self) -> bool {
+        self.lock.held_by_me()
+    }
 }
 
 /// Access to a [`Locked`] value; unlocks when dropped.

@@ -75,3 +75,18 @@ impl Drop for Block {
         unsafe { raw::free(self.ptr).unwrap() };
     }
 }
+
+/// Runs the test `name` of this binary again in a process of its own, with `HMMRT_CASE=case` and more variables.
+pub fn run_case(name: &str, case: &str, env: &[(&str, &str)]) -> std::process::Output {
+    std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", name, "--nocapture", "--test-threads=1"])
+        .env("HMMRT_CASE", case)
+        .envs(env.iter().copied())
+        .output()
+        .unwrap()
+}
+
+/// The case that this process was started for, if it was.
+pub fn case() -> Option<String> {
+    std::env::var("HMMRT_CASE").ok()
+}

@@ -1,0 +1,311 @@
+//! A real segfault stays one: same signal, address and code, whatever handler was there before or came after; and what
+//! can't be brought home is SIGBUS with a message. Each case runs in a process of its own.
+
+mod common;
+
+use common::{Block, case, run_case};
+use hmmrt::raw::{self, HMM_HOST};
+use hmmrt::{Access, AccessMode, Error, Page, StreamId, inject};
+use std::os::unix::process::ExitStatusExt;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::*};
+
+static SEEN: [AtomicUsize; 4] = [const { AtomicUsize::new(0) }; 4];
+/// Where the handlers continue: the address that they make accessible, so that the program goes on.
+static MEND: AtomicUsize = AtomicUsize::new(0);
+
+fn note(sig: i32, info: *mut libc::siginfo_t) {
+    // SAFETY: the kernel's or the runtime's siginfo.
+    unsafe {
+        SEEN[0].fetch_add(1, SeqCst);
+        SEEN[1].store((*info).si_addr() as usize, SeqCst);
+        SEEN[2].store((*info).si_code as usize, SeqCst);
+        SEEN[3].store(sig as usize, SeqCst);
+        let page = MEND.load(SeqCst);
+        if page != 0 {
+            libc::mprotect(page as *mut _, 4096, libc::PROT_READ | libc::PROT_WRITE);
+        }
+    }
+}
+
+extern "C" fn with_info(sig: i32, info: *mut libc::siginfo_t, _: *mut libc::c_void) {
+    note(sig, info);
+}
+
+extern "C" fn without_info(_: i32) {
+    SEEN[0].fetch_add(1, SeqCst);
+    // SAFETY: a page of the test's.
+    unsafe { libc::mprotect(MEND.load(SeqCst) as *mut _, 4096, libc::PROT_READ | libc::PROT_WRITE) };
+}
+
+extern "C" fn inject_off(sig: i32, info: *mut libc::siginfo_t, _: *mut libc::c_void) {
+    note(sig, info);
+    inject::arm("").unwrap();
+}
+
+fn install(sig: i32, handler: usize, flags: i32) {
+    // SAFETY: a zeroed action is filled in.
+    unsafe {
+        let mut a: libc::sigaction = std::mem::zeroed();
+        a.sa_sigaction = handler;
+        a.sa_flags = flags;
+        assert_eq!(libc::sigaction(sig, &a, std::ptr::null_mut()), 0);
+    }
+}
+
+fn seen() -> (usize, usize, usize) {
+    (SEEN[0].load(SeqCst), SEEN[1].load(SeqCst), SEEN[2].load(SeqCst))
+}
+
+/// A page of the test's own that can't be accessed.
+fn forbidden() -> *mut u8 {
+    // SAFETY: a new mapping.
+    let p = unsafe { libc::mmap(std::ptr::null_mut(), 4096, 0, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1, 0) };
+    p.cast()
+}
+
+fn on_device(len: usize) -> Block {
+    let b = Block::new(len);
+    (0..b.words()).for_each(|i| b.word(i).store(i as u64 + 1, Relaxed));
+    raw::migrate(b.ptr, b.len, 0).unwrap();
+    b
+}
+
+fn works(b: &Block) {
+    raw::migrate(b.ptr, b.len, 0).unwrap();
+    assert!((0..b.words()).all(|i| b.word(i).load(Relaxed) == i as u64 + 1));
+}
+
+const INFO: i32 = libc::SA_SIGINFO;
+
+fn child(name: &str) {
+    let handler = with_info as *const () as usize;
+    match name {
+        "before" | "before_onstack" | "no_info" | "after" => {
+            let flags = if name == "before_onstack" { INFO | libc::SA_ONSTACK } else { INFO };
+            let (handler, flags) = if name == "no_info" { (without_info as *const () as usize, 0) } else { (handler, flags) };
+            if name == "after" {
+                let b = on_device(4 << 20);
+                install(libc::SIGSEGV, handler, flags);
+                works(&b); // the next move puts our handler in front again
+            } else {
+                install(libc::SIGSEGV, handler, flags);
+            }
+            let b = on_device(4 << 20);
+            works(&b);
+            assert_eq!(seen().0, 0, "our faults are not the program's");
+            let page = forbidden();
+            MEND.store(page as usize, SeqCst);
+            // SAFETY: faults; the handler makes the page accessible.
+            unsafe { page.add(24).write_volatile(1) };
+            assert_eq!(seen().0, 1);
+            if name != "no_info" {
+                assert_eq!(seen(), (1, page as usize + 24, 2));
+            }
+            works(&b);
+        }
+        "reset" => {
+            install(libc::SIGSEGV, handler, INFO | libc::SA_RESETHAND);
+            let b = on_device(2 << 20);
+            works(&b);
+            let page = forbidden();
+            MEND.store(page as usize, SeqCst);
+            // SAFETY: the first fault is mended, the second kills.
+            unsafe {
+                page.write_volatile(1);
+                assert_eq!(seen().0, 1);
+                works(&b);
+                libc::mprotect(page.cast(), 4096, 0);
+                page.write_volatile(1);
+            }
+        }
+        "default" | "ignored" => {
+            install(libc::SIGSEGV, if name == "default" { libc::SIG_DFL } else { libc::SIG_IGN }, 0);
+            let _b = on_device(2 << 20);
+            // SAFETY: dies.
+            unsafe { std::ptr::with_exposed_provenance_mut::<u8>(0x10).write_volatile(1) };
+        }
+        "kill_default" | "kill_ignored" | "kill_handler" => {
+            let action = match name {
+                "kill_default" => libc::SIG_DFL,
+                "kill_ignored" => libc::SIG_IGN,
+                _ => handler,
+            };
+            install(libc::SIGSEGV, action, INFO);
+            let b = on_device(2 << 20);
+            // SAFETY: a signal to oneself.
+            unsafe { libc::kill(libc::getpid(), libc::SIGSEGV) };
+            if name == "kill_handler" {
+                assert_eq!((seen().0, seen().2 as i32), (1, libc::SI_USER));
+            }
+            works(&b);
+        }
+        "own_protection" => {
+            install(libc::SIGSEGV, handler, INFO);
+            let b = on_device(4 << 20);
+            raw::migrate(b.ptr, b.len, HMM_HOST).unwrap();
+            // SAFETY: a page of the block.
+            let page = unsafe { b.ptr.add(5 * 4096) };
+            // SAFETY: as above; faults, and the handler mends it.
+            unsafe {
+                libc::mprotect(page.cast(), 4096, libc::PROT_READ);
+                MEND.store(page as usize, SeqCst);
+                page.add(8).write_volatile(1);
+            }
+            assert_eq!(seen(), (1, page as usize + 8, 2));
+            // SAFETY: as above.
+            unsafe { libc::mprotect(page.cast(), 4096, libc::PROT_READ) };
+            raw::migrate(b.ptr, b.len, 0).unwrap(); // learns it
+            assert_eq!(b.word(5 * 512).load(Relaxed), 5 * 512 + 1);
+            let mut flags = [Page::default()];
+            raw::query(page, 1, &mut flags).unwrap();
+            assert_eq!(flags[0].flags & (Page::READ | Page::WRITE), Page::READ);
+            // SAFETY: as above.
+            unsafe { page.add(8).write_volatile(2) };
+            assert_eq!(seen().0, 2, "the program's own protection survives a round trip");
+        }
+        "bus_default" | "bus_handler" => {
+            let b = on_device(4 << 20);
+            if name == "bus_handler" {
+                install(libc::SIGBUS, inject_off as *const () as usize, INFO);
+            }
+            inject::arm("copy_out:1+").unwrap();
+            // SAFETY: inside the block. Gets SIGBUS; the handler lets the copies work again.
+            let v = unsafe { b.ptr.add(3 << 20).cast::<u64>().read_volatile() };
+            assert_eq!(seen(), (1, b.ptr as usize + (3 << 20), 2));
+            assert_eq!(v, (3 << 17) + 1);
+            works(&b);
+        }
+        "own_acquire" => {
+            let b = on_device(2 << 20);
+            let all = [Access { ptr: b.ptr, len: b.len, mode: AccessMode::ReadWrite }];
+            // SAFETY: nothing is written.
+            unsafe { raw::acquire(0, StreamId::DEFAULT, &all).unwrap() };
+            b.word(0).load(Relaxed);
+        }
+        "alternate_stack" => {
+            let b = on_device(8 << 20);
+            std::thread::scope(|s| {
+                s.spawn(|| {
+                    let mut stack = vec![0u8; 64 << 10];
+                    let alt = libc::stack_t { ss_sp: stack.as_mut_ptr().cast(), ss_flags: 0, ss_size: stack.len() };
+                    // SAFETY: the stack outlives the thread's use of it.
+                    unsafe { libc::sigaltstack(&alt, std::ptr::null_mut()) };
+                    works(&b);
+                    let off = libc::stack_t { ss_flags: libc::SS_DISABLE, ..alt };
+                    // SAFETY: as above.
+                    unsafe { libc::sigaltstack(&off, std::ptr::null_mut()) };
+                    assert!(stack.iter().any(|b| *b != 0), "the handler ran there");
+                });
+            });
+        }
+        "overflow" => {
+            let b = on_device(2 << 20);
+            works(&b);
+            overflow();
+        }
+        "overflow_plain" => overflow(),
+        "timer" => timer(),
+        "fork" => fork(),
+        other => panic!("{other}"),
+    }
+}
+
+fn overflow() {
+    #[inline(never)]
+    fn deeper(n: u64) -> u64 {
+        let room = std::hint::black_box([n; 512]);
+        if n == u64::MAX { 0 } else { deeper(n + 1) + room[n as usize % 512] }
+    }
+    std::hint::black_box(deeper(0));
+}
+
+static COUNTER: AtomicUsize = AtomicUsize::new(0);
+
+extern "C" fn on_timer(_: i32) {
+    let word = COUNTER.load(SeqCst);
+    // SAFETY: a word of a live managed block.
+    unsafe { (*std::ptr::with_exposed_provenance::<AtomicU64>(word)).fetch_add(1, Relaxed) };
+}
+
+/// A profiling timer whose handler touches the memory that this thread is moving.
+fn timer() {
+    let b = Block::new(4 << 20);
+    COUNTER.store(b.ptr as usize + (1 << 20), SeqCst);
+    install(libc::SIGPROF, on_timer as *const () as usize, libc::SA_RESTART);
+    let every = libc::timeval { tv_sec: 0, tv_usec: 100 };
+    let t = libc::itimerval { it_interval: every, it_value: every };
+    // SAFETY: a valid timer.
+    unsafe { libc::setitimer(libc::ITIMER_PROF, &t, std::ptr::null_mut()) };
+    let all = [Access { ptr: b.ptr, len: b.len, mode: AccessMode::Read }];
+    for i in 0..3000u64 {
+        b.word(3).store(i, Relaxed);
+        raw::migrate(b.ptr, b.len, 0).unwrap();
+        // SAFETY: only read.
+        unsafe { raw::acquire(0, StreamId::DEFAULT, &all).unwrap() };
+        raw::release(0, StreamId::DEFAULT).unwrap();
+        assert_eq!(b.word(3).load(Relaxed), i);
+    }
+    let off = libc::itimerval { it_interval: libc::timeval { tv_sec: 0, tv_usec: 0 }, it_value: libc::timeval { tv_sec: 0, tv_usec: 0 } };
+    // SAFETY: as above.
+    unsafe { libc::setitimer(libc::ITIMER_PROF, &off, std::ptr::null_mut()) };
+    assert!(b.word(1 << 17).load(Relaxed) > 20, "the timer must have run: {}", b.word(1 << 17).load(Relaxed));
+}
+
+/// A forked child: calls say so; what was on the host is there; what was not is SIGBUS, never zeros.
+fn fork() {
+    let home = Block::new(2 << 20);
+    home.word(7).store(77, Relaxed);
+    let away = on_device(2 << 20);
+    let both = on_device(2 << 20);
+    assert_eq!(both.word(0).load(Relaxed), 1);
+    let run = |f: &dyn Fn() -> i32| -> i32 {
+        // SAFETY: the child only runs `f` and exits.
+        unsafe {
+            let pid = libc::fork();
+            if pid == 0 {
+                libc::_exit(f());
+            }
+            let mut status = 0;
+            libc::waitpid(pid, &mut status, 0);
+            status
+        }
+    };
+    let code = |ok: bool| if ok { 0 } else { 1 };
+    assert_eq!(run(&|| code(matches!(raw::malloc(1), Err(Error::Forked { .. })))), 0);
+    assert_eq!(run(&|| code(matches!(raw::migrate(home.ptr, 1, 0), Err(Error::Forked { .. })))), 0);
+    assert_eq!(run(&|| code(matches!(raw::init(None), Err(Error::Forked { .. })))), 0);
+    assert_eq!(run(&|| code(home.word(7).fetch_add(1, Relaxed) == 77)), 0);
+    assert_eq!(run(&|| code(both.word(9).fetch_add(5, Relaxed) == 10 && both.word(9).load(Relaxed) == 15)), 0);
+    let status = run(&|| code(away.word(0).load(Relaxed) == 1));
+    assert!(libc::WIFSIGNALED(status) && libc::WTERMSIG(status) == libc::SIGBUS, "{status:#x}");
+    works(&away);
+    works(&both);
+    assert_eq!(home.word(7).load(Relaxed), 77);
+}
+
+#[test]
+fn cases() {
+    if let Some(name) = case() {
+        return child(&name);
+    }
+    let run = |name: &str| run_case("cases", name, &[]);
+    for name in
+        ["before", "before_onstack", "no_info", "after", "kill_ignored", "kill_handler", "own_protection", "bus_handler", "alternate_stack", "timer", "fork"]
+    {
+        let out = run(name);
+        assert!(out.status.success(), "{name}: {:?}\n{}", out.status, String::from_utf8_lossy(&out.stderr));
+    }
+    for name in ["default", "ignored", "kill_default", "reset"] {
+        let out = run(name);
+        assert_eq!(out.status.signal(), Some(libc::SIGSEGV), "{name}: {}", String::from_utf8_lossy(&out.stderr));
+    }
+    for (name, text) in [("bus_default", "could not be brought home"), ("own_acquire", "has not released it")] {
+        let out = run(name);
+        let err = String::from_utf8_lossy(&out.stderr).into_owned();
+        assert_eq!(out.status.signal(), Some(libc::SIGBUS), "{name}: {err}");
+        assert!(err.contains("SIGBUS at 0x7") && err.contains(text), "{name}: {err}");
+    }
+    let (with, plain) = (run("overflow"), run("overflow_plain"));
+    assert_eq!(with.status.signal(), plain.status.signal());
+    assert!(String::from_utf8_lossy(&with.stderr).contains("overflowed its stack"));
+}
