@@ -66,6 +66,7 @@ pub(crate) enum Step {
 }
 
 /// Brings the page home if that is what it takes.
+#[inline(never)] // the signal stack may be 8 KiB: no frame holds what another path needs
 pub(crate) fn resolve(chunk: &'static Chunk, addr: HostAddr, write: bool) -> Step {
     let page = addr.page_in_chunk();
     let g = Guard::lock(chunk, addr.chunk_start());
@@ -96,6 +97,7 @@ pub(crate) fn resolve(chunk: &'static Chunk, addr: HostAddr, write: bool) -> Ste
 
 /// The table says that the access is allowed: either another thread brought the page home meanwhile, or the program
 /// protected it behind our back and this is its segfault.
+#[inline(never)] // the signal stack may be 8 KiB: no frame holds what another path needs
 fn already_there(g: Guard, addr: HostAddr, write: bool) -> Verdict {
     match migrate::settle_again(&g) {
         Ok(false) => {}
@@ -113,6 +115,7 @@ fn already_there(g: Guard, addr: HostAddr, write: bool) -> Verdict {
 
 /// A forked child has the parent's pages as they were at the fork, but not its devices: what was on a device only is not
 /// there, and is said to be so.
+#[inline(never)] // the signal stack may be 8 KiB: no frame holds what another path needs
 fn in_child(chunk: &'static Chunk, addr: HostAddr, touch: Touch) -> Verdict {
     let page = addr.page_in_chunk();
     if chunk.user_none.has(page) || touch == Touch::Write && chunk.user_read_only.has(page) {

@@ -156,6 +156,7 @@ fn meets(u: &mut Use, intent: Intent) -> bool {
 
 /// The first use of `range` that `intent` has to wait for. The caller holds the lock of the chunk that the range is in.
 /// Signal-safe.
+#[inline(never)] // the signal stack may be 8 KiB: no frame holds what another path needs
 pub(crate) fn blocker(range: ByteRange, intent: Intent) -> Option<Blocker> {
     if COUNT.load(SeqCst) == 0 {
         return None;
@@ -176,6 +177,7 @@ pub(crate) fn is_empty() -> bool {
 }
 
 /// The pages of a chunk that a kernel may be writing now. Signal-safe.
+#[inline(never)] // the signal stack may be 8 KiB: no frame holds what another path needs
 pub(crate) fn written_by_kernels(chunk: HostAddr) -> PageMask {
     let mut busy = PageMask::EMPTY;
     if COUNT.load(SeqCst) != 0 {

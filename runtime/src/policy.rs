@@ -32,6 +32,7 @@ pub(crate) fn same_block(chunk: &Chunk, page: usize) -> PageMask {
 }
 
 /// The pages to bring home when the CPU touches `page`. Contains `page`.
+#[inline(never)] // the signal stack may be 8 KiB: no frame holds what another path needs
 pub(crate) fn pages_to_bring(chunk: &Chunk, page: usize, write: bool) -> PageMask {
     if chunk.advice.load(Relaxed) & advice::RANDOM != 0 {
         return PageMask::span(page, 1);

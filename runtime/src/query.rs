@@ -89,14 +89,15 @@ fn query_chunk(
             Some((managed, host, none, read_only, pinned, devices, touched)) if managed.has(n) => {
                 let device = devices.iter().position(|d| d.has(n));
                 let plain = host.has(n) && device.is_none();
+                let untouched = plain && !touched.has(n);
                 // On a plain page the program's protection is what the kernel says; else what we remember.
                 let (read, write) = match (plain, vma()) {
                     (true, Some(v)) => (v.read, v.read && v.write),
                     _ => (!none.has(n), !none.has(n) && !read_only.has(n)),
                 };
                 let bit = |yes: bool, flag: u32| if yes { flag } else { 0 };
-                let flags = bit(plain && !touched.has(n), Page::UNTOUCHED)
-                    | bit(host.has(n) && !(plain && !touched.has(n)), Page::HOST)
+                let flags = bit(untouched, Page::UNTOUCHED)
+                    | bit(host.has(n) && !untouched, Page::HOST)
                     | bit(device.is_some(), Page::DEVICE)
                     | bit(read, Page::READ)
                     | bit(write, Page::WRITE)

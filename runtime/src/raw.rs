@@ -147,7 +147,10 @@ pub unsafe fn realloc(ptr: *mut u8, size: usize) -> Result<*mut u8> {
         let _ = heap::free(at);
         return Err(e);
     }
-    heap::free(HostAddr(old.start))?;
+    if let Err(e) = heap::free(HostAddr(old.start)) {
+        let _ = heap::free(at); // the old block is in use by a device: it stays, with its bytes
+        return Err(e);
+    }
     Ok(at.ptr())
 }
 
@@ -177,7 +180,13 @@ fn move_contents(from: HostAddr, to: HostAddr, len: usize) -> Result<()> {
         if at < done.start.min(end) {
             let n = done.start.min(end) - at;
             // SAFETY: both blocks are live for `n` bytes from here, by the caller's promise and our own allocation.
-            unsafe { core::ptr::copy_nonoverlapping(HostAddr(at).ptr().cast_const(), HostAddr(to.0 + at - from.0).ptr(), n) };
+            unsafe {
+                core::ptr::copy_nonoverlapping(
+                    HostAddr(at).ptr().cast_const(),
+                    HostAddr(to.0 + at - from.0).ptr(),
+                    n,
+                )
+            };
         }
         at = at.max(done.end);
     }

@@ -43,6 +43,7 @@ static STOP: AtomicBool = AtomicBool::new(false);
 static THREAD: AtomicUsize = AtomicUsize::new(0);
 
 /// Has the page at `addr` brought home by the service thread. Signal-safe.
+#[inline(never)] // the signal stack may be 8 KiB: no frame holds what another path needs
 pub(crate) fn ask(chunk: &'static Chunk, addr: HostAddr, write: bool) -> Step {
     if THREAD.load(SeqCst) == thread::id() {
         return Step::Done(Verdict::Bus("the runtime's own service thread touched it"));

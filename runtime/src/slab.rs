@@ -156,6 +156,9 @@ pub(crate) fn free(at: HostAddr, range: ByteRange) -> Result<()> {
         slabs.empty[class] += 1;
         if slabs.empty[class] > 1 {
             retire(&mut heap, number);
+        } else if chunk.copies.iter().any(|c| c.base.load(Relaxed) != 0) {
+            let _blocked = Blocked::new();
+            migrate::release_device(&Guard::lock(chunk, at.chunk_start()));
         }
     }
     drop(heap);

@@ -4,7 +4,9 @@
 mod common;
 
 use hmmrt::raw::{self, HMM_HOST};
-use hmmrt::{AccessMode, Advice, Config, Error, KernelId, LaunchArg, LaunchConfig, Page, Protection, StreamId};
+use hmmrt::{
+    AccessMode, Advice, Config, Error, KernelId, LaunchArg, LaunchConfig, Page, Protection, StreamId,
+};
 use proptest::prelude::*;
 use std::ffi::c_void;
 
@@ -67,7 +69,11 @@ fn op() -> impl Strategy<Value = Op> {
 unsafe extern "C" fn add(_: *const LaunchConfig, args: *const *mut c_void) {
     // SAFETY: launched with these three arguments, and the bytes are acquired.
     unsafe {
-        let (p, n, v) = (*args.cast::<*const *mut u8>().read(), *(*args.add(1)).cast::<u64>(), *(*args.add(2)).cast::<u8>());
+        let (p, n, v) = (
+            *args.cast::<*const *mut u8>().read(),
+            *(*args.add(1)).cast::<u64>(),
+            *(*args.add(2)).cast::<u8>(),
+        );
         for i in 0..n as usize {
             *p.add(i) = (*p.add(i)).wrapping_add(v);
         }
@@ -78,7 +84,11 @@ unsafe extern "C" fn add(_: *const LaunchConfig, args: *const *mut c_void) {
 unsafe extern "C" fn fill(_: *const LaunchConfig, args: *const *mut c_void) {
     // SAFETY: as above.
     unsafe {
-        let (p, n, v) = (*args.cast::<*const *mut u8>().read(), *(*args.add(1)).cast::<u64>(), *(*args.add(2)).cast::<u8>());
+        let (p, n, v) = (
+            *args.cast::<*const *mut u8>().read(),
+            *(*args.add(1)).cast::<u64>(),
+            *(*args.add(2)).cast::<u8>(),
+        );
         core::ptr::write_bytes(p, v, n as usize);
     }
 }
@@ -175,11 +185,15 @@ impl World {
                 let add = matches!(op, Op::Add(..));
                 let mode = if add { AccessMode::ReadWrite } else { AccessMode::Write };
                 let kernel = if add { self.add[d] } else { self.fill[d] };
-                self.launch(d, kernel, &[
-                    LaunchArg::Pointer { ptr, len, mode },
-                    LaunchArg::Value { data: (&raw const n).cast(), size: 8 },
-                    LaunchArg::Value { data: (&raw const v).cast(), size: 1 },
-                ]);
+                self.launch(
+                    d,
+                    kernel,
+                    &[
+                        LaunchArg::Pointer { ptr, len, mode },
+                        LaunchArg::Value { data: (&raw const n).cast(), size: 8 },
+                        LaunchArg::Value { data: (&raw const v).cast(), size: 1 },
+                    ],
+                );
                 let model = &mut self.blocks[p.block].1[from..from + len];
                 model.iter_mut().for_each(|b| *b = if add { b.wrapping_add(v) } else { v });
             }
@@ -200,8 +214,10 @@ impl World {
             }
             Op::Advise(p, random) => {
                 let (ptr, _, len) = self.at(p);
-                raw::advise(ptr, len, if random { Advice::Random } else { Advice::UnsetPattern }, HMM_HOST).unwrap();
-                raw::advise(ptr, len, if random { Advice::UnsetReadMostly } else { Advice::ReadMostly }, 0).unwrap();
+                raw::advise(ptr, len, if random { Advice::Random } else { Advice::UnsetPattern }, HMM_HOST)
+                    .unwrap();
+                raw::advise(ptr, len, if random { Advice::UnsetReadMostly } else { Advice::ReadMostly }, 0)
+                    .unwrap();
             }
             Op::Pin(p) => {
                 let (ptr, _, len) = self.at(p);
@@ -231,11 +247,15 @@ impl World {
                 let ((from, at, n), (to, start, m)) = (self.at(a), self.at(b));
                 if a.block != b.block {
                     let n = n.min(m) as u64;
-                    self.launch(d, self.copy[d], &[
-                        LaunchArg::Pointer { ptr: to, len: n as usize, mode: AccessMode::Write },
-                        LaunchArg::Pointer { ptr: from, len: n as usize, mode: AccessMode::Read },
-                        LaunchArg::Value { data: (&raw const n).cast(), size: 8 },
-                    ]);
+                    self.launch(
+                        d,
+                        self.copy[d],
+                        &[
+                            LaunchArg::Pointer { ptr: to, len: n as usize, mode: AccessMode::Write },
+                            LaunchArg::Pointer { ptr: from, len: n as usize, mode: AccessMode::Read },
+                            LaunchArg::Value { data: (&raw const n).cast(), size: 8 },
+                        ],
+                    );
                     let source = self.blocks[a.block].1[at..at + n as usize].to_vec();
                     self.blocks[b.block].1[start..start + n as usize].copy_from_slice(&source);
                 }
@@ -250,16 +270,21 @@ impl World {
         // SAFETY: a live block of 8 bytes.
         unsafe { self.out.cast::<u64>().write_volatile(0) };
         let n = len as u64;
-        self.launch(d, self.checksum[d], &[
-            LaunchArg::Pointer { ptr: self.out, len: 8, mode: AccessMode::ReadWrite },
-            LaunchArg::Pointer { ptr, len, mode: AccessMode::Read },
-            LaunchArg::Value { data: (&raw const n).cast(), size: 8 },
-        ]);
+        self.launch(
+            d,
+            self.checksum[d],
+            &[
+                LaunchArg::Pointer { ptr: self.out, len: 8, mode: AccessMode::ReadWrite },
+                LaunchArg::Pointer { ptr, len, mode: AccessMode::Read },
+                LaunchArg::Value { data: (&raw const n).cast(), size: 8 },
+            ],
+        );
         let mut expected = 0u64;
         for (i, w) in self.blocks[p.block].1[from..from + len].chunks(8).enumerate() {
             let mut word = [0; 8];
             word[..w.len()].copy_from_slice(w);
-            let mut z = u64::from_le_bytes(word).wrapping_add((i as u64 + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15));
+            let mut z =
+                u64::from_le_bytes(word).wrapping_add((i as u64 + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15));
             z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
             z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
             expected = expected.wrapping_add(z ^ (z >> 31));
@@ -317,7 +342,8 @@ impl Drop for World {
 fn random_operations_match_plain_memory() {
     raw::init(Some(Config { host_devices: 2, ..Config::default() })).unwrap();
     let cases = (250.0 * common::scale()) as u32;
-    let config = ProptestConfig { cases, max_shrink_iters: 0, failure_persistence: None, ..ProptestConfig::default() };
+    let config =
+        ProptestConfig { cases, max_shrink_iters: 0, failure_persistence: None, ..ProptestConfig::default() };
     let counted = std::cell::Cell::new(0);
     proptest!(config, |(ops in proptest::collection::vec(op(), 300..600))| {
         let mut world = World::new();

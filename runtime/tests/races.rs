@@ -80,8 +80,9 @@ fn race(direct: bool, moves: u64) {
     let (stop, moved) = (AtomicBool::new(false), AtomicU64::new(0));
     let checks: u64 = std::thread::scope(|s| {
         let (blocks, stop, moved) = (&blocks, &stop, &moved);
-        let writers: Vec<_> =
-            (0..WRITERS).map(|t| s.spawn(move || write_and_check(blocks, t, seed + t as u64, stop))).collect();
+        let writers: Vec<_> = (0..WRITERS)
+            .map(|t| s.spawn(move || write_and_check(blocks, t, seed + t as u64, stop)))
+            .collect();
         let movers: Vec<_> = (0..2)
             .map(|t| {
                 s.spawn(move || {

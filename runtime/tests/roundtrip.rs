@@ -28,13 +28,13 @@ fn whole_and_partial_chunks_come_home_by_themselves() {
     for len in [1usize, 4096, 10_000, 1 << 20, 2 << 20, (2 << 20) + 1, 7 << 20, (8 << 20) + 12345] {
         let s = block(len);
         for (i, b) in s.iter_mut().enumerate() {
-            *b = (i * 31 >> 3) as u8;
+            *b = ((i * 31) >> 3) as u8;
         }
         let moved = raw::migrate(s.as_ptr(), len, 0).unwrap();
         assert_eq!(moved, len.div_ceil(4096));
         assert!(states(s).iter().all(|f| *f == Page::DEVICE), "{len}: {:?}", states(s));
         for (i, b) in s.iter().enumerate() {
-            assert_eq!(*b, (i * 31 >> 3) as u8, "byte {i} of {len}");
+            assert_eq!(*b, ((i * 31) >> 3) as u8, "byte {i} of {len}");
         }
         assert!(states(s).iter().all(|f| *f == Page::DEVICE | Page::HOST));
         s[len / 2] = 7;

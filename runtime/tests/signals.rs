@@ -59,7 +59,8 @@ fn seen() -> (usize, usize, usize) {
 /// A page of the test's own that can't be accessed.
 fn forbidden() -> *mut u8 {
     // SAFETY: a new mapping.
-    let p = unsafe { libc::mmap(std::ptr::null_mut(), 4096, 0, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1, 0) };
+    let p =
+        unsafe { libc::mmap(std::ptr::null_mut(), 4096, 0, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1, 0) };
     p.cast()
 }
 
@@ -82,7 +83,8 @@ fn child(name: &str) {
     match name {
         "before" | "before_onstack" | "no_info" | "after" => {
             let flags = if name == "before_onstack" { INFO | libc::SA_ONSTACK } else { INFO };
-            let (handler, flags) = if name == "no_info" { (without_info as *const () as usize, 0) } else { (handler, flags) };
+            let (handler, flags) =
+                if name == "no_info" { (without_info as *const () as usize, 0) } else { (handler, flags) };
             if name == "after" {
                 let b = on_device(4 << 20);
                 install(libc::SIGSEGV, handler, flags);
@@ -135,6 +137,10 @@ fn child(name: &str) {
             // SAFETY: a signal to oneself.
             unsafe { libc::kill(libc::getpid(), libc::SIGSEGV) };
             if name == "kill_handler" {
+                // Any thread may get it, at any moment.
+                (0..2000)
+                    .take_while(|_| seen().0 == 0)
+                    .for_each(|_| std::thread::sleep(std::time::Duration::from_millis(1)));
                 assert_eq!((seen().0, seen().2 as i32), (1, libc::SI_USER));
             }
             works(&b);
@@ -187,7 +193,8 @@ fn child(name: &str) {
             std::thread::scope(|s| {
                 s.spawn(|| {
                     let mut stack = vec![0u8; 64 << 10];
-                    let alt = libc::stack_t { ss_sp: stack.as_mut_ptr().cast(), ss_flags: 0, ss_size: stack.len() };
+                    let alt =
+                        libc::stack_t { ss_sp: stack.as_mut_ptr().cast(), ss_flags: 0, ss_size: stack.len() };
                     // SAFETY: the stack outlives the thread's use of it.
                     unsafe { libc::sigaltstack(&alt, std::ptr::null_mut()) };
                     works(&b);
@@ -198,6 +205,7 @@ fn child(name: &str) {
                 });
             });
         }
+        "stack_use" => stack_use(),
         "overflow" => {
             let b = on_device(2 << 20);
             works(&b);
@@ -208,6 +216,27 @@ fn child(name: &str) {
         "fork" => fork(),
         other => panic!("{other}"),
     }
+}
+
+/// The fault path has to fit into the small alternate stacks that runtimes give their threads (8 KiB in Rust's), next
+/// to the kernel's frame.
+fn stack_use() {
+    const ROOM: usize = 64 << 10;
+    let b = on_device(8 << 20);
+    let mut stack = vec![0xAAu8; ROOM];
+    let alt = libc::stack_t { ss_sp: stack.as_mut_ptr().cast(), ss_flags: 0, ss_size: ROOM };
+    let off = libc::stack_t { ss_flags: libc::SS_DISABLE, ..alt };
+    // SAFETY: the stack outlives its use.
+    unsafe { libc::sigaltstack(&alt, std::ptr::null_mut()) };
+    b.word(0).load(Relaxed);
+    b.word(0).store(1, Relaxed);
+    b.word(1 << 18).store((1 << 18) + 1, Relaxed);
+    raw::advise(b.ptr, b.len, hmmrt::Advice::Random, HMM_HOST).unwrap();
+    b.word(1 << 19).load(Relaxed);
+    // SAFETY: as above.
+    unsafe { libc::sigaltstack(&off, std::ptr::null_mut()) };
+    let used = ROOM - stack.iter().position(|b| *b != 0xAA).unwrap();
+    assert!((1000..8192).contains(&used), "{used} bytes");
 }
 
 fn overflow() {
@@ -229,7 +258,8 @@ extern "C" fn on_timer(_: i32) {
 
 /// A profiling timer whose handler touches the memory that this thread is moving.
 fn timer() {
-    let b = Block::new(4 << 20);
+    // Never freed: a last signal may arrive when the timer is off.
+    let b = std::mem::ManuallyDrop::new(Block::new(4 << 20));
     COUNTER.store(b.ptr as usize + (1 << 20), SeqCst);
     install(libc::SIGPROF, on_timer as *const () as usize, libc::SA_RESTART);
     let every = libc::timeval { tv_sec: 0, tv_usec: 100 };
@@ -245,7 +275,10 @@ fn timer() {
         raw::release(0, StreamId::DEFAULT).unwrap();
         assert_eq!(b.word(3).load(Relaxed), i);
     }
-    let off = libc::itimerval { it_interval: libc::timeval { tv_sec: 0, tv_usec: 0 }, it_value: libc::timeval { tv_sec: 0, tv_usec: 0 } };
+    let off = libc::itimerval {
+        it_interval: libc::timeval { tv_sec: 0, tv_usec: 0 },
+        it_value: libc::timeval { tv_sec: 0, tv_usec: 0 },
+    };
     // SAFETY: as above.
     unsafe { libc::setitimer(libc::ITIMER_PROF, &off, std::ptr::null_mut()) };
     assert!(b.word(1 << 17).load(Relaxed) > 20, "the timer must have run: {}", b.word(1 << 17).load(Relaxed));
@@ -275,7 +308,10 @@ fn fork() {
     assert_eq!(run(&|| code(matches!(raw::migrate(home.ptr, 1, 0), Err(Error::Forked { .. })))), 0);
     assert_eq!(run(&|| code(matches!(raw::init(None), Err(Error::Forked { .. })))), 0);
     assert_eq!(run(&|| code(home.word(7).fetch_add(1, Relaxed) == 77)), 0);
-    assert_eq!(run(&|| code(both.word(9).fetch_add(5, Relaxed) == 10 && both.word(9).load(Relaxed) == 15)), 0);
+    assert_eq!(
+        run(&|| code(both.word(9).fetch_add(5, Relaxed) == 10 && both.word(9).load(Relaxed) == 15)),
+        0
+    );
     let status = run(&|| code(away.word(0).load(Relaxed) == 1));
     assert!(libc::WIFSIGNALED(status) && libc::WTERMSIG(status) == libc::SIGBUS, "{status:#x}");
     works(&away);
@@ -289,17 +325,34 @@ fn cases() {
         return child(&name);
     }
     let run = |name: &str| run_case("cases", name, &[]);
-    for name in
-        ["before", "before_onstack", "no_info", "after", "kill_ignored", "kill_handler", "own_protection", "bus_handler", "alternate_stack", "timer", "fork"]
-    {
+    for name in [
+        "before",
+        "before_onstack",
+        "no_info",
+        "after",
+        "kill_ignored",
+        "kill_handler",
+        "own_protection",
+        "bus_handler",
+        "alternate_stack",
+        "timer",
+        "fork",
+        "stack_use",
+    ] {
         let out = run(name);
         assert!(out.status.success(), "{name}: {:?}\n{}", out.status, String::from_utf8_lossy(&out.stderr));
     }
     for name in ["default", "ignored", "kill_default", "reset"] {
         let out = run(name);
-        assert_eq!(out.status.signal(), Some(libc::SIGSEGV), "{name}: {}", String::from_utf8_lossy(&out.stderr));
+        assert_eq!(
+            out.status.signal(),
+            Some(libc::SIGSEGV),
+            "{name}: {}",
+            String::from_utf8_lossy(&out.stderr)
+        );
     }
-    for (name, text) in [("bus_default", "could not be brought home"), ("own_acquire", "has not released it")] {
+    for (name, text) in [("bus_default", "could not be brought home"), ("own_acquire", "has not released it")]
+    {
         let out = run(name);
         let err = String::from_utf8_lossy(&out.stderr).into_owned();
         assert_eq!(out.status.signal(), Some(libc::SIGBUS), "{name}: {err}");

@@ -74,7 +74,7 @@ fn resizing_keeps_the_bytes_also_across_alignments() {
         let at = HmmAlloc.shrink(at.cast(), layout(3 << 20, 8), layout(100, 8192)).unwrap();
         assert!(bytes(at, 100).iter().all(|b| *b == 6) && at.cast::<u8>().addr().get().is_multiple_of(8192));
         let end = HmmAlloc.shrink(at.cast(), layout(100, 8192), layout(0, 16)).unwrap();
-        assert!(!raw::owns(end.cast().as_ptr()) && end.len() == 0);
+        assert!(!raw::owns(end.cast().as_ptr()) && end.is_empty());
         HmmAlloc.deallocate(end.cast(), layout(0, 16));
         let zeros = HmmAlloc.grow_zeroed(end.cast(), layout(0, 16), layout(20, 16)).unwrap();
         assert_eq!(bytes(zeros, 20), [0; 20]);

@@ -129,6 +129,41 @@ fn everything_waits_for_kernels() {
     assert_eq!(y[0], 1);
 }
 
+/// Takes its time, then copies n words.
+unsafe extern "C" fn slow_copy(_: *const LaunchConfig, args: *const *mut c_void) {
+    std::thread::sleep(std::time::Duration::from_millis(20));
+    // SAFETY: the launch below passes where to, where from, and how many.
+    unsafe {
+        let (to, from) = (**args.cast::<*const *mut u32>(), **args.add(1).cast::<*const *const u32>());
+        std::ptr::copy_nonoverlapping(from, to, **args.add(2).cast::<*const u64>() as usize);
+    }
+}
+
+/// What lets a launch end its borrows: the kernel reads what was there when it was launched.
+#[test]
+fn writes_do_not_reach_a_kernel_that_was_launched_before() {
+    let (a, b) = (stream(), stream());
+    // SAFETY: the function uses what the launch below passes.
+    let kernel = unsafe { Kernel::from_function(&a.device(), slow_copy).unwrap() };
+    for len in [100_usize, 5000, 1 << 20] {
+        let (n, mut x) = (len as u64, ManagedVec::<u32>::zeroed(len).unwrap());
+        let mut copies: Vec<_> = (0..6).map(|_| ManagedVec::<u32>::zeroed(len).unwrap()).collect();
+        for (i, copy) in copies.iter_mut().enumerate() {
+            x.fill(i as u32);
+            let mut args = [Arg::write(copy), Arg::read(&x), Arg::value(&n)];
+            // SAFETY: the arguments are the function's; it writes all of `copy`.
+            unsafe { [&a, &b][i / 2 % 2].launch(&kernel, &LaunchConfig::default(), &mut args).unwrap() };
+            if i == 4 {
+                x = ManagedVec::from_slice(&vec![77; len]).unwrap(); // the old block is freed, perhaps used again
+            }
+        }
+        x.fill(99);
+        for (i, copy) in copies.iter().enumerate() {
+            assert!(copy.iter().all(|v| *v == i as u32), "copy {i} of {len} words: {:?}", &copy[..3]);
+        }
+    }
+}
+
 #[test]
 fn launches_are_checked() {
     let stream = stream();
@@ -158,7 +193,7 @@ fn launches_are_checked() {
 #[test]
 fn kernels_do_what_they_say() {
     let s = stream();
-    let bytes: Vec<u8> = (0..100_003_u32).map(|i| (i * 7 >> 3) as u8).collect();
+    let bytes: Vec<u8> = (0..100_003_u32).map(|i| ((i * 7) >> 3) as u8).collect();
     let x = ManagedVec::from_slice(&bytes).unwrap();
     let (mut copy, mut bins) = (ManagedVec::zeroed(bytes.len()).unwrap(), ManagedVec::zeroed(256).unwrap());
     let mut sum = ManagedVec::<u64>::zeroed(1).unwrap();

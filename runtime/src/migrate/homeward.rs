@@ -3,9 +3,10 @@
 
 use super::{Stop, near_vma_limit, settle};
 use crate::addr::{CHUNK, DeviceAddr, HostAddr, PAGE};
-use crate::chunk::{Guard, Kind};
+use crate::chunk::Guard;
 use crate::device::Devices;
 use crate::error::{Error, Result};
+use crate::inflight;
 use crate::mask::PageMask;
 use crate::pool;
 use crate::stats::STATS;
@@ -18,8 +19,13 @@ const MOST_PIECES: u32 = 96;
 
 /// Makes `want` (managed pages of one chunk) valid on the host, and with `write` valid only there. The caller has made
 /// sure that no kernel may be writing them. Returns how many pages came home. Signal-safe.
+#[inline(never)] // the signal stack may be 8 KiB: no frame holds what another path needs
 pub(crate) fn to_host(g: &Guard, want: PageMask, write: bool) -> core::result::Result<usize, Stop> {
     let c = g.chunk;
+    let mut want = want;
+    if near_vma_limit() && g.is_exchangeable() && !want.within(c.host.get()) {
+        want = want | c.managed.get() & !c.host.get() & c.on_devices() & !inflight::written_by_kernels(g.at);
+    }
     let missing = want & !c.host.get();
     if let Some(page) = (missing & !c.on_devices()).first() {
         return Err(Error::Lost { arg: "addr", addr: g.page(page).0 }.into());
@@ -44,6 +50,7 @@ pub(crate) fn to_host(g: &Guard, want: PageMask, write: bool) -> core::result::R
 }
 
 /// Pages that are valid on both sides become the CPU's alone. Signal-safe.
+#[inline(never)] // the signal stack may be 8 KiB: no frame holds what another path needs
 fn take_from_devices(g: &Guard, pages: PageMask) -> core::result::Result<usize, Stop> {
     let both = pages & g.chunk.on_devices();
     if !both.is_empty() {
@@ -62,20 +69,18 @@ fn drop_copies(g: &Guard, pages: PageMask) {
     }
 }
 
-/// Whether all of the chunk's host memory may be exchanged: it is all ours, and the pages that stay on the host (if
-/// any) are few enough mappings' worth of trouble to be copied along.
+/// Whether to exchange the whole chunk: nothing stays on the host that would have to be copied along, or there are so
+/// many mappings that it is worth it. Near the limit a chunk of one mapping is filled in place instead, which adds none.
+#[inline(never)] // the signal stack may be 8 KiB: no frame holds what another path needs
 fn may_replace_chunk(g: &Guard, missing: PageMask) -> bool {
-    let ours = match g.chunk.kind() {
-        Kind::Large => true,
-        Kind::Adopted => g.chunk.managed.get().is_full(),
-        Kind::Slab | Kind::Unused => false, // blocks may be handed out meanwhile
-    };
     let alone = missing == g.chunk.managed.get();
-    let crowded = g.chunk.pieces.load(Relaxed) > MOST_PIECES || near_vma_limit();
-    ours && (alone && !near_vma_limit() || !alone && crowded)
+    let pieces = g.chunk.pieces.load(Relaxed);
+    let near = near_vma_limit();
+    g.is_exchangeable() && if alone { !near || pieces > 1 } else { pieces > MOST_PIECES || near }
 }
 
 /// Copies the device's bytes of `pages` to `to`, which mirrors the chunk. Signal-safe.
+#[inline(never)] // the signal stack may be 8 KiB: no frame holds what another path needs
 fn fetch(g: &Guard, devices: &Devices, pages: PageMask, to: HostAddr) -> Result<()> {
     let mut rest = pages;
     for d in 0..devices.count() {
@@ -107,6 +112,7 @@ fn arrived(g: &Guard, pages: PageMask, write: bool) {
 }
 
 /// Exchanges the whole chunk by a filled spare block: one mapping, one huge page if it can be.
+#[inline(never)] // the signal stack may be 8 KiB: no frame holds what another path needs
 fn whole(g: &Guard, devices: &Devices, missing: PageMask, write: bool) -> Result<()> {
     let c = g.chunk;
     let here = c.managed.get() & !missing;
@@ -158,6 +164,7 @@ fn whole(g: &Guard, devices: &Devices, missing: PageMask, write: bool) -> Result
 }
 
 /// Puts runs of pages in place from a scratch block, each in one step.
+#[inline(never)] // the signal stack may be 8 KiB: no frame holds what another path needs
 fn parts(g: &Guard, devices: &Devices, missing: PageMask, write: bool) -> Result<()> {
     let c = g.chunk;
     let scratch = pool::scratch();
@@ -199,6 +206,7 @@ fn parts(g: &Guard, devices: &Devices, missing: PageMask, write: bool) -> Result
 }
 
 /// Fills the pages where they are, through /proc/self/mem: slower, but adds no mapping that would not merge again.
+#[inline(never)] // the signal stack may be 8 KiB: no frame holds what another path needs
 fn in_place(g: &Guard, devices: &Devices, missing: PageMask, write: bool) -> Result<()> {
     let Some(spare) = pool::take() else {
         return Err(Error::NoMemory { what: "a spare block", bytes: CHUNK });

@@ -17,7 +17,7 @@ pub(crate) use outward::{Outward, Probe, to_device};
 pub(crate) use relocate::relocate;
 
 use crate::addr::{CHUNK, PAGE};
-use crate::chunk::Guard;
+use crate::chunk::{Guard, Kind};
 use crate::error::{Error, Result};
 use crate::inflight::Blocker;
 use crate::mask::PageMask;
@@ -41,6 +41,7 @@ impl From<Error> for Stop {
 }
 
 /// Pages of `pages` that a prefetch brought were used, or leave the device unused. Signal-safe.
+#[inline(never)] // the signal stack may be 8 KiB: no frame holds what another path needs
 fn account_prefetched(g: &Guard, pages: PageMask, used: bool) {
     let of_prefetch = g.chunk.prefetched.get() & pages;
     if !of_prefetch.is_empty() {
@@ -58,9 +59,27 @@ pub(crate) fn set_vma_budget(budget: usize) {
     VMA_BUDGET.store(budget, Relaxed);
 }
 
-/// Whether ways that add mappings should be avoided. Signal-safe.
+/// Whether ways that add mappings should be avoided: chunks then move as a whole, both ways. Signal-safe.
 fn near_vma_limit() -> bool {
     STATS.vmas.get() as usize + 64 >= VMA_BUDGET.load(Relaxed)
+}
+
+/// Whether nothing may be sent away any more that adds mappings, so that there is room for what has to come home.
+fn at_vma_limit() -> bool {
+    let budget = VMA_BUDGET.load(Relaxed);
+    STATS.vmas.get() as usize >= budget.saturating_add(budget / 2)
+}
+
+impl Guard {
+    /// Whether all host memory of the chunk is ours to exchange: no free block can be handed out from it meanwhile, and
+    /// nothing of it is unmanaged memory of the program's. Signal-safe.
+    fn is_exchangeable(&self) -> bool {
+        match self.chunk.kind() {
+            Kind::Large => true,
+            Kind::Adopted => self.chunk.managed.get().is_full(),
+            Kind::Slab | Kind::Unused => false,
+        }
+    }
 }
 
 impl Guard {
@@ -76,6 +95,7 @@ impl Guard {
 }
 
 /// Gives the managed pages of `pages` the CPU protection that their states ask for. Signal-safe.
+#[inline(never)] // the signal stack may be 8 KiB: no frame holds what another path needs
 fn apply_protection(g: &Guard, pages: PageMask) -> Result<()> {
     let c = g.chunk;
     let pages = pages & c.managed.get();
@@ -94,6 +114,7 @@ pub(crate) fn settle(g: &Guard, pages: PageMask) -> Result<()> {
 }
 
 /// Tries again what [`settle`] could not do. Whether there was anything to do. Signal-safe.
+#[inline(never)] // the signal stack may be 8 KiB: no frame holds what another path needs
 pub(crate) fn settle_again(g: &Guard) -> Result<bool> {
     if g.chunk.unsettled.load(Relaxed) == 0 {
         return Ok(false);

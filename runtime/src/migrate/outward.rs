@@ -123,6 +123,27 @@ pub(crate) fn to_device(
     around: ByteRange,
     probe: &mut Probe,
 ) -> core::result::Result<usize, Stop> {
+    if !want.is_full() && super::near_vma_limit() && !want.within(g.chunk.copies[device].valid.get()) {
+        if super::at_vma_limit() && !g.is_exchangeable() {
+            return Err(
+                Error::NoMemory { what: "mappings (vm.max_map_count)", bytes: want.count() * PAGE }.into()
+            );
+        }
+        widen(g, want, device, how, around, probe);
+    }
+    send(g, want, device, how, stream, around, probe)
+}
+
+/// [`to_device`] for exactly these pages.
+fn send(
+    g: &Guard,
+    want: PageMask,
+    device: usize,
+    how: Outward,
+    stream: Option<u16>,
+    around: ByteRange,
+    probe: &mut Probe,
+) -> core::result::Result<usize, Stop> {
     let c = g.chunk;
     let devices = Devices::get().ok_or(Error::NoDevice { device: device as i32, count: 0 })?;
     let host = c.host.get();
@@ -151,7 +172,11 @@ pub(crate) fn to_device(
     if !taken.is_empty() {
         let span = g.span_of(taken);
         let hindrance = inflight::blocker(span, Intent::Overwrite { device, stream }).or_else(|| {
-            if others.meets(taken) { inflight::blocker(span, Intent::Take { to: Some(device) }) } else { None }
+            if others.meets(taken) {
+                inflight::blocker(span, Intent::Take { to: Some(device) })
+            } else {
+                None
+            }
         });
         if let Some(b) = hindrance {
             return Err(Stop::Wait(b));
@@ -198,6 +223,22 @@ pub(crate) fn to_device(
     Ok(moved)
 }
 
+/// Near the limit of mappings the rest of the chunk goes along, if it can, so that the chunk stays one mapping.
+fn widen(g: &Guard, want: PageMask, device: usize, how: Outward, around: ByteRange, probe: &mut Probe) {
+    let c = g.chunk;
+    let rest = c.managed.get() & !want & c.host.get();
+    if !g.is_exchangeable() || rest.is_empty() || rest.meets(c.pinned.get() | c.user_none.get()) {
+        return;
+    }
+    let how = if how == Outward::Share { Outward::Share } else { Outward::Own };
+    let everything = g.range();
+    if inflight::blocker(everything, Intent::Overwrite { device, stream: None }).is_none()
+        && inflight::blocker(everything, Intent::Take { to: None }).is_none()
+    {
+        let _ = send(g, rest, device, how, None, around, probe); // a courtesy: what was asked for comes next
+    }
+}
+
 /// Gives the device the bytes of `lacks`: from the host what it has, from another device the rest.
 #[expect(clippy::too_many_arguments, reason = "one step of to_device, with its names")]
 fn fill(
@@ -238,7 +279,9 @@ fn fill(
 
 /// The CPU can't reach these pages any more: gives their memory back, a whole chunk's to the spare pool if it has room.
 fn give_up(g: &Guard, pages: PageMask) {
-    if !pages.is_full() {
+    let nothing_left = !g.chunk.managed.get().meets(g.chunk.host.get());
+    let collapse = nothing_left && g.is_exchangeable() && g.chunk.pieces.load(Relaxed) > 1;
+    if !pages.is_full() && !collapse {
         for (first, count) in pages.runs() {
             let _ = map::give_back(g.page(first), count * PAGE); // failing costs memory, not bytes
         }

@@ -141,6 +141,7 @@ extern "C" fn on_signal(signum: c_int, info: *mut libc::siginfo_t, context: *mut
 }
 
 /// Does what the kernel would have done with the program's action.
+#[inline(never)] // the signal stack may be 8 KiB: no frame holds what another path needs
 fn forward(action: &Action, signum: c_int, info: &mut libc::siginfo_t, context: &mut libc::ucontext_t) {
     let real_fault = info.si_code > 0;
     match action.sa_sigaction {
@@ -154,8 +155,8 @@ fn forward(action: &Action, signum: c_int, info: &mut libc::siginfo_t, context: 
             }
         }
         handler => {
-            // SAFETY: plain set operations on valid sets.
             let mut mask = context.uc_sigmask;
+            // SAFETY: plain set operations on valid sets.
             unsafe {
                 for s in 1..=64 {
                     if libc::sigismember(&action.sa_mask, s) == 1 {
@@ -176,6 +177,7 @@ fn forward(action: &Action, signum: c_int, info: &mut libc::siginfo_t, context: 
 }
 
 /// The bytes can't be had: the access gets SIGBUS, as for a file whose disk failed.
+#[inline(never)] // the signal stack may be 8 KiB: no frame holds what another path needs
 fn raise_bus(addr: HostAddr, why: &str, context: &mut libc::ucontext_t) {
     Line::new().text("SIGBUS at ").hex(addr.0).text(": ").text(why).write();
     // SAFETY: zeroed is a valid siginfo; si_addr is the first pointer-sized field of the union, at byte 16.

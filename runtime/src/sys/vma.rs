@@ -85,6 +85,7 @@ fn is_special(name: &[u8]) -> bool {
     name.starts_with(b"[v")
 }
 
+#[inline(never)] // the signal stack may be 8 KiB: no frame holds what another path needs
 fn query(fd: i32, addr: HostAddr) -> Result<Option<Vma>, ()> {
     let mut name = [0u8; 16];
     let mut q = Query {
@@ -121,8 +122,9 @@ fn query(fd: i32, addr: HostAddr) -> Result<Option<Vma>, ()> {
 }
 
 /// Reads the text form, from the start, with a small buffer.
+#[inline(never)] // the signal stack may be 8 KiB: no frame holds what another path needs
 fn parse(fd: i32, addr: HostAddr) -> Option<Vma> {
-    let mut buf = [0u8; 1024];
+    let mut buf = [0u8; 512];
     let mut line = [0u8; 160];
     let (mut len, mut at) = (0usize, 0i64);
     loop {

@@ -27,7 +27,8 @@ pub fn scale() -> f64 {
 
 /// The seed of random tests: `HMMRT_TEST_SEED`, or the time.
 pub fn seed() -> u64 {
-    let now = || std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos() as u64;
+    let now =
+        || std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos() as u64;
     let seed = std::env::var("HMMRT_TEST_SEED").ok().and_then(|s| s.parse().ok()).unwrap_or_else(now) | 1;
     eprintln!("HMMRT_TEST_SEED={seed}");
     seed

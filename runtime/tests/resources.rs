@@ -1,0 +1,241 @@
+//! Host memory is given back, mappings stay bounded, and large numbers work. Each case has a process of its own.
+
+mod common;
+
+use common::{Block, Rng, case, run_case};
+use hmmrt::raw::{self, HMM_HOST};
+use hmmrt::{Advice, Page};
+use std::sync::atomic::Ordering::Relaxed;
+
+/// Resident bytes of `start..end`, page by page (a line of smaps may cover neighbours too).
+fn resident(start: usize, end: usize) -> usize {
+    use std::os::unix::fs::FileExt;
+    let pagemap = std::fs::File::open("/proc/self/pagemap").unwrap();
+    let mut entries = vec![0u8; (end - start) / 4096 * 8];
+    pagemap.read_exact_at(&mut entries, (start / 4096 * 8) as u64).unwrap();
+    entries.chunks(8).filter(|e| e[7] & 0x80 != 0).count() * 4096
+}
+
+fn mappings() -> usize {
+    std::fs::read_to_string("/proc/self/maps").unwrap().lines().count()
+}
+
+/// The process's resident bytes.
+fn process() -> usize {
+    let text = std::fs::read_to_string("/proc/self/statm").unwrap();
+    text.split(' ').nth(1).unwrap().parse::<usize>().unwrap() * 4096
+}
+
+fn fill(b: &Block) {
+    (0..b.words()).step_by(64).for_each(|i| b.word(i).store(i as u64 + 1, Relaxed));
+}
+
+fn check(b: &Block) {
+    assert!((0..b.words()).step_by(64).all(|i| b.word(i).load(Relaxed) == i as u64 + 1));
+}
+
+fn memory_falls() {
+    let big = Block::new(512 << 20);
+    let small: Vec<Block> = (0..64).map(|_| Block::new(1 << 20)).collect();
+    for b in small.iter().chain([&big]) {
+        fill(b);
+        let span = (b.ptr as usize, b.ptr as usize + b.len);
+        assert_eq!(resident(span.0, span.1), b.len);
+    }
+    let with_host = process();
+    for b in small.iter().chain([&big]) {
+        assert_eq!(raw::migrate(b.ptr, b.len, 0).unwrap(), b.len / 4096);
+    }
+    let all = small.iter().chain([&big]).map(|b| b.len).sum::<usize>();
+    let left = resident(big.ptr as usize, big.ptr as usize + big.len);
+    assert!(left * 20 <= big.len, "{left} of {} bytes are still resident", big.len);
+    let left: usize = small.iter().map(|b| resident(b.ptr as usize, b.ptr as usize + b.len)).sum();
+    assert!(left * 20 <= 64 << 20, "{left} of the small blocks' bytes are still resident");
+    // The stand-in's device memory is in RAM too; without it the process has shrunk by what was moved.
+    let stats = raw::stats();
+    let now = process() - stats.device_bytes as usize;
+    let fell = with_host - now.min(with_host);
+    assert!(
+        fell + stats.spare_bytes as usize >= all / 100 * 95,
+        "fell by {fell} of {all}, {} spare",
+        stats.spare_bytes
+    );
+    assert!(stats.spare_bytes <= 64 << 20);
+    small.iter().chain([&big]).for_each(check);
+    drop((big, small));
+    let stats = raw::stats();
+    assert_eq!((stats.managed_bytes, stats.device_bytes), (0, 0));
+}
+
+/// Random migrations of random parts: the number of mappings stays under the budget, and the bytes stay right.
+fn mappings_are_bounded(budget: Option<usize>) {
+    let blocks: Vec<Block> = [64 << 20, 8 << 20, 3 << 20, 700_000, 300_000, 40_960].map(Block::new).into();
+    blocks.iter().for_each(fill);
+    raw::advise(blocks[0].ptr, 16 << 20, Advice::Random, HMM_HOST).unwrap();
+    let mut rng = Rng(common::seed());
+    let start = mappings();
+    let (mut most, moves) = (start, (100_000.0 * common::scale()) as usize);
+    for i in 0..moves {
+        let b = &blocks[rng.below(blocks.len())];
+        let from = rng.below(b.len);
+        let len = (1 + rng.below(16 * 4096)).min(b.len - from);
+        // SAFETY: inside the block.
+        let p = unsafe { b.ptr.add(from) };
+        match rng.below(4) {
+            0 | 1 => match raw::migrate(p, len, 0) {
+                // Part of a small block's chunk at the limit: refused, nothing changed.
+                Err(hmmrt::Error::NoMemory { .. }) if budget.is_some() && b.len < 2 << 20 => {}
+                moved => drop(moved.unwrap()),
+            },
+            2 => drop(raw::migrate(p, len, HMM_HOST).unwrap()),
+            _ => drop(b.word(from / 8).load(Relaxed)),
+        }
+        if i % 500 == 0 {
+            most = most.max(mappings());
+        }
+    }
+    blocks.iter().for_each(check);
+    let stats = raw::stats();
+    eprintln!("{moves} moves: {start} to {most} mappings, {} estimated", stats.vmas);
+    match budget {
+        Some(n) => assert!(most < start + n + n * 3 / 4, "{most} mappings with a budget of {n}"),
+        None => assert!(most < 20_000, "{most} mappings"),
+    }
+    drop(blocks);
+    assert!(mappings() < start + 200, "{} mappings are left behind", mappings());
+}
+
+fn many_blocks() {
+    let tib = raw::malloc(1 << 40).unwrap();
+    // SAFETY: inside the block.
+    unsafe { tib.add((1 << 40) - 5).write_volatile(7) };
+    let mut rng = Rng(5);
+    let blocks: Vec<Block> = (0..100_000).map(|_| Block::new(1 + rng.below(20_000))).collect();
+    for (i, b) in blocks.iter().enumerate() {
+        // SAFETY: inside the block.
+        unsafe { b.ptr.cast::<u32>().write_unaligned(i as u32) };
+        assert!(raw::usable_size(b.ptr) >= b.len);
+    }
+    for i in (0..blocks.len()).step_by(100) {
+        raw::migrate(blocks[i].ptr, blocks[i].len, 0).unwrap();
+    }
+    for (i, b) in blocks.iter().enumerate() {
+        // SAFETY: inside the block.
+        assert_eq!(unsafe { b.ptr.cast::<u32>().read_unaligned() }, i as u32);
+    }
+    // SAFETY: as above.
+    unsafe {
+        raw::migrate(tib.add((1 << 40) - 4096), 4096, 0).unwrap();
+        let mut page = [Page::default()];
+        raw::query(tib.add((1 << 40) - 4096), 1, &mut page).unwrap();
+        assert_eq!(page[0].flags & 7, Page::DEVICE);
+        assert_eq!(tib.add((1 << 40) - 5).read_volatile(), 7);
+        let stats = raw::stats();
+        assert!(
+            stats.table_bytes * 1000 <= stats.managed_bytes,
+            "{} for {}",
+            stats.table_bytes,
+            stats.managed_bytes
+        );
+        raw::free(tib).unwrap();
+    }
+}
+
+/// The caller's own memory, adopted in place: whole chunks and odd edges, next to memory that stays the caller's.
+fn adoption() {
+    let len = 7 << 20;
+    // SAFETY: a new mapping; all writes stay inside it.
+    unsafe {
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+        let p = libc::mmap(std::ptr::null_mut(), len, 3, flags, -1, 0).cast::<u8>();
+        for i in 0..len / 8 {
+            p.cast::<u64>().add(i).write(i as u64);
+        }
+        let (a, n) = (p.add(5 * 4096), len - 12 * 4096);
+        raw::adopt(a, n).unwrap();
+        raw::adopt(a.add(n), 3 * 4096).unwrap(); // the next one, in the same chunk
+        assert!(raw::adopt(a, 4096).is_err() && raw::owns(a) && !raw::owns(p));
+        for round in 0..20 {
+            assert_eq!(raw::migrate(a, n, 0).unwrap(), n / 4096, "round {round}");
+            raw::migrate(a.add(n), 4096, 0).unwrap();
+            p.add(17).write(round); // not managed, stays where it is
+            for i in (0..len / 8).step_by(100).skip(1) {
+                assert_eq!(p.cast::<u64>().add(i).read(), i as u64);
+            }
+            a.cast::<u64>().write(5 * 512);
+        }
+        raw::migrate(a, n, 0).unwrap();
+        raw::disown(a.add(1 << 20), 2 << 20).unwrap(); // out of the middle
+        assert!(raw::owns(a) && !raw::owns(a.add(1 << 20)) && raw::owns(a.add(3 << 20)));
+        for i in (0..len / 8).step_by(10).skip(1) {
+            assert_eq!(p.cast::<u64>().add(i).read(), i as u64);
+        }
+        raw::disown(a, 1 << 20).unwrap();
+        raw::disown(a.add(3 << 20), n - (3 << 20) + 3 * 4096).unwrap();
+        assert_eq!(raw::stats().managed_bytes, 0);
+        assert_eq!(raw::stats().device_bytes, 0);
+        p.write_bytes(1, len);
+        libc::munmap(p.cast(), len);
+    }
+}
+
+/// `hmm_init` and `hmm_shutdown` many times: handlers restored, no descriptor, thread or protection left.
+fn start_and_stop() {
+    let count = |dir: &str| std::fs::read_dir(dir).unwrap().count();
+    // SAFETY: only asks.
+    let handler = || unsafe {
+        let mut a: libc::sigaction = std::mem::zeroed();
+        libc::sigaction(libc::SIGSEGV, std::ptr::null(), &mut a);
+        a.sa_sigaction
+    };
+    let mut first = None;
+    let b = std::mem::ManuallyDrop::new(Block::new(6 << 20));
+    fill(&b);
+    for _ in 0..50 {
+        let before = handler();
+        raw::init(None).unwrap();
+        raw::migrate(b.ptr, b.len, 0).unwrap();
+        assert_ne!(handler(), before);
+        raw::shutdown().unwrap();
+        assert_eq!(handler(), before);
+        check(&b);
+        assert!(matches!(raw::migrate(b.ptr, 1, 0), Err(hmmrt::Error::Shutdown { .. })));
+        let now = (count("/proc/self/fd"), count("/proc/self/task"));
+        assert_eq!(*first.get_or_insert(now), now);
+    }
+    // SAFETY: not used any more; freeing works after shutdown.
+    unsafe { raw::free(b.ptr).unwrap() };
+}
+
+#[test]
+fn cases() {
+    match case().as_deref() {
+        Some("memory") => return memory_falls(),
+        Some("mappings") => return mappings_are_bounded(None),
+        Some("budget") => return mappings_are_bounded(Some(400)),
+        Some("many") => return many_blocks(),
+        Some("adoption") => return adoption(),
+        Some("restart") => return start_and_stop(),
+        _ => {}
+    }
+    let budget = [("HMMRT_VMA_BUDGET", "400")];
+    let runs: [(&str, &[(&str, &str)]); 6] = [
+        ("memory", &[]),
+        ("mappings", &[]),
+        ("budget", &budget),
+        ("many", &[]),
+        ("adoption", &[]),
+        ("restart", &[]),
+    ];
+    for (name, env) in runs {
+        let started = std::time::Instant::now();
+        let out = run_case("cases", name, env);
+        let text = String::from_utf8_lossy(&out.stderr);
+        assert!(out.status.success(), "{name}: {:?}\n{text}", out.status);
+        eprintln!(
+            "{name}: {:.1} s {}",
+            started.elapsed().as_secs_f64(),
+            text.lines().find(|l| l.contains("mappings")).unwrap_or("")
+        );
+    }
+}
