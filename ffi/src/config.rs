@@ -1,0 +1,268 @@
+//! `hmm_config`: the settings that `hmm_init` takes. Every field has an `HMMRT_` variable; nought in a field means that the
+//! variable, or else the default, decides. Only `hmm_init` calls this.
+
+use core::ffi::{CStr, c_char};
+use core::mem::MaybeUninit;
+
+use hmmrt_core::{Backend, Config, FaultEngine, LogLevel};
+
+use crate::guard::Failure;
+use crate::sized::Sized_;
+use crate::types::int;
+
+/// Which devices to use (HMMRT_BACKEND).
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub enum hmm_backend {
+    /// HMMRT_BACKEND, or else HMM_BACKEND_AUTO.
+    HMM_BACKEND_DEFAULT = 0,
+    /// The first that works: a real GPU if there is one, else the host backend.
+    HMM_BACKEND_AUTO = 1,
+    /// The built-in stand-in: device memory in host RAM, kernels on threads.
+    HMM_BACKEND_HOST = 2,
+    /// NVIDIA, through the driver.
+    HMM_BACKEND_CUDA = 3,
+    /// AMD, through the HIP runtime.
+    HMM_BACKEND_HIP = 4,
+}
+
+/// How a CPU touch of absent memory is noticed (HMMRT_FAULT).
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub enum hmm_fault_engine {
+    /// HMMRT_FAULT, or else HMM_FAULT_AUTO.
+    HMM_FAULT_DEFAULT = 0,
+    /// What works best here.
+    HMM_FAULT_AUTO = 1,
+    /// Page protection and SIGSEGV.
+    HMM_FAULT_SEGV = 2,
+    /// userfaultfd, in the faulting thread.
+    HMM_FAULT_UFFD = 3,
+    /// userfaultfd, with a handler thread.
+    HMM_FAULT_UFFD_THREAD = 4,
+}
+
+/// A setting that is on or off.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub enum hmm_switch {
+    /// The variable, or else the default.
+    HMM_SWITCH_DEFAULT = 0,
+    /// On.
+    HMM_SWITCH_ON = 1,
+    /// Off.
+    HMM_SWITCH_OFF = 2,
+}
+
+/// What is logged to stderr (HMMRT_LOG).
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub enum hmm_log_level {
+    /// HMMRT_LOG, or else HMM_LOG_WARN.
+    HMM_LOG_DEFAULT = 0,
+    /// Nothing but fatal errors.
+    HMM_LOG_OFF = 1,
+    /// What went wrong.
+    HMM_LOG_ERROR = 2,
+    /// What is odd, too.
+    HMM_LOG_WARN = 3,
+    /// What was chosen and why, too.
+    HMM_LOG_INFO = 4,
+    /// Every move, too.
+    HMM_LOG_DEBUG = 5,
+}
+
+/// Settings for hmm_init. Fill it with zeros and set struct_size and what should differ: a zero field is taken from its
+/// HMMRT_ variable, or else from the default. HMM_NOUGHT in a number means that it really is 0.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct hmm_config {
+    /// sizeof(hmm_config).
+    pub struct_size: usize,
+    /// HMMRT_BACKEND.
+    pub backend: MaybeUninit<hmm_backend>,
+    /// HMMRT_FAULT.
+    pub fault: MaybeUninit<hmm_fault_engine>,
+    /// HMMRT_SPARE: how many bytes of warm host blocks are kept; the rest is given back.
+    pub spare_bytes: u64,
+    /// HMMRT_HOST_DEVICES: how many devices the host backend has.
+    pub host_devices: u64,
+    /// HMMRT_HOST_MEMORY: the memory of each of them, bytes.
+    pub host_memory: u64,
+    /// HMMRT_HOST_BANDWIDTH: how fast they copy, bytes a second (HMM_NOUGHT: as fast as they can).
+    pub host_bandwidth: u64,
+    /// HMMRT_HOST_LATENCY: how long each of their copies and launches takes at least, nanoseconds.
+    pub host_latency_ns: u64,
+    /// HMMRT_VMA_BUDGET: how many memory mappings managed memory may take up.
+    pub vma_budget: u64,
+    /// HMMRT_HOST_DIRECT: a fault copies from the host backend's devices itself; off: it asks the service thread, as it
+    /// must where there is a GPU driver.
+    pub host_direct: MaybeUninit<hmm_switch>,
+    /// HMMRT_STATS: print a table of hmm_stats to stderr when the program ends.
+    pub stats: MaybeUninit<hmm_switch>,
+    /// HMMRT_LOG.
+    pub log: MaybeUninit<hmm_log_level>,
+    /// HMMRT_HOST_FAIL: which calls of the host backend are to fail, for tests ("" for none). NULL: the environment's.
+    pub host_fail: *const c_char,
+}
+
+// SAFETY: repr(C), the size comes first.
+unsafe impl Sized_ for hmm_config {
+    const FIRST: usize = 88;
+}
+
+const _: () = assert!(size_of::<hmm_config>() >= hmm_config::FIRST);
+
+/// `HMM_NOUGHT` of the header.
+const NOUGHT: u64 = u64::MAX;
+
+impl hmm_config {
+    /// The environment's settings with this struct's on top.
+    ///
+    /// # Safety
+    /// `host_fail` is NULL or a C string.
+    pub(crate) unsafe fn over(&self, mut base: Config) -> Result<Config, Failure> {
+        base.backend = match int(self.backend) {
+            0 => base.backend,
+            1 => Backend::Auto,
+            2 => Backend::Host,
+            3 => Backend::Cuda,
+            4 => Backend::Hip,
+            value => return Err(unknown("config->backend", value, "hmm_backend")),
+        };
+        base.fault = match int(self.fault) {
+            0 => base.fault,
+            1 => FaultEngine::Auto,
+            2 => FaultEngine::Segv,
+            3 => FaultEngine::Uffd,
+            4 => FaultEngine::UffdThread,
+            value => return Err(unknown("config->fault", value, "hmm_fault_engine")),
+        };
+        base.log = match int(self.log) {
+            0 => base.log,
+            1 => LogLevel::Off,
+            2 => LogLevel::Error,
+            3 => LogLevel::Warn,
+            4 => LogLevel::Info,
+            5 => LogLevel::Debug,
+            value => return Err(unknown("config->log", value, "hmm_log_level")),
+        };
+        base.host_direct = switch("config->host_direct", self.host_direct, base.host_direct)?;
+        base.stats = switch("config->stats", self.stats, base.stats)?;
+        base.spare_bytes = size("config->spare_bytes", self.spare_bytes, base.spare_bytes)?;
+        base.host_devices = size("config->host_devices", self.host_devices, base.host_devices)?;
+        if !(1..=8).contains(&base.host_devices) {
+            return Err(Failure::ConfigRange {
+                field: "config->host_devices",
+                value: self.host_devices,
+                most: 8,
+            });
+        }
+        base.host_memory = size("config->host_memory", self.host_memory, base.host_memory)?;
+        base.vma_budget = size("config->vma_budget", self.vma_budget, base.vma_budget)?;
+        base.host_bandwidth = number(self.host_bandwidth, base.host_bandwidth);
+        base.host_latency_ns = number(self.host_latency_ns, base.host_latency_ns);
+        if !self.host_fail.is_null() {
+            // SAFETY: not NULL, and the caller promises a C string.
+            base.host_fail = unsafe { CStr::from_ptr(self.host_fail) }.to_string_lossy().into_owned();
+        }
+        Ok(base)
+    }
+}
+
+fn unknown(field: &'static str, value: i32, name: &'static str) -> Failure {
+    Failure::ConfigEnum { field, value, name }
+}
+
+fn switch(field: &'static str, value: MaybeUninit<hmm_switch>, base: bool) -> Result<bool, Failure> {
+    match int(value) {
+        0 => Ok(base),
+        1 => Ok(true),
+        2 => Ok(false),
+        value => Err(unknown(field, value, "hmm_switch")),
+    }
+}
+
+fn number(value: u64, base: u64) -> u64 {
+    match value {
+        0 => base,
+        NOUGHT => 0,
+        value => value,
+    }
+}
+
+fn size(field: &'static str, value: u64, base: usize) -> Result<usize, Failure> {
+    let value = number(value, base as u64);
+    usize::try_from(value).map_err(|_| Failure::Invalid { argument: field, why: "is too large" })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn zero() -> hmm_config {
+        // SAFETY: numbers, MaybeUninit enums and a pointer: zeros are valid.
+        unsafe { MaybeUninit::zeroed().assume_init() }
+    }
+
+    fn base() -> Config {
+        let mut base = Config::from_env().unwrap();
+        (base.backend, base.fault, base.log) = (Backend::Hip, FaultEngine::Uffd, LogLevel::Warn);
+        base.host_fail = "copy:1".to_owned();
+        (base.spare_bytes, base.host_devices, base.host_memory, base.vma_budget) = (11, 3, 13, 14);
+        (base.host_bandwidth, base.host_latency_ns) = (15, 16);
+        (base.host_direct, base.stats) = (true, false);
+        base
+    }
+
+    fn over(config: hmm_config) -> Config {
+        // SAFETY: the tests' strings are C strings.
+        unsafe { config.over(base()) }.unwrap()
+    }
+
+    /// All fields, as text: `Config` need not be comparable.
+    fn text(c: &Config) -> String {
+        let enums = format!("{:?} {:?} {:?} {} {}", c.backend, c.fault, c.log, c.host_direct, c.stats);
+        let host = format!("{} {} {} {}", c.host_devices, c.host_memory, c.host_bandwidth, c.host_latency_ns);
+        format!("{enums} | {} {} | {host} | {}", c.spare_bytes, c.vma_budget, c.host_fail)
+    }
+
+    #[test]
+    fn zeros_change_nothing() {
+        assert_eq!(text(&over(zero())), text(&base()));
+    }
+
+    #[test]
+    fn each_field_reaches_its_own() {
+        let mut config = zero();
+        config.backend = MaybeUninit::new(hmm_backend::HMM_BACKEND_HOST);
+        config.fault = MaybeUninit::new(hmm_fault_engine::HMM_FAULT_SEGV);
+        config.log = MaybeUninit::new(hmm_log_level::HMM_LOG_DEBUG);
+        config.host_direct = MaybeUninit::new(hmm_switch::HMM_SWITCH_OFF);
+        config.stats = MaybeUninit::new(hmm_switch::HMM_SWITCH_ON);
+        (config.spare_bytes, config.host_devices, config.host_memory, config.vma_budget) = (21, 7, 23, 24);
+        (config.host_bandwidth, config.host_latency_ns) = (25, 26);
+        config.host_fail = c"launch:7+".as_ptr();
+        let config = over(config);
+        assert_eq!(text(&config), "Host Segv Debug false true | 21 24 | 7 23 25 26 | launch:7+");
+    }
+
+    #[test]
+    fn nought_is_zero() {
+        let mut config = zero();
+        (config.spare_bytes, config.host_bandwidth) = (NOUGHT, NOUGHT);
+        let config = over(config);
+        assert_eq!((config.spare_bytes, config.host_bandwidth, config.host_latency_ns), (0, 0, 16));
+    }
+
+    #[test]
+    fn too_many_devices_are_refused() {
+        for count in [9, NOUGHT, 1 << 40] {
+            let mut config = zero();
+            config.host_devices = count;
+            // SAFETY: there is no string.
+            let failure = unsafe { config.over(base()) }.unwrap_err().to_string();
+            assert!(failure.starts_with("config->host_devices: "), "{failure}");
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! `cargo xtask check`: all that CI does, in order, with a line and a time for each step.
+//!
+//! Called by `main`. Stops at the first failure; the verdict `N passed, 0 failed` is printed only when everything
+//! ran. A tool that is not installed skips its step, except in CI (`CI=true`), where it must be there.
+
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail};
+
+use crate::cc::{self, Language};
+use crate::command::{self, Command};
+use crate::workspace::Workspace;
+use crate::{bench, course, install, readme, tour};
+
+/// What a step that did not fail has to say.
+enum Outcome {
+    /// So many tests, programs or checks passed.
+    Passed(u64),
+    /// Not run, and why.
+    Skipped(String),
+}
+
+use Outcome::{Passed, Skipped};
+
+type Step = (&'static str, fn(&Workspace) -> Result<Outcome>);
+
+/// The tests come before the slow builds; header drift and the ABI's C and C++ programs are tests in ffi/.
+const STEPS: &[Step] = &[
+    ("format", |w| ran(w.cargo(["fmt", "--all", "--check"]))),
+    ("clippy", |w| {
+        let mut args = vec!["clippy", "--workspace", "--all-targets"];
+        args.extend(w.locked());
+        if w.warnings_are_errors()? {
+            args.extend(["--", "-D", "warnings"]);
+        }
+        ran(w.cargo(args))
+    }),
+    // The examples' tests are their runs, below.
+    ("tests", |w| tests(w, &["--exclude", "hmmrt-examples", "--lib", "--bins", "--tests"])),
+    ("doc tests", |w| tests(w, &["--doc"])),
+    ("docs", |w| {
+        // The C library has the same crate name; its documentation is the header.
+        let args = ["doc", "--workspace", "--no-deps", "--exclude", "hmmrt-ffi"];
+        let flags = if w.warnings_are_errors()? { "-D warnings" } else { "" };
+        ran(w.cargo(args.into_iter().chain(w.locked())).env("RUSTDOCFLAGS", flags))
+    }),
+    ("release build", |w| {
+        w.build_release(&["hmmrt-ffi", "hmmrt-examples"])?;
+        w.build_release(&["hmmrt-bench"])?;
+        install::scratch_prefix(w)?;
+        Ok(Passed(1))
+    }),
+    ("examples in Rust", |w| Ok(Passed(course::run_rust(w)?))),
+    ("examples in C", |w| Ok(Passed(course::run_native(w, &install::scratch_prefix(w)?, Language::C)?))),
+    ("examples in C++", |w| match cc::compiler(Language::Cpp) {
+        None => missing(w, "c++"),
+        Some(_) => Ok(Passed(course::run_native(w, &install::scratch_prefix(w)?, Language::Cpp)?)),
+    }),
+    ("README.md", |w| Ok(Passed(readme::run(w, &install::scratch_prefix(w)?)?))),
+    ("tours", |w| Ok(Passed(tour::run_small(w, &install::scratch_prefix(w)?)?))),
+    ("bench", |w| {
+        bench::run(w, &["--quick".to_owned()])?;
+        Ok(Passed(1))
+    }),
+    ("device code", |w| match command::installed("clang-14") {
+        false => missing(w, "clang-14"),
+        true => ran(Command::new(w.root.join("kernels/build.sh")).args(["--check"]).dir(&w.root)),
+    }),
+    ("licences and sources", |w| match command::installed("cargo-deny") {
+        false => missing(w, "cargo-deny"),
+        true => ran(w.cargo(["deny", "check", "bans", "licenses", "sources"])),
+    }),
+    ("advisories", advisories),
+];
+
+/// The subcommand.
+pub fn run(workspace: &Workspace, list: bool, only: Option<&str>) -> Result<()> {
+    let (mut passed, mut skipped) = (0, Vec::new());
+    let start = Instant::now();
+    for (number, (name, step)) in STEPS.iter().enumerate() {
+        let title = format!("[{}/{}] {name}", number + 1, STEPS.len());
+        if list {
+            println!("{title}");
+            continue;
+        }
+        if only.is_some_and(|text| !name.contains(text)) {
+            continue;
+        }
+        println!("{title} ...");
+        let step_start = Instant::now();
+        let outcome = step(workspace).with_context(|| format!("check stopped at {title}"))?;
+        let seconds = step_start.elapsed().as_secs_f64();
+        match outcome {
+            Passed(count) => {
+                println!("{title}: ok, {seconds:.1} s");
+                passed += count;
+            }
+            Skipped(why) => {
+                println!("{title}: skipped: {why}");
+                skipped.push(format!("{name} ({why})"));
+            }
+        }
+    }
+    if list || only.is_some() {
+        return Ok(());
+    }
+    println!("\nall steps done in {:.0} s", start.elapsed().as_secs_f64());
+    if !skipped.is_empty() {
+        println!("skipped: {}", skipped.join(", "));
+    }
+    println!("{passed} passed, 0 failed");
+    Ok(())
+}
+
+fn ran(command: Command) -> Result<Outcome> {
+    command.run()?;
+    Ok(Passed(1))
+}
+
+fn tests(workspace: &Workspace, which: &[&str]) -> Result<Outcome> {
+    let mut args = vec!["test", "--workspace"];
+    args.extend(which);
+    args.extend(workspace.locked());
+    Ok(Passed(course::without_settings(workspace.cargo(args)).run_counting_tests()?))
+}
+
+fn missing(workspace: &Workspace, tool: &str) -> Result<Outcome> {
+    if workspace.ci {
+        bail!("{tool} is not installed, and CI needs it");
+    }
+    Ok(Skipped(format!("not installed: {tool}")))
+}
+
+/// Known vulnerabilities, where the database can be had.
+fn advisories(workspace: &Workspace) -> Result<Outcome> {
+    if !command::installed("cargo-deny") {
+        return missing(workspace, "cargo-deny");
+    }
+    let fetched = workspace.cargo(["deny", "fetch", "db"]).capture()?;
+    if !fetched.status.success() {
+        return Ok(Skipped("advisory database not reachable".to_owned()));
+    }
+    ran(workspace.cargo(["deny", "check", "--disable-fetch", "advisories"]))
+}

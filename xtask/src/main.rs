@@ -1,0 +1,78 @@
+//! `cargo xtask`: the commands of README.md.
+//!
+//! `check` is all that CI does, `tour` the guided tour, `bench` the benchmark table, `install` puts the C library
+//! into a prefix. Each subcommand is one module; they share `workspace` (where things are) and `command` (how a
+//! program is started, watched and stopped).
+
+mod bench;
+mod cc;
+mod check;
+mod command;
+mod course;
+mod input;
+mod install;
+mod readme;
+mod tour;
+mod workspace;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use workspace::Workspace;
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "Builds, checks, shows and installs libhmmrt")]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Everything CI runs, in order; stops at the first failure
+    Check {
+        /// Only list the steps
+        #[arg(long)]
+        list: bool,
+        /// Run only the steps whose name contains this (then no verdict is printed)
+        #[arg(long, value_name = "TEXT")]
+        only: Option<String>,
+    },
+    /// Build and run the tour, in Rust and then in C, over a file
+    Tour {
+        /// Any file; without one: this repository's history, or the Rust compiler's own library
+        file: Option<PathBuf>,
+    },
+    /// Build and run the benchmark (arguments go to it: --quick, ...)
+    Bench {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
+    /// Install libhmmrt.so, libhmmrt.a, the headers and hmmrt.pc
+    Install {
+        /// Folder to install into, such as /usr/local
+        #[arg(long)]
+        prefix: PathBuf,
+        /// Folder to put before the prefix while copying (for packagers); hmmrt.pc keeps the prefix
+        #[arg(long)]
+        destdir: Option<PathBuf>,
+    },
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let result = Workspace::find().and_then(|workspace| match cli.task {
+        Task::Check { list, only } => check::run(&workspace, list, only.as_deref()),
+        Task::Tour { file } => tour::run(&workspace, file.as_deref()),
+        Task::Bench { args } => bench::run(&workspace, &args),
+        Task::Install { prefix, destdir } => install::run(&workspace, &prefix, destdir.as_deref()),
+    });
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
