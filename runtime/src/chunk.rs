@@ -2,7 +2,7 @@
 //! The masks of states are written by `migrate` only, under the chunk's lock; `managed` belongs to the heap and to
 //! adoption. All-zero bytes are a valid record of nothing. Signal-safe.
 
-use crate::addr::{CHUNK, HostAddr, PAGE};
+use crate::addr::{CHUNK, HostAddr, PAGE, PAGES};
 use crate::block::Block;
 use crate::device::{Devices, MAX_DEVICES};
 use crate::mask::{PageMask, SharedMask};
@@ -53,6 +53,8 @@ pub(crate) struct Chunk {
     pub(crate) unsettled: AtomicU32,
     /// Bits of the last summary: ready on device d, owned by device d (`<< 8`), to be looked at (`1 << 16`).
     summary: AtomicU32,
+    /// 0: the lock was not held since all pages were as new and no device had memory for them.
+    changed: AtomicU32,
     /// Pages that belong to live blocks or adopted ranges.
     pub(crate) managed: SharedMask,
     /// Pages whose host bytes are valid (an untouched page's are zeros).
@@ -78,6 +80,7 @@ pub(crate) fn device_count() -> usize {
 
 impl Chunk {
     /// What it is used for.
+    #[inline]
     pub(crate) fn kind(&self) -> Kind {
         match self.kind.load(Acquire) {
             1 => Kind::Slab,
@@ -103,6 +106,23 @@ impl Chunk {
     /// Whether `pages` are plain host memory: no device copy, nothing protected by us. A look without the lock.
     pub(crate) fn is_plain(&self, pages: PageMask) -> bool {
         pages.within(self.host.get()) && !pages.meets(self.on_devices())
+    }
+    /// Whether the pages `first..first + count` are plain, and nothing is left of pins and of the program's own
+    /// protections. A look without the lock.
+    pub(crate) fn is_as_new(&self, first: usize, count: usize) -> bool {
+        // Nothing is valid on a device without memory there.
+        let mut copies = self.copies[..device_count()].iter().filter(|c| c.base.load(Relaxed) != 0);
+        self.host.has_span(first, count)
+            && !copies.any(|c| c.valid.meets_span(first, count))
+            && ![&self.pinned, &self.user_none, &self.user_read_only]
+                .iter()
+                .any(|m| m.meets_span(first, count))
+    }
+    /// Whether nothing changed since [`Guard::note_if_new`], nor is changing: all pages are as new. A look without the
+    /// lock.
+    #[inline]
+    pub(crate) fn is_unchanged(&self) -> bool {
+        !self.is_locked() && self.changed.load(Relaxed) == 0
     }
     /// Whether a change is under way at this moment.
     pub(crate) fn is_locked(&self) -> bool {
@@ -139,6 +159,7 @@ impl Guard {
     /// Takes the lock of the chunk at `at`. Signals are blocked, or this is the signal handler. Signal-safe.
     pub(crate) fn lock(chunk: &'static Chunk, at: HostAddr) -> Guard {
         chunk.lock.lock();
+        chunk.changed.store(1, Relaxed);
         let block = chunk.block();
         if let Some(b) = block {
             b.begin_change();
@@ -159,6 +180,14 @@ impl Guard {
         let first = pages.first().unwrap_or(0);
         let end = pages.runs().last().map_or(first, |(f, n)| f + n);
         crate::addr::ByteRange { start: self.at.0 + first * PAGE, end: self.at.0 + end * PAGE }
+    }
+
+    /// Notes it if all pages are as new and no device has memory for them: then `free` need not look at them, until
+    /// the lock is taken again.
+    pub(crate) fn note_if_new(&self) {
+        let c = self.chunk;
+        let committed = c.copies.iter().any(|copy| copy.base.load(Relaxed) != 0);
+        c.changed.store(u32::from(committed || !c.is_as_new(0, PAGES)), Relaxed);
     }
 
     /// Lets the chunk count in `block`.

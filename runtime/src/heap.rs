@@ -4,7 +4,7 @@
 
 use crate::addr::{ByteRange, CHUNK, HostAddr, PAGE};
 use crate::block::Block;
-use crate::chunk::{Guard, Kind};
+use crate::chunk::{Chunk, Guard, Kind};
 use crate::error::{Error, Result};
 use crate::mask::PageMask;
 use crate::slab::{self, Slabs};
@@ -135,13 +135,15 @@ pub(crate) fn allocate(size: usize, align: usize) -> Result<(HostAddr, bool)> {
     if size > isize::MAX as usize - CHUNK {
         return Err(Error::NoMemory { what: "a block", bytes: size });
     }
-    let pages = size.div_ceil(PAGE).max(1).next_multiple_of(align.div_ceil(PAGE).max(1));
-    if pages * PAGE <= slab::LARGEST && align <= CHUNK {
-        return slab::allocate(pages);
+    let align_pages = align.div_ceil(PAGE).max(1);
+    let pages = (size.div_ceil(PAGE).max(1) + align_pages - 1) & !(align_pages - 1);
+    if pages * PAGE <= slab::LARGEST {
+        return slab::allocate(pages, align_pages);
     }
     allocate_large(size, align).map(|at| (at, true))
 }
 
+#[inline(never)] // the other kind of block is the one that is to be fast
 fn allocate_large(size: usize, align: usize) -> Result<HostAddr> {
     let len = size.div_ceil(PAGE) * PAGE;
     let range = HEAP.lock().take_chunks(len.next_multiple_of(CHUNK), align.max(CHUNK))?;
@@ -178,8 +180,8 @@ pub(crate) fn find(addr: HostAddr) -> Option<Found> {
     }
     match chunk.kind() {
         Kind::Slab => {
-            let unit = chunk.unit.load(Relaxed) as usize;
-            let start = addr.chunk_start().0 + addr.page_in_chunk() / unit * unit * PAGE;
+            let (index, unit) = slab::locate(chunk, addr)?;
+            let start = addr.chunk_start().0 + index * unit * PAGE;
             Some(Found { range: ByteRange { start, end: start + unit * PAGE }, large: false })
         }
         Kind::Large => Some(Found { range: chunk.block()?.range(), large: true }),
@@ -189,17 +191,29 @@ pub(crate) fn find(addr: HostAddr) -> Option<Found> {
 
 /// Frees the block that starts at `addr`.
 pub(crate) fn free(addr: HostAddr) -> Result<()> {
-    let found = find(addr).ok_or(Error::NotManaged { arg: "ptr", addr: addr.0 })?;
-    if found.range.start != addr.0 {
-        return Err(Error::InvalidArgument { arg: "ptr", why: "it points into a block, not at its start" });
+    let unknown = Error::NotManaged { arg: "ptr", addr: addr.0 };
+    let Some(chunk) = table::get(addr) else { return Err(unknown) };
+    match chunk.kind() {
+        _ if !chunk.managed.has(addr.page_in_chunk()) => Err(unknown),
+        Kind::Slab => slab::free(chunk, addr),
+        Kind::Large => free_large(chunk, addr),
+        Kind::Adopted | Kind::Unused => Err(unknown),
     }
-    if found.large { free_large(found.range) } else { slab::free(addr, found.range) }
 }
 
-fn free_large(range: ByteRange) -> Result<()> {
+/// What `free` says about an address inside of a block.
+pub(crate) const INSIDE: Error =
+    Error::InvalidArgument { arg: "ptr", why: "it points into a block, not at its start" };
+
+#[inline(never)] // as `allocate_large`
+fn free_large(chunk: &Chunk, addr: HostAddr) -> Result<()> {
+    let block = chunk.block().ok_or(Error::NotManaged { arg: "ptr", addr: addr.0 })?;
+    let range = block.range();
+    if range.start != addr.0 {
+        return Err(INSIDE);
+    }
     crate::access::wait_until_unused(range, "ptr")?;
     crate::pins::forget(range);
-    let block = table::known(HostAddr(range.start)).block();
     {
         let _blocked = Blocked::new();
         for (at, _) in range.chunks() {
@@ -211,9 +225,7 @@ fn free_large(range: ByteRange) -> Result<()> {
             migrate::forget_chunk(&g);
         }
     }
-    if let Some(block) = block {
-        Block::put(block);
-    }
+    Block::put(block);
     STATS.managed_bytes.sub(range.len() as u64);
     let whole = ByteRange { start: range.start, end: range.end.next_multiple_of(CHUNK) };
     HEAP.lock().put_chunks(whole);

@@ -2,7 +2,7 @@
 //! table, written under the chunk's lock and read from anywhere. Signal-safe: all of it.
 
 use crate::addr::{ByteRange, CHUNK, HostAddr, PAGE, PAGES};
-use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use core::sync::atomic::{AtomicU64, Ordering::*, fence};
 
 /// A set of the 512 pages of a chunk.
 #[derive(Clone, Copy, PartialEq, Eq, Default)]
@@ -161,8 +161,53 @@ impl SharedMask {
         self.set(self.get() & !m);
     }
     /// Whether page `page` is in the set.
+    #[inline]
     pub fn has(&self, page: usize) -> bool {
         self.0[page / 64].load(Relaxed) >> (page % 64) & 1 != 0
+    }
+    /// The words of the pages `first..first + count` (at least one) in ascending order, each with the bits in it.
+    #[inline]
+    fn words(&self, first: usize, count: usize) -> impl Iterator<Item = (&AtomicU64, u64)> {
+        debug_assert!(count > 0);
+        let last = first + count - 1;
+        let words = &self.0[first / 64..=last / 64];
+        let (low, high) = (!0u64 << (first % 64), !0u64 >> (63 - last % 64));
+        let end = words.len() - 1;
+        words
+            .iter()
+            .enumerate()
+            .map(move |(i, word)| (word, if i == 0 { low } else { !0 } & if i == end { high } else { !0 }))
+    }
+    /// Adds the pages `first..first + count`. As the others of spans: looks at their words only.
+    #[inline]
+    pub fn add_span(&self, first: usize, count: usize) {
+        for (word, bits) in self.words(first, count) {
+            word.store(word.load(Relaxed) | bits, Relaxed);
+        }
+    }
+    /// Removes the pages `first..first + count` (at least one); a full barrier between that and all that follows.
+    #[inline]
+    pub fn remove_span_and_fence(&self, first: usize, count: usize) {
+        for (word, bits) in self.words(first, count) {
+            word.store(word.load(Relaxed) & !bits, Relaxed);
+        }
+        if cfg!(target_arch = "x86_64") {
+            // Any locked instruction is a full barrier here, for half of what the mfence takes that a fence becomes
+            // (5 ns instead of 11); this one compiles to `lock or` on the stack.
+            self.0[first / 64].fetch_and(!0, SeqCst);
+        } else {
+            fence(SeqCst);
+        }
+    }
+    /// Whether all of the pages `first..first + count` are in the set.
+    #[inline]
+    pub fn has_span(&self, first: usize, count: usize) -> bool {
+        self.words(first, count).all(|(word, bits)| word.load(Relaxed) & bits == bits)
+    }
+    /// Whether some of the pages `first..first + count` is in the set.
+    #[inline]
+    pub fn meets_span(&self, first: usize, count: usize) -> bool {
+        self.words(first, count).any(|(word, bits)| word.load(Relaxed) & bits != 0)
     }
 }
 
@@ -200,6 +245,30 @@ mod tests {
             let bits: Vec<bool> = (0..PAGES).map(|i| i >= first && i < first + count).collect();
             prop_assert_eq!(PageMask::span(first, count), model(&bits));
             prop_assert_eq!(PageMask::span(first, count).is_full(), count == PAGES);
+        }
+
+        #[test]
+        fn shared_spans_match_the_masks(
+            bits in proptest::collection::vec(any::<bool>(), PAGES),
+            all in any::<bool>(),
+            first in 0usize..PAGES,
+            count in 1usize..=PAGES,
+        ) {
+            let count = count.min(PAGES - first);
+            let span = PageMask::span(first, count);
+            // Of random bits alone hardly a long span is all in or all out.
+            let m = if all { model(&bits) | span } else { model(&bits) & !span };
+            let shared = SharedMask::default();
+            for m in [m, model(&bits)] {
+                shared.set(m);
+                prop_assert_eq!(shared.has_span(first, count), span.within(m));
+                prop_assert_eq!(shared.meets_span(first, count), span.meets(m));
+                shared.add_span(first, count);
+                prop_assert_eq!(shared.get(), m | span);
+                shared.set(m);
+                shared.remove_span_and_fence(first, count);
+                prop_assert_eq!(shared.get(), m & !span);
+            }
         }
     }
 

@@ -43,11 +43,12 @@ pub(crate) fn to_device(span: Span, device: usize, patience: Patience, arg: &'st
             }
             let share = chunk.advice.load(Relaxed) & advice::READ_MOSTLY != 0;
             let how = if share { Outward::Share } else { Outward::Own };
+            let lacked = pages & !chunk.copies[device].valid.get();
             match migrate::to_device(&g, pages, device, how, None, span.around, &mut probe) {
                 Ok(n) => {
                     moved += n;
-                    if patience == Patience::Skip && n > 0 {
-                        chunk.prefetched.add(pages);
+                    if patience == Patience::Skip {
+                        chunk.prefetched.add(lacked);
                     }
                     break;
                 }

@@ -11,6 +11,9 @@ use crate::sys::map::{self, Prot};
 use crate::sys::thread;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::*};
 
+/// Places are this far apart, so that the mappings of two writable ones never merge: making one warm would hold up every
+/// change of the other's protection.
+const STRIDE: usize = 2 * CHUNK;
 /// Places for blocks beyond the warm ones: one per thread that can be filling at the same time.
 const EXTRA: usize = 64;
 /// The most places: 128 GiB of spare blocks.
@@ -46,12 +49,12 @@ pub(crate) fn start(spare_bytes: usize) -> Result<()> {
     let _blocked = crate::sys::signal::Blocked::new();
     let mut places = PLACES.lock();
     if places.warm.len() + places.cold.len() < wanted {
-        let base = map::map(wanted * CHUNK, CHUNK, Prot::None, "spare blocks")?;
-        map::huge_pages(base, wanted * CHUNK, true);
+        let base = map::map(wanted * STRIDE, CHUNK, Prot::None, "spare blocks")?;
+        map::huge_pages(base, wanted * STRIDE, true);
         // An earlier, smaller reservation is left to nobody: its places are given back.
         if places.base != 0 {
             let old = HostAddr(places.base);
-            let len = (places.warm.len() + places.cold.len()) * CHUNK;
+            let len = (places.warm.len() + places.cold.len()) * STRIDE;
             STATS.spare_bytes.sub((places.warm.len() * CHUNK) as u64);
             map::unmap(old, len);
         }
@@ -81,7 +84,7 @@ pub(crate) fn take() -> Option<Spare> {
         }
         let low = places.warm.len() < places.limit / 2;
         let place = warm.or_else(|| places.cold.pop())?;
-        let spare = Spare { at: HostAddr(places.base + place as usize * CHUNK), place };
+        let spare = Spare { at: HostAddr(places.base + place as usize * STRIDE), place };
         drop(places);
         if low {
             Keeper::call();
@@ -102,7 +105,13 @@ pub(crate) fn take_cold() -> Option<Spare> {
         return None;
     }
     let place = places.cold.pop()?;
-    Some(Spare { at: HostAddr(places.base + place as usize * CHUNK), place })
+    Some(Spare { at: HostAddr(places.base + place as usize * STRIDE), place })
+}
+
+/// Whether the pool would keep another warm block.
+pub(crate) fn has_room() -> bool {
+    let places = PLACES.lock();
+    places.warm.len() < places.limit
 }
 
 /// Gives a place back; `warm` says whether memory is behind it. Signal-safe.
@@ -205,7 +214,7 @@ pub(crate) fn drain() {
     loop {
         let mut places = PLACES.lock();
         let Some(place) = places.warm.pop() else { return };
-        let at = HostAddr(places.base + place as usize * CHUNK);
+        let at = HostAddr(places.base + place as usize * STRIDE);
         STATS.spare_bytes.sub(CHUNK as u64);
         if map::replace(at, CHUNK, Prot::None).is_ok() {
             map::huge_pages(at, CHUNK, true);

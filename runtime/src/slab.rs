@@ -1,26 +1,39 @@
 //! Blocks smaller than a chunk: each slab is one chunk cut into blocks of one size, whole pages each. Free blocks are
 //! bits, kept outside of the memory itself. Under the heap's lock, API context only; the fault path only reads
-//! `Chunk::managed`, which is written here for slabs.
+//! `Chunk::managed`, which is written here for slabs. `allocate` and `free` are four locked instructions and one more
+//! as a barrier, which is most of what they take: nothing else in them may wait for memory.
 
 use crate::addr::{ByteRange, CHUNK, HostAddr, PAGE, PAGES};
-use crate::chunk::{Guard, Kind};
+use crate::chunk::{Chunk, Guard, Kind};
 use crate::error::{Error, Result};
 use crate::mask::PageMask;
 use crate::stats::STATS;
 use crate::sys::map;
 use crate::sys::signal::Blocked;
-use crate::{access, heap, migrate, table};
-use core::sync::atomic::{Ordering::*, fence};
+use crate::{access, heap, inflight, migrate, table};
+use core::sync::atomic::Ordering::*;
 
 /// Block sizes in pages: as many as fit n to a chunk, thinned out so that at most a sixth of a block is wasted.
 const CLASSES: [u16; 28] = [
     1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 14, 16, 18, 21, 24, 28, 32, 36, 42, 51, 64, 73, 85, 102, 128, 170, 256,
 ];
+/// The least class for a number of pages.
+const CLASS_OF: [u8; 257] = {
+    let mut table = [0; 257];
+    let mut pages = 1;
+    while pages < table.len() {
+        let class = table[pages - 1];
+        table[pages] = if CLASSES[class as usize] as usize >= pages { class } else { class + 1 };
+        pages += 1;
+    }
+    table
+};
 /// The largest block that comes from a slab, in bytes.
 pub(crate) const LARGEST: usize = 256 * PAGE;
 
 struct Slab {
     at: HostAddr,
+    chunk: &'static Chunk,
     class: u8,
     free: [u64; 8],
     count: u16,
@@ -48,13 +61,24 @@ impl Slabs {
     }
 }
 
-fn capacity(class: usize) -> usize {
-    PAGES / CLASSES[class] as usize
-}
+/// Blocks in a slab of each class.
+const CAPACITY: [u16; CLASSES.len()] = {
+    let mut table = [0; CLASSES.len()];
+    let mut class = 0;
+    while class < table.len() {
+        table[class] = PAGES as u16 / CLASSES[class];
+        class += 1;
+    }
+    table
+};
 
-/// A block of at least `pages` pages; the flag says whether it is known to be zero.
-pub(crate) fn allocate(pages: usize) -> Result<(HostAddr, bool)> {
-    let class = CLASSES.partition_point(|&c| (c as usize) < pages);
+/// A block of at least `pages` pages at a multiple of `align` pages, a power of two that divides `pages`; the flag says
+/// whether it is known to be zero.
+pub(crate) fn allocate(pages: usize, align: usize) -> Result<(HostAddr, bool)> {
+    let mut class = CLASS_OF[pages] as usize;
+    while CLASSES[class] as usize & (align - 1) != 0 {
+        class += 1; // ends at 256 pages: `align` is not more than `pages`
+    }
     let unit = CLASSES[class] as usize;
     let mut heap = heap::lock();
     let number = match heap.slabs.partial[class].last() {
@@ -63,7 +87,7 @@ pub(crate) fn allocate(pages: usize) -> Result<(HostAddr, bool)> {
     };
     let slabs = &mut heap.slabs;
     let slab = &mut slabs.all[number as usize];
-    if slab.count as usize == capacity(class) {
+    if slab.count == CAPACITY[class] {
         slabs.empty[class] -= 1;
     }
     let word = slab
@@ -79,13 +103,13 @@ pub(crate) fn allocate(pages: usize) -> Result<(HostAddr, bool)> {
         slabs.partial[class].pop();
     }
     let at = slab.at.add(index * unit * PAGE);
-    let chunk = table::known(at);
-    chunk.managed.add(PageMask::span(index * unit, unit));
-    drop(heap);
-    STATS.managed_bytes.add((unit * PAGE) as u64);
+    slab.chunk.managed.add_span(index * unit, unit);
+    STATS.slab_bytes.add((unit * PAGE) as u64);
     Ok((at, false))
 }
 
+/// Another slab, wholly free.
+#[cold]
 fn make(heap: &mut heap::Heap, class: usize) -> Result<u32> {
     let range = heap.take_chunks(CHUNK, CHUNK)?;
     let at = HostAddr(range.start);
@@ -100,11 +124,12 @@ fn make(heap: &mut heap::Heap, class: usize) -> Result<u32> {
         chunk.unit.store(u32::from(CLASSES[class]), Relaxed);
         chunk.head.store(number as usize, Relaxed);
         chunk.set_kind(Kind::Slab);
+        g.note_if_new();
     }
-    let blocks = PageMask::span(0, capacity(class));
+    let blocks = PageMask::span(0, CAPACITY[class] as usize);
     let mut free = [0u64; 8];
     blocks.runs().for_each(|(f, n)| (f..f + n).for_each(|i| free[i / 64] |= 1 << (i % 64)));
-    let slab = Slab { at, class: class as u8, free, count: capacity(class) as u16, listed: true };
+    let slab = Slab { at, chunk, class: class as u8, free, count: CAPACITY[class], listed: true };
     if (number as usize) < slabs.all.len() {
         slabs.all[number as usize] = slab;
     } else {
@@ -115,34 +140,42 @@ fn make(heap: &mut heap::Heap, class: usize) -> Result<u32> {
     Ok(number)
 }
 
-/// Frees the block at `at`, whose bytes are `range`.
-pub(crate) fn free(at: HostAddr, range: ByteRange) -> Result<()> {
-    let chunk = table::known(at);
-    let pages = PageMask::of(range);
-    access::wait_until_unused(range, "ptr")?;
+/// Which block of its slab `at` lies in, and how many pages each has. A look without the lock.
+#[inline]
+pub(crate) fn locate(chunk: &Chunk, at: HostAddr) -> Option<(usize, usize)> {
+    let unit = chunk.unit.load(Relaxed);
+    // 32 bits: a long division takes longer.
+    Some(((at.page_in_chunk() as u32).checked_div(unit)? as usize, unit as usize))
+}
+
+/// Frees the block at `at`.
+#[inline]
+pub(crate) fn free(chunk: &'static Chunk, at: HostAddr) -> Result<()> {
+    let unknown = Error::NotManaged { arg: "ptr", addr: at.0 };
+    let Some((index, unit)) = locate(chunk, at) else { return Err(unknown) };
+    let first = index * unit;
+    if at.0 != at.chunk_start().0 + first * PAGE {
+        return Err(heap::INSIDE);
+    }
+    let range = ByteRange { start: at.0, end: at.0 + unit * PAGE };
+    if !inflight::is_empty() {
+        access::wait_until_unused(range, "ptr")?;
+    }
     let mut heap = heap::lock();
     // Only one thread may free a block: the bit in `managed` decides, under the heap's lock.
-    if !chunk.managed.has(at.page_in_chunk()) || chunk.kind() != Kind::Slab {
-        return Err(Error::NotManaged { arg: "ptr", addr: at.0 });
+    let same = chunk.kind() == Kind::Slab && chunk.unit.load(Relaxed) as usize == unit;
+    if !same || !chunk.managed.has(first) {
+        return Err(unknown);
     }
-    chunk.managed.remove(pages);
-    // From here on no prefetch starts on these pages; one that holds the chunk's lock is waited for.
-    fence(SeqCst);
-    if chunk.is_locked() || !chunk.is_plain(pages) || !at_ease(chunk, pages) {
-        let _blocked = Blocked::new();
-        let g = Guard::lock(chunk, at.chunk_start());
-        chunk.managed.add(pages);
-        let done = migrate::make_plain(&g, pages);
-        migrate::set_pinned(&g, chunk.pinned.get() & !pages);
-        crate::pins::forget(range);
-        let open = done.and_then(|()| migrate::set_user_protection(&g, pages, true, true));
-        chunk.managed.remove(pages);
-        if open.is_err() {
-            return Ok(()); // its pages can't be made accessible now: never handed out again
-        }
+    // From here on no prefetch starts on these pages (it looks at `managed` after it has taken the chunk's lock); one
+    // that holds the lock is waited for.
+    chunk.managed.remove_span_and_fence(first, unit);
+    let unchanged = chunk.is_unchanged();
+    if !unchanged && (chunk.is_locked() || !chunk.is_as_new(first, unit)) && !clean_up(chunk, range) {
+        return Ok(()); // its pages can't be made accessible now: never handed out again
     }
+    STATS.slab_bytes.sub(range.len() as u64);
     let number = chunk.head.load(Relaxed);
-    let index = at.page_in_chunk() / (range.len() / PAGE);
     let slabs = &mut heap.slabs;
     let slab = &mut slabs.all[number];
     let class = slab.class as usize;
@@ -152,33 +185,51 @@ pub(crate) fn free(at: HostAddr, range: ByteRange) -> Result<()> {
         slab.listed = true;
         slabs.partial[class].push(number as u32);
     }
-    if slab.count as usize == capacity(class) {
+    if slab.count == CAPACITY[class] {
         slabs.empty[class] += 1;
         if slabs.empty[class] > 1 {
             retire(&mut heap, number);
-        } else if chunk.copies.iter().any(|c| c.base.load(Relaxed) != 0) {
-            let _blocked = Blocked::new();
-            migrate::release_device(&Guard::lock(chunk, at.chunk_start()));
+        } else if !unchanged {
+            rest(chunk, at.chunk_start());
         }
     }
-    drop(heap);
-    STATS.managed_bytes.sub(range.len() as u64);
     Ok(())
 }
 
-/// Whether nothing is left of pins and the program's own protections.
-fn at_ease(chunk: &crate::chunk::Chunk, pages: PageMask) -> bool {
-    !pages.meets(chunk.pinned.get() | chunk.user_none.get() | chunk.user_read_only.get())
+/// Makes the pages of a block that is being freed plain again, whatever was done with them; whether that worked.
+#[cold]
+fn clean_up(chunk: &'static Chunk, range: ByteRange) -> bool {
+    let pages = PageMask::of(range);
+    crate::pins::forget(range); // its lock comes before any chunk's
+    let _blocked = Blocked::new();
+    let g = Guard::lock(chunk, HostAddr(range.start).chunk_start());
+    chunk.managed.add(pages);
+    let done = migrate::make_plain(&g, pages);
+    migrate::set_pinned(&g, chunk.pinned.get() & !pages);
+    let open = done.and_then(|()| migrate::set_user_protection(&g, pages, true, true));
+    chunk.managed.remove(pages);
+    g.note_if_new();
+    open.is_ok()
+}
+
+/// The wholly free slab that is kept holds no device memory.
+#[cold]
+fn rest(chunk: &'static Chunk, at: HostAddr) {
+    let _blocked = Blocked::new();
+    let g = Guard::lock(chunk, at);
+    migrate::release_device(&g);
+    g.note_if_new();
 }
 
 /// A wholly free slab beyond the one that is kept: its chunk goes back.
+#[cold]
 fn retire(heap: &mut heap::Heap, number: usize) {
     let slabs = &mut heap.slabs;
-    let (at, class) = (slabs.all[number].at, slabs.all[number].class as usize);
+    let Slab { at, chunk, class, .. } = slabs.all[number];
+    let class = class as usize;
     slabs.empty[class] -= 1;
     slabs.partial[class].retain(|n| *n != number as u32);
     slabs.unused.push(number as u32);
-    let chunk = table::known(at);
     {
         let _blocked = Blocked::new();
         let g = Guard::lock(chunk, at);
@@ -186,4 +237,54 @@ fn retire(heap: &mut heap::Heap, number: usize) {
         migrate::forget_chunk(&g);
     }
     heap.put_chunks(ByteRange { start: at.0, end: at.0 + CHUNK });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::raw;
+
+    #[test]
+    fn the_least_class_that_fits() {
+        for (pages, &class) in CLASS_OF.iter().enumerate().skip(1) {
+            assert_eq!(class as usize, CLASSES.partition_point(|&c| (c as usize) < pages));
+        }
+    }
+
+    #[test]
+    fn blocks_are_aligned_as_asked() {
+        for shift in 0..=9 {
+            let align = PAGE << shift;
+            for pages in [1, 11, 44, 100, 255] {
+                let blocks: Vec<_> =
+                    (0..3).map(|_| raw::aligned_alloc(align, pages * PAGE).unwrap()).collect();
+                assert!(blocks.iter().all(|b| b.addr().is_multiple_of(align)), "{pages} pages at {align}");
+                // SAFETY: live blocks, freed once, not used afterwards.
+                blocks.into_iter().for_each(|b| unsafe { raw::free(b).unwrap() });
+            }
+        }
+    }
+
+    #[test]
+    fn pins_and_frees_of_neighbours_do_not_wait_for_each_other() {
+        let size = 7 * PAGE;
+        std::thread::scope(|s| {
+            for _ in 0..2 {
+                s.spawn(|| {
+                    for _ in 0..50_000 {
+                        let kept = raw::malloc(size).unwrap();
+                        let block = raw::malloc(size).unwrap();
+                        raw::pin(kept, size).unwrap();
+                        raw::pin(block, size).unwrap();
+                        raw::unpin(kept, size).unwrap();
+                        // SAFETY: live blocks, freed once, not used afterwards.
+                        unsafe {
+                            raw::free(block).unwrap();
+                            raw::free(kept).unwrap();
+                        }
+                    }
+                });
+            }
+        });
+    }
 }

@@ -19,6 +19,19 @@ impl Counter {
     }
 }
 
+/// A gauge that one thread at a time changes, under a lock of its own: without a locked instruction. Signal-safe.
+#[derive(Default)]
+pub(crate) struct LockedGauge(AtomicU64);
+
+impl LockedGauge {
+    pub(crate) fn add(&self, n: u64) {
+        self.0.store(self.0.load(Relaxed).wrapping_add(n), Relaxed);
+    }
+    pub(crate) fn sub(&self, n: u64) {
+        self.0.store(self.0.load(Relaxed).wrapping_sub(n), Relaxed);
+    }
+}
+
 macro_rules! stats {
     ($($(#[$doc:meta])* $kind:ident $name:ident),+ $(,)?) => {
         /// A snapshot of the counters (`hmm_stats`). Bytes are bytes; counts are since start or the last reset;
@@ -28,12 +41,22 @@ macro_rules! stats {
 
         /// The live counters.
         #[derive(Default)]
-        pub(crate) struct Counters { $(pub(crate) $name: Counter),+ }
+        pub(crate) struct Counters {
+            $(pub(crate) $name: Counter,)+
+            /// The part of `managed_bytes` that is in slabs; under the heap's lock.
+            pub(crate) slab_bytes: LockedGauge,
+        }
 
         impl Counters {
-            const fn new() -> Counters { Counters { $($name: Counter(AtomicU64::new(0))),+ } }
+            const fn new() -> Counters {
+                Counters { $($name: Counter(AtomicU64::new(0)),)+ slab_bytes: LockedGauge(AtomicU64::new(0)) }
+            }
             /// The numbers now.
-            pub(crate) fn snapshot(&self) -> Stats { Stats { $($name: self.$name.get()),+ } }
+            pub(crate) fn snapshot(&self) -> Stats {
+                let mut now = Stats { $($name: self.$name.get()),+ };
+                now.managed_bytes += self.slab_bytes.0.load(Relaxed);
+                now
+            }
             /// Sets the counts to zero, not the gauges.
             pub(crate) fn reset(&self) { $(stats!(@reset $kind self.$name);)+ }
         }

@@ -3,7 +3,7 @@
 
 use super::{apply_protection, settle};
 use crate::addr::{ByteRange, CHUNK, DeviceAddr, PAGE};
-use crate::chunk::Guard;
+use crate::chunk::{Guard, Kind};
 use crate::device::Devices;
 use crate::error::Result;
 use crate::mask::PageMask;
@@ -42,6 +42,9 @@ pub(crate) fn discard(g: &Guard, pages: PageMask) -> Result<()> {
     make_plain(g, pages)?;
     for (first, count) in pages.runs() {
         map::give_back(g.page(first), count * PAGE)?;
+    }
+    if pages.is_full() && g.chunk.kind() == Kind::Large {
+        map::huge_pages(g.at, CHUNK, true); // coming back from a device may have cost the mapping its advice
     }
     STATS.bytes_not_copied.add((pages.count() * PAGE) as u64);
     Ok(())

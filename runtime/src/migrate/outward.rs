@@ -4,7 +4,7 @@
 
 use super::{Stop, protect, settle};
 use crate::addr::{ByteRange, CHUNK, DeviceAddr, HostAddr, PAGE};
-use crate::chunk::{Guard, Kind};
+use crate::chunk::Guard;
 use crate::device::Devices;
 use crate::error::{Error, Result};
 use crate::inflight::{self, Intent};
@@ -113,7 +113,8 @@ fn committed(g: &Guard, devices: &Devices, device: usize, around: ByteRange) -> 
 }
 
 /// Makes `want` (managed pages of one chunk) valid on `device` in the way of `how`, for stream number `stream` if one is
-/// acquiring. `around` is the block or adopted range. Returns how many pages were not valid there before.
+/// acquiring. `around` is the block or adopted range. Returns how many pages changed their place: were not
+/// valid there, or were valid on the host too and no longer are.
 pub(crate) fn to_device(
     g: &Guard,
     want: PageMask,
@@ -195,7 +196,7 @@ fn send(
         let _ = settle(g, plain);
         return Err(e.into());
     }
-    let moved = lacks.count();
+    let moved = (lacks | leaves).count();
     if how == Outward::Share {
         c.copies[device].valid.add(lacks);
         STATS.moves_to_device.add(1);
@@ -204,7 +205,9 @@ fn send(
     if how == Outward::Own {
         c.copies[device].valid.add(lacks); // from here on both are valid, whatever fails below
     }
-    if let Err(e) = protect(g, leaves, Prot::None) {
+    // A whole chunk whose memory the pool does not want: made inaccessible and given back in one step.
+    let gone = leaves.is_full() && !pool::has_room() && replace(g);
+    if !gone && let Err(e) = protect(g, leaves, Prot::None) {
         let _ = settle(g, leaves);
         return Err(e.into());
     }
@@ -218,7 +221,9 @@ fn send(
             c.copies[d].valid.remove(want);
         }
     }
-    give_up(g, leaves);
+    if !gone {
+        give_up(g, leaves);
+    }
     STATS.moves_to_device.add(1);
     Ok(moved)
 }
@@ -297,13 +302,16 @@ fn give_up(g: &Guard, pages: PageMask) {
             return;
         }
     }
-    // One mapping without memory instead of what was there; neighbours of the same kind merge.
-    if map::replace(g.at, CHUNK, Prot::None).is_ok() {
-        if g.chunk.kind() == Kind::Large {
-            map::huge_pages(g.at, CHUNK, true);
-        }
-        g.set_pieces(0);
-    } else {
+    if !replace(g) {
         let _ = map::give_back(g.at, CHUNK);
     }
+}
+
+/// One inaccessible mapping without memory instead of what was there; neighbours of the same kind merge.
+fn replace(g: &Guard) -> bool {
+    let done = map::replace(g.at, CHUNK, Prot::None).is_ok();
+    if done {
+        g.set_pieces(0);
+    }
+    done
 }

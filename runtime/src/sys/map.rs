@@ -113,15 +113,12 @@ pub(crate) fn huge_pages(at: HostAddr, len: usize, on: bool) {
     unsafe { libc::madvise(at.ptr().cast(), len, advice) };
 }
 
-/// Makes all pages of a writable chunk present. Used off the fault path to keep spare blocks warm.
+/// Makes all pages of a writable chunk present, by touching them: an ordinary fault holds only its own mapping's lock,
+/// MADV_POPULATE_WRITE the whole address space's, and every fault handler would wait for it (0.2 ms a huge page).
 pub(crate) fn populate(at: HostAddr) {
-    // SAFETY: the chunk is ours, writable, and its contents do not matter.
-    unsafe {
-        if libc::madvise(at.ptr().cast(), CHUNK, libc::MADV_POPULATE_WRITE) != 0 {
-            for page in (0..CHUNK).step_by(crate::addr::PAGE) {
-                at.add(page).ptr().write_volatile(0); // before Linux 5.14
-            }
-        }
+    for page in (0..CHUNK).step_by(crate::addr::PAGE) {
+        // SAFETY: the chunk is ours, writable, and its contents do not matter.
+        unsafe { at.add(page).ptr().write_volatile(0) };
     }
 }
 
