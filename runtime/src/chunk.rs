@@ -159,6 +159,8 @@ impl Guard {
     /// Takes the lock of the chunk at `at`. Signals are blocked, or this is the signal handler. Signal-safe.
     pub(crate) fn lock(chunk: &'static Chunk, at: HostAddr) -> Guard {
         chunk.lock.lock();
+        #[cfg(not(target_arch = "x86_64"))]
+        core::sync::atomic::fence(SeqCst); // with `slab::free`: one of the two sees the other
         chunk.changed.store(1, Relaxed);
         let block = chunk.block();
         if let Some(b) = block {

@@ -14,18 +14,12 @@ use std::collections::BTreeMap;
 
 static PINS: Locked<BTreeMap<(usize, usize), usize>> = Locked::new(BTreeMap::new());
 
-/// Brings `range` home, writable, and keeps it there.
+/// Brings `range` home, writable, and keeps it there. The list's lock is not held while a kernel is waited for.
 pub(crate) fn pin(range: ByteRange) -> Result<()> {
-    let mut pins = PINS.lock();
-    for (at, part) in range.chunks() {
-        if let Err(e) = pin_chunk(at, part) {
-            let done = ByteRange { start: range.start, end: part.start };
-            recompute(&pins, done);
-            return Err(e);
-        }
-    }
-    *pins.entry((range.start, range.end)).or_insert(0) += 1;
-    Ok(())
+    *PINS.lock().entry((range.start, range.end)).or_insert(0) += 1;
+    range.chunks().try_for_each(|(at, part)| pin_chunk(at, part)).inspect_err(|_| {
+        let _ = unpin(range);
+    })
 }
 
 fn pin_chunk(at: crate::addr::HostAddr, part: ByteRange) -> Result<()> {

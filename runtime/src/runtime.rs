@@ -79,21 +79,21 @@ extern "C" fn print_stats() {
 }
 
 /// Checks that memory calls may be made; starts the runtime at first use.
+#[inline]
 pub(crate) fn ensure_started(call: &'static str) -> Result<()> {
+    if PHASE.load(Acquire) == RUNNING && !thread::forked() { Ok(()) } else { start_or_refuse(call) }
+}
+
+#[cold]
+fn start_or_refuse(call: &'static str) -> Result<()> {
     if thread::forked() {
         return Err(Error::Forked { call });
     }
+    let mut state = state();
     match PHASE.load(Acquire) {
         RUNNING => Ok(()),
         DOWN => Err(Error::Shutdown { call }),
-        _ => {
-            let mut state = state();
-            match PHASE.load(Acquire) {
-                RUNNING => Ok(()),
-                DOWN => Err(Error::Shutdown { call }),
-                _ => start(&mut state, None),
-            }
-        }
+        _ => start(&mut state, None),
     }
 }
 

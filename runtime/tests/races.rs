@@ -5,7 +5,8 @@ mod common;
 
 use common::{Block, Rng};
 use hmmrt::raw::{self, HMM_HOST};
-use hmmrt::{Access, AccessMode, Config, StreamId};
+use hmmrt::{Access, AccessMode, Config, LaunchArg, LaunchConfig, StreamId};
+use std::ffi::c_void;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::*};
 
 const WRITERS: usize = 4;
@@ -119,8 +120,61 @@ fn writers_died(stop: &AtomicBool) -> bool {
     stop.load(Relaxed)
 }
 
+/// Adds one to the 64-bit word that its argument points at.
+unsafe extern "C" fn increment(_: *const LaunchConfig, args: *const *mut c_void) {
+    // SAFETY: launched with one pointer to an acquired word.
+    unsafe { **(*args).cast::<*mut u64>() += 1 }
+}
+
+/// A kernel counts in one word of a page, CPU threads in others: an acquire that believes in a page which is leaving at
+/// this moment loses counts.
+fn kernels_and_cpu_share_pages(launches: u64) {
+    init(true);
+    let blocks = [Block::new(4096), Block::new(4 << 20)];
+    // SAFETY: the function fits the launches below.
+    let kernel = unsafe { raw::kernel_from_function(0, increment).unwrap() };
+    let stop = AtomicBool::new(false);
+    let counts: Vec<[u64; 2]> = std::thread::scope(|s| {
+        let (blocks, stop) = (&blocks, &stop);
+        let counters: Vec<_> = (1..3)
+            .map(|t| {
+                s.spawn(move || {
+                    let mut n = [0, 0];
+                    while !stop.load(Relaxed) {
+                        let b = (n[0] + n[1]) as usize % 2;
+                        blocks[b].word(t).fetch_add(1, Relaxed);
+                        n[b] += 1;
+                    }
+                    n
+                })
+            })
+            .collect();
+        let stream = raw::stream_create(0).unwrap();
+        for i in 0..launches {
+            let b = &blocks[i as usize % 2];
+            let args = [LaunchArg::Pointer { ptr: b.ptr, len: 8, mode: AccessMode::ReadWrite }];
+            // SAFETY: the argument fits.
+            unsafe {
+                raw::launch(kernel, &LaunchConfig { stream, ..LaunchConfig::default() }, &args).unwrap()
+            };
+        }
+        raw::stream_destroy(stream).unwrap();
+        stop.store(true, Relaxed);
+        counters.into_iter().map(|c| c.join().unwrap()).collect()
+    });
+    for (b, block) in blocks.iter().enumerate() {
+        assert_eq!(block.word(0).load(Relaxed), launches / 2, "counts of the kernels in block {b}");
+        for (t, n) in counts.iter().enumerate() {
+            assert_eq!(block.word(t + 1).load(Relaxed), n[b], "counts of thread {t} in block {b}");
+        }
+    }
+    drop(blocks);
+    raw::shutdown().unwrap();
+}
+
 #[test]
 fn no_torn_stale_or_lost_word() {
+    kernels_and_cpu_share_pages((20_000.0 * common::scale()) as u64 & !1);
     race(true, (100_000.0 * common::scale()) as u64);
     race(false, (10_000.0 * common::scale()) as u64);
 }

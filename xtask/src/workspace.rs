@@ -32,7 +32,7 @@ impl Workspace {
         Ok(Workspace { root, target, ci })
     }
 
-    /// The `cargo` that runs this program, in the root; `--locked` goes after `args` in CI.
+    /// The `cargo` that runs this program, in the root.
     pub fn cargo<'a>(&self, args: impl IntoIterator<Item = &'a str>) -> Command {
         let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let mut command = Command::new(cargo).args(args).dir(&self.root);
