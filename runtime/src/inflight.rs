@@ -377,3 +377,57 @@ pub(crate) fn wait_or_busy(blocker: Blocker, arg: &'static str, addr: usize, sin
     blocker.wait();
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stream(number: u16, device: usize) -> Stream {
+        Stream { slot: Stream::slot(number), number, device }
+    }
+
+    /// A page that leaves between acquire's look and its opening must make acquire look again: the window is too narrow
+    /// for a race test to hit.
+    #[test]
+    fn a_change_meets_what_is_being_acquired() {
+        let range = ByteRange { start: 0x5000_0000_0000, end: 0x5000_0000_1000 };
+        let (s, mut after) = (stream(900, 0), [(0, 0); MOST_AFTER]);
+        let claim = [Claim { range, write: true }];
+        assert_eq!(publish(s, false, &claim, &mut after), Ok(0));
+        assert_eq!(blocker(range, Intent::Take { to: None }), None, "nothing runs yet: the page may go");
+        assert!(!open(s), "but acquire must look again");
+        settle(s);
+        let b = blocker(range, Intent::Take { to: None }).expect("what is being made resident stays");
+        assert!(b.is_open() && b.is_own());
+        assert_eq!(blocker(range, Intent::Take { to: Some(0) }), None, "to the same device it may go");
+        assert!(open(s));
+        // Another device's writer has to wait, its own device's other stream for overlapping bytes only.
+        let other = Claim { range: ByteRange { start: range.end - 8, end: range.end }, write: true };
+        assert!(publish(stream(901, 1), false, &[other], &mut after).is_err());
+        release(s, false, 1);
+        assert_eq!(publish(stream(901, 1), false, &[other], &mut after), Ok(1));
+        assert_eq!(after[0], (900, 1));
+        abandon(stream(901, 1));
+        assert!(blocker(range, Intent::Forget).is_some());
+        s.slot.timeline.reach(1);
+        assert_eq!(blocker(range, Intent::Forget), None);
+    }
+
+    #[test]
+    fn overwriting_meets_readers_of_the_same_device() {
+        let range = ByteRange { start: 0x5000_1000_0000, end: 0x5000_1000_1000 };
+        let (s, mut after) = (stream(902, 2), [(0, 0); MOST_AFTER]);
+        assert_eq!(publish(s, false, &[Claim { range, write: false }], &mut after), Ok(0));
+        settle(s);
+        let from_outside = Intent::Overwrite { device: 2, stream: Some(903) };
+        assert_eq!(blocker(range, from_outside), None);
+        assert!(!open(s), "its bytes may be new ones: look again");
+        settle(s);
+        assert!(open(s));
+        assert_eq!(blocker(range, Intent::Take { to: None }), None, "a reader keeps its copy");
+        assert!(blocker(range, from_outside).is_some());
+        assert_eq!(blocker(range, Intent::Overwrite { device: 1, stream: None }), None);
+        release(s, false, 1);
+        s.slot.timeline.reach(1);
+    }
+}

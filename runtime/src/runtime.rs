@@ -1,7 +1,7 @@
 //! The process-wide runtime: starting, opening devices at first use, and shutting down. One mutex for changes; the
 //! checks on every call are two atomic loads.
 
-use crate::config::{Config, FaultEngine};
+use crate::config::{Backend, Config, FaultEngine};
 use crate::device::Devices;
 use crate::error::{Error, Result};
 use crate::log::log;
@@ -60,6 +60,13 @@ fn start(state: &mut State, config: Option<Config>) -> Result<()> {
     if matches!(config.fault, FaultEngine::Uffd | FaultEngine::UffdThread) {
         return Err(Error::Unsupported { what: "HMMRT_FAULT", why: "this release has the segv engine only" });
     }
+    if matches!(config.backend, Backend::Cuda | Backend::Hip) {
+        return Err(Error::Unsupported {
+            what: "HMMRT_BACKEND",
+            why: "this release has the host backend only",
+        });
+    }
+    crate::device::host::inject::check("HMMRT_HOST_FAIL", &config.host_fail)?;
     crate::log::set_level(config.log);
     let budget = if config.vma_budget == 0 { sys::max_map_count() / 2 } else { config.vma_budget };
     migrate::set_vma_budget(budget);

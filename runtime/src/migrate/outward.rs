@@ -197,6 +197,7 @@ fn send(
         return Err(e.into());
     }
     let moved = (lacks | leaves).count();
+    STATS.bytes_not_copied.add(((leaves & valid).count() * PAGE) as u64);
     if how == Outward::Share {
         c.copies[device].valid.add(lacks);
         STATS.moves_to_device.add(1);

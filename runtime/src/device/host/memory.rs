@@ -69,7 +69,7 @@ impl Memory {
 
     pub(super) fn commit(&self, at: DeviceAddr, len: usize) -> Result<()> {
         let fits = |used: usize| used.checked_add(len).filter(|n| *n <= self.limit);
-        if self.used.fetch_update(SeqCst, Relaxed, fits).is_err() {
+        if self.used.try_update(SeqCst, Relaxed, fits).is_err() {
             return Err(Error::DeviceMemory { device: self.device, bytes: len });
         }
         let done = map::protect(Memory::host(at), len, Prot::ReadWrite);
