@@ -68,7 +68,7 @@ pub fn run(b: &mut Bench) -> Outcome {
         Row::new("one 2 MiB chunk home, read", Nanoseconds, read)
             .floor(floor, copy)
             .target(target, read.median <= limit)
-            .note(format!("{:.1} us above the memcpy", (read.median - copy.median) / 1e3)),
+            .note(format!("{:+.1} us against the memcpy", (read.median - copy.median) / 1e3)),
     );
     b.report.row(Row::new("the same, write", Nanoseconds, write.stat()).floor(floor, copy));
     b.report.row(
