@@ -159,6 +159,9 @@ pub(crate) struct Keeper {
     thread: std::thread::JoinHandle<()>,
 }
 
+/// Warm blocks that each call of a fault justifies, up to the pool's limit: a sequential reader has all after eight.
+const BLOCKS_PER_CALL: usize = 4;
+
 static CALLS: AtomicU32 = AtomicU32::new(0);
 static ASLEEP: AtomicBool = AtomicBool::new(false);
 static STOP: AtomicBool = AtomicBool::new(false);
@@ -167,6 +170,7 @@ impl Keeper {
     /// Starts it.
     pub(crate) fn start() -> Option<Keeper> {
         STOP.store(false, SeqCst);
+        CALLS.store(0, SeqCst);
         let thread = thread::spawn("hmmrt-spare", run).ok()?;
         Some(Keeper { thread })
     }
@@ -187,10 +191,16 @@ impl Keeper {
     }
 }
 
+/// Whether another warm block is worth its memory: a program that faults once does not pay for the whole pool.
+fn is_wanted() -> bool {
+    let demand = CALLS.load(Relaxed) as usize;
+    PLACES.lock().warm.len() < demand.saturating_mul(BLOCKS_PER_CALL)
+}
+
 fn run() {
     loop {
         let seen = CALLS.load(SeqCst);
-        while !STOP.load(SeqCst) {
+        while !STOP.load(SeqCst) && is_wanted() {
             let Some(spare) = take_cold() else { break };
             if map::protect(spare.at, CHUNK, Prot::ReadWrite).is_err() {
                 put(spare, false);
