@@ -1,8 +1,8 @@
 #!/bin/sh
 # Builds the checked-in device code. Needs Debian's clang-14 and no GPU toolkit.
 #
-#   build.sh                          rebuild kernels.ptx
-#   build.sh --check                  rebuild aside and compare with kernels.ptx byte for byte
+#   build.sh                          rebuild kernels.ptx and test_kernels.ptx
+#   build.sh --check                  rebuild aside and compare with the checked-in files byte for byte
 #   build.sh --check --if-available   the same, but pass where clang-14 is missing (outside CI that is the default)
 #   build.sh --hip [ARCH]             see that kernels.hip compiles for AMD (default gfx90a); keeps nothing
 #
@@ -13,9 +13,10 @@ cd "$(dirname "$0")"
 cuda=${CLANG_CUDA:-clang-14}
 flags="-O2 -std=c++14 -ffp-contract=off -Wall -Wextra -Werror"
 names="hmm_fill hmm_copy hmm_saxpy hmm_sum hmm_histogram hmm_stencil hmm_list_walk hmm_checksum"
+test_names="$names test_add_bytes test_fill_bytes test_add_word test_slow_increment test_slow_copy"
 
 usage() {
-    sed -n '2,9s/^# \{0,1\}//p' "$0" >&2
+    sed -n '2,10s/^# \{0,1\}//p' "$0" >&2
     exit 2
 }
 
@@ -26,11 +27,11 @@ die() {
 
 have() { command -v "$1" >/dev/null 2>&1; }
 
-# What every version of the PTX must keep to, whichever compiler wrote it.
+# What every version of the PTX must keep to, whichever compiler wrote it. The names of its kernels follow.
 inspect() {
     grep -qx '\.version 6\.0' "$1" || die "not PTX 6.0: older drivers would refuse it"
     grep -qx '\.target sm_70' "$1" || die "not for sm_70"
-    for name in $names; do
+    for name in $2; do
         grep -q "^\.visible \.entry $name(" "$1" || die "$name is missing"
     done
     if grep -nE 'fma|\.ftz|(mul|add|sub)\.f(32|64)' "$1" >&2; then
@@ -41,10 +42,11 @@ inspect() {
     fi
 }
 
+# build SOURCE PTX NAMES
 build() {
     # shellcheck disable=SC2086 # flags are words
-    "$cuda" -x cuda --cuda-device-only --cuda-gpu-arch=sm_70 -nocudainc -nocudalib $flags -S kernels.cu -o "$1"
-    inspect "$1"
+    "$cuda" -x cuda --cuda-device-only --cuda-gpu-arch=sm_70 -nocudainc -nocudalib $flags -S "$1" -o "$2"
+    inspect "$2" "$3"
 }
 
 scratch() {
@@ -54,8 +56,11 @@ scratch() {
 }
 
 check() {
-    [ -f kernels.ptx ] || die "kernels.ptx is missing: run kernels/build.sh"
-    inspect kernels.ptx
+    for file in kernels test_kernels; do
+        [ -f $file.ptx ] || die "$file.ptx is missing: run kernels/build.sh"
+    done
+    inspect kernels.ptx "$names"
+    inspect test_kernels.ptx "$test_names"
     if ! have "$cuda"; then
         if [ "$1" = lenient ] || [ -z "${CI:-}" ]; then
             echo "$cuda not found: skipped"
@@ -64,12 +69,15 @@ check() {
         die "$cuda not found (apt-get install $cuda)"
     fi
     scratch
-    build "$tmp/kernels.ptx"
-    if ! cmp -s kernels.ptx "$tmp/kernels.ptx"; then
-        diff -u kernels.ptx "$tmp/kernels.ptx" | head -n 40 >&2 || true
-        die "kernels.ptx is not what $cuda makes of kernels.cu: run kernels/build.sh and commit the result"
-    fi
-    echo "kernels.ptx is up to date"
+    build kernels.cu "$tmp/kernels.ptx" "$names"
+    build test_kernels.cu "$tmp/test_kernels.ptx" "$test_names"
+    for file in kernels test_kernels; do
+        if ! cmp -s $file.ptx "$tmp/$file.ptx"; then
+            diff -u $file.ptx "$tmp/$file.ptx" | head -n 40 >&2 || true
+            die "$file.ptx is not what $cuda makes of $file.cu: run kernels/build.sh and commit the result"
+        fi
+    done
+    echo "kernels.ptx and test_kernels.ptx are up to date"
 }
 
 hip() {
@@ -94,8 +102,10 @@ case "$*" in
 "")
     have "$cuda" || die "$cuda not found (apt-get install $cuda)"
     scratch
-    build "$tmp/kernels.ptx"
+    build kernels.cu "$tmp/kernels.ptx" "$names"
+    build test_kernels.cu "$tmp/test_kernels.ptx" "$test_names"
     cat "$tmp/kernels.ptx" >kernels.ptx
+    cat "$tmp/test_kernels.ptx" >test_kernels.ptx
     ;;
 --check) check strict ;;
 "--check --if-available" | "--if-available --check") check lenient ;;

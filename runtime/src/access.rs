@@ -2,8 +2,9 @@
 //! resident (a few loads per block, whatever its size), moves what is not, and then opens them. API context with
 //! signals blocked.
 
-use crate::addr::{ByteRange, HostAddr};
+use crate::addr::{ByteRange, CHUNK, HostAddr};
 use crate::chunk::Guard;
+use crate::crew;
 use crate::device::Devices;
 use crate::error::{Error, Result};
 use crate::inflight::{self, Claim, Intent};
@@ -13,6 +14,7 @@ use crate::span::{self, Span};
 use crate::stream::Stream;
 use crate::sys::signal::Blocked;
 use crate::table;
+use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 /// What a device (or the CPU) does with bytes (`hmm_access_mode`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,14 +96,18 @@ fn open(devices: &Devices, stream: Stream, wanted: &[Wanted], after: &[(u16, u64
         return Ok(());
     }
     let mut probe = Probe::new("accesses");
+    inflight::settle(stream);
+    let mut done: Vec<Vec<AtomicBool>> = wanted.iter().map(|w| send_ahead(stream, w)).collect();
     loop {
-        inflight::settle(stream);
-        for w in wanted {
-            settle(stream, w, &mut probe)?;
+        for (w, done) in wanted.iter().zip(&done) {
+            settle(stream, w, done, &mut probe)?;
         }
         if inflight::open(stream) {
             return Ok(());
         }
+        // Somebody came in between: every chunk is looked at again.
+        done.iter_mut().for_each(Vec::clear);
+        inflight::settle(stream);
     }
 }
 
@@ -113,9 +119,9 @@ fn is_ready(w: &Wanted, device: usize) -> bool {
         let chunk = table::known(HostAddr(at));
         let end = match chunk.block() {
             Some(block) if block.is_ready(device, write) => block.range().end,
-            Some(_) if w.span.range.len() > 8 * crate::addr::CHUNK => return false,
+            Some(_) if w.span.range.len() > 8 * CHUNK => return false,
             _ => {
-                let end = w.span.range.end.min(HostAddr(at).chunk_start().0 + crate::addr::CHUNK);
+                let end = w.span.range.end.min(HostAddr(at).chunk_start().0 + CHUNK);
                 let pages = PageMask::of(ByteRange { start: at, end });
                 if chunk.is_locked() || !chunk.ready(pages, device, write) {
                     return false;
@@ -128,9 +134,41 @@ fn is_ready(w: &Wanted, device: usize) -> bool {
     true
 }
 
-/// Makes one range resident, chunk by chunk.
-fn settle(stream: Stream, w: &Wanted, probe: &mut Probe) -> Result<()> {
-    for (at, part) in w.span.range.chunks() {
+/// Moves what is missing of a long range with the crew's help, and says which of its chunks are done. What fails, or
+/// would have to wait, is left to [`settle`].
+fn send_ahead(stream: Stream, w: &Wanted) -> Vec<AtomicBool> {
+    let write = w.mode.writes();
+    let is_missing =
+        |at: HostAddr, part: ByteRange| !table::known(at).ready(PageMask::of(part), stream.device, write);
+    if w.span.range.len() < crew::WORTH_SHARING * CHUNK {
+        return Vec::new();
+    }
+    let chunks: Vec<(HostAddr, ByteRange)> = w.span.range.chunks().collect();
+    if chunks.iter().filter(|(at, part)| is_missing(*at, *part)).count() < crew::WORTH_SHARING {
+        return Vec::new();
+    }
+    let done: Vec<AtomicBool> = chunks.iter().map(|_| AtomicBool::new(false)).collect();
+    crew::share(chunks.len(), &|take| {
+        let mut probe = Probe::new("accesses");
+        while let Some(i) = take() {
+            let (at, part) = chunks[i];
+            let _blocked = Blocked::new();
+            let g = Guard::lock(table::known(at), at);
+            if settle_chunk(&g, stream, w, part, &mut probe).is_err() {
+                return;
+            }
+            done[i].store(true, Relaxed);
+        }
+    });
+    done
+}
+
+/// Makes one range resident, chunk by chunk, but for what is `done`.
+fn settle(stream: Stream, w: &Wanted, done: &[AtomicBool], probe: &mut Probe) -> Result<()> {
+    for (i, (at, part)) in w.span.range.chunks().enumerate() {
+        if done.get(i).is_some_and(|done| done.load(Relaxed)) {
+            continue;
+        }
         let chunk = table::known(at);
         let mut waited = 0;
         loop {

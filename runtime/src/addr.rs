@@ -26,6 +26,10 @@ impl HostAddr {
     pub fn page_in_chunk(self) -> usize {
         (self.0 & (CHUNK - 1)) / PAGE
     }
+    /// The `len` bytes from here.
+    pub fn range(self, len: usize) -> ByteRange {
+        ByteRange { start: self.0, end: self.0 + len }
+    }
     /// Address plus `bytes`.
     pub fn add(self, bytes: usize) -> HostAddr {
         HostAddr(self.0 + bytes)

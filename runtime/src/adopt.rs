@@ -171,5 +171,6 @@ pub(crate) fn disown(addr: *mut u8, len: usize) -> Result<()> {
             }
         }
     }
+    crate::window::release(range);
     Ok(())
 }

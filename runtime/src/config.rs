@@ -88,6 +88,19 @@ pub struct Config {
     /// `HMMRT_HOST_FAIL`: failure injection, `CALL:N[+]` separated by commas: the N-th call of that kind fails (with
     /// `+`: from the N-th on). Empty: none.
     pub host_fail: String,
+    /// `HMMRT_CUDA_LIBRARY`: the CUDA driver to load instead of the system's `libcuda.so.1`. Empty: the system's. Not
+    /// looked at in a setuid program.
+    pub cuda_library: String,
+    /// `HMMRT_HIP_LIBRARY`: the HIP runtime to load instead of the system's `libamdhip64.so`; as above.
+    pub hip_library: String,
+    /// `HMMRT_SAME_ADDRESS`: 1 gives GPU memory the addresses of host memory where the driver can; 0 never.
+    pub same_address: bool,
+    /// `HMMRT_DEVICE_GROUP`: the most bytes of GPU memory that are made and mapped in one piece, 2M to 128M (default
+    /// 32M): larger is fewer driver calls, smaller gives memory back sooner.
+    pub device_group: usize,
+    /// `HMMRT_DRIVER_TIMEOUT`: seconds that a CPU touch waits for the GPU driver before it is SIGBUS with a message (the
+    /// program may have faulted inside a driver call that holds a lock); 0: for ever (default 30).
+    pub driver_timeout: u64,
     /// `HMMRT_VMA_BUDGET`: mappings the runtime may use before it takes ways that add none (default: half of
     /// `vm.max_map_count`).
     pub vma_budget: usize,
@@ -109,6 +122,11 @@ impl Default for Config {
             host_latency_ns: 0,
             host_direct: true,
             host_fail: String::new(),
+            cuda_library: String::new(),
+            hip_library: String::new(),
+            same_address: true,
+            device_group: 32 << 20,
+            driver_timeout: 30,
             vma_budget: 0,
             stats: false,
             log: LogLevel::Warn,
@@ -141,6 +159,19 @@ impl Config {
             c.host_fail = v.into();
             Ok(())
         })?;
+        set("HMMRT_CUDA_LIBRARY", &mut |v| {
+            c.cuda_library = v.into();
+            Ok(())
+        })?;
+        set("HMMRT_HIP_LIBRARY", &mut |v| {
+            c.hip_library = v.into();
+            Ok(())
+        })?;
+        set("HMMRT_SAME_ADDRESS", &mut |v| flag("HMMRT_SAME_ADDRESS", v).map(|x| c.same_address = x))?;
+        set("HMMRT_DEVICE_GROUP", &mut |v| group(v).map(|x| c.device_group = x))?;
+        set("HMMRT_DRIVER_TIMEOUT", &mut |v| {
+            number("HMMRT_DRIVER_TIMEOUT", v).map(|x| c.driver_timeout = x)
+        })?;
         set("HMMRT_VMA_BUDGET", &mut |v| number("HMMRT_VMA_BUDGET", v).map(|x| c.vma_budget = x as usize))?;
         set("HMMRT_STATS", &mut |v| flag("HMMRT_STATS", v).map(|x| c.stats = x))?;
         set("HMMRT_LOG", &mut |v| LogLevel::parse("HMMRT_LOG", v).map(|x| c.log = x))?;
@@ -168,6 +199,13 @@ fn flag(name: &'static str, value: &str) -> Result<bool> {
         "0" => Ok(false),
         "1" => Ok(true),
         _ => Err(bad(name, value, "0 or 1")),
+    }
+}
+
+fn group(value: &str) -> Result<usize> {
+    match size("HMMRT_DEVICE_GROUP", value) {
+        Ok(n @ 0x20_0000..=0x800_0000) => Ok(n as usize),
+        _ => Err(bad("HMMRT_DEVICE_GROUP", value, "bytes from 2M to 128M")),
     }
 }
 
@@ -219,6 +257,10 @@ mod tests {
             ("HMMRT_SPARE", "99999999T"),
             ("HMMRT_HOST_DEVICES", "9"),
             ("HMMRT_STATS", "yes"),
+            ("HMMRT_DEVICE_GROUP", "1M"),
+            ("HMMRT_DEVICE_GROUP", "big"),
+            ("HMMRT_SAME_ADDRESS", "2"),
+            ("HMMRT_DRIVER_TIMEOUT", "-1"),
             ("HMMRT_LOG", "loud"),
             ("HMMRT_HOST_FAIL", "nonsense"),
         ] {

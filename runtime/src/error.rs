@@ -117,9 +117,9 @@ pub enum Error {
         why: &'static str,
     },
     /// A device or its driver reported an error.
-    #[error("device {device}: {call} failed: {name} ({code})")]
+    #[error("{}{call} failed: {name} ({code})", Prefix(*device))]
     Device {
-        /// The device's number.
+        /// The device's number; -1 where the call was about no device in particular.
         device: i32,
         /// The call that failed.
         call: &'static str,
@@ -183,6 +183,15 @@ pub enum Error {
         /// The call that was made.
         call: &'static str,
     },
+}
+
+/// What an error of a driver begins with.
+struct Prefix(i32);
+
+impl core::fmt::Display for Prefix {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        if self.0 < 0 { Ok(()) } else { write!(f, "device {}: ", self.0) }
+    }
 }
 
 /// A configuration value that is not understood; keeps the start of the value for the message.

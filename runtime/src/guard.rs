@@ -197,6 +197,20 @@ impl<'a> AccessGuard<'a> {
         }
     }
 
+    /// The stream that it was acquired on.
+    pub fn stream(&self) -> &'a Stream {
+        self.stream
+    }
+
+    /// Use number `index`, for [`crate::interop`].
+    #[cfg(any(feature = "cust", feature = "hip-sys", feature = "cudarc"))]
+    pub(crate) fn access(&self, index: usize) -> Result<Access> {
+        self.accesses
+            .get(index)
+            .copied()
+            .ok_or(Error::InvalidArgument { arg: "index", why: "there are fewer uses" })
+    }
+
     /// Says that the device is done when the stream gets here, as dropping the guard does.
     ///
     /// # Errors

@@ -5,6 +5,7 @@
 use crate::addr::{ByteRange, CHUNK, HostAddr, PAGE};
 use crate::block::Block;
 use crate::chunk::{Chunk, Guard, Kind};
+use crate::device::Devices;
 use crate::error::{Error, Result};
 use crate::mask::PageMask;
 use crate::slab::{self, Slabs};
@@ -12,7 +13,7 @@ use crate::stats::STATS;
 use crate::sys::futex::{Locked, LockedGuard};
 use crate::sys::map::{self, Prot};
 use crate::sys::signal::Blocked;
-use crate::{migrate, table};
+use crate::{migrate, table, window};
 use core::sync::atomic::Ordering::*;
 use std::collections::BTreeMap;
 
@@ -20,19 +21,30 @@ use std::collections::BTreeMap;
 const HINT: usize = 0x7000_0000_0000;
 /// Address space of an arena, where that much can be had.
 const ARENA: usize = 1 << 40;
+/// The least that is asked of a driver at a given address: drivers take the hint for smaller ranges less seriously.
+const SMALLEST_MIRROR: usize = 256 << 30;
 /// The least that is worth an arena.
 const SMALLEST_ARENA: usize = 64 << 20;
+
+/// Address space that blocks come from.
+struct Arena {
+    range: ByteRange,
+    /// A device has reserved the same addresses for itself.
+    mirrored: bool,
+}
 
 /// The heap's state.
 pub(crate) struct Heap {
     /// Free runs of chunks in all arenas: start and length in bytes, never two that touch inside one arena.
     free: BTreeMap<usize, usize>,
-    arenas: Vec<ByteRange>,
+    arenas: Vec<Arena>,
+    /// The driver has refused to reserve more addresses of ours.
+    refused: bool,
     pub(crate) slabs: Slabs,
 }
 
 static HEAP: Locked<Heap> =
-    Locked::new(Heap { free: BTreeMap::new(), arenas: Vec::new(), slabs: Slabs::new() });
+    Locked::new(Heap { free: BTreeMap::new(), arenas: Vec::new(), refused: false, slabs: Slabs::new() });
 
 /// The heap, locked.
 pub(crate) fn lock() -> LockedGuard<'static, Heap> {
@@ -47,11 +59,11 @@ pub(crate) fn is_locked_by_me() -> bool {
 impl Heap {
     /// Takes `len` bytes of whole chunks, readable and writable, zero, with records in the table.
     pub(crate) fn take_chunks(&mut self, len: usize, align: usize) -> Result<ByteRange> {
-        let range = match self.find(len, align) {
+        let range = match self.find_mirrored(len, align).or_else(|| self.find(len, align, false)) {
             Some(range) => range,
             None => {
                 self.grow(len.checked_add(align).ok_or(Error::NoMemory { what: "a block", bytes: len })?)?;
-                self.find(len, align).ok_or(Error::NoMemory { what: "a block", bytes: len })?
+                self.find(len, align, false).ok_or(Error::NoMemory { what: "a block", bytes: len })?
             }
         };
         if let Err(e) =
@@ -70,11 +82,46 @@ impl Heap {
             let _ = map::give_back(HostAddr(range.start), range.len());
         }
         table::account(range, false);
+        window::release(range);
         self.insert(range);
     }
 
-    fn find(&mut self, len: usize, align: usize) -> Option<ByteRange> {
-        let (&start, &size) = self.free.iter().find(|&(&s, &n)| s.next_multiple_of(align) - s + len <= n)?;
+    /// As [`Heap::find`], in memory whose addresses a device has too. `None`: no device can, or there is no room.
+    fn find_mirrored(&mut self, len: usize, align: usize) -> Option<ByteRange> {
+        let devices = Devices::get()?;
+        let device = devices.all().find(|d| d.mirrors())?;
+        if let Some(found) = self.find(len, align, true) {
+            return Some(found);
+        }
+        if self.refused {
+            return None;
+        }
+        let least = len.checked_add(align)?.checked_next_multiple_of(CHUNK)?;
+        let mut size = least.max(ARENA);
+        while size >= least.max(SMALLEST_MIRROR) {
+            let places = (0..64).map(|i| HostAddr(HINT + i * ARENA));
+            let free = places.filter(|at| !self.arenas.iter().any(|a| a.range.overlaps(at.range(size))));
+            if let Some(at) = free.take(8).find_map(|at| device.mirror(at, size)) {
+                // Over the driver's reservation, in one step: what the CPU finds there is ours from now on.
+                map::replace(at, size, Prot::None).ok()?;
+                self.arenas.push(Arena { range: at.range(size), mirrored: true });
+                self.insert(at.range(size));
+                return self.find(len, align, true);
+            }
+            size /= 2;
+        }
+        self.refused = true;
+        None
+    }
+
+    fn is_mirrored(&self, addr: usize) -> bool {
+        self.arenas.iter().any(|a| a.mirrored && a.range.start <= addr && addr < a.range.end)
+    }
+
+    fn find(&mut self, len: usize, align: usize, mirrored: bool) -> Option<ByteRange> {
+        let fits = |s: usize, n: usize| s.next_multiple_of(align) - s + len <= n;
+        let mut runs = self.free.iter().map(|(&start, &size)| (start, size));
+        let (start, size) = runs.find(|&(s, n)| fits(s, n) && (!mirrored || self.is_mirrored(s)))?;
         let at = start.next_multiple_of(align);
         self.free.remove(&start);
         if at > start {
@@ -87,7 +134,8 @@ impl Heap {
     }
 
     fn insert(&mut self, mut range: ByteRange) {
-        let bounds = self.arenas.iter().find(|a| a.start <= range.start && range.end <= a.end);
+        let arenas = self.arenas.iter().map(|a| a.range);
+        let bounds = arenas.into_iter().find(|a| a.start <= range.start && range.end <= a.end);
         let (low, high) = bounds.map_or((range.start, range.end), |a| (a.start, a.end));
         if let Some((&s, &n)) = self.free.range(low..range.start).next_back()
             && s + n == range.start
@@ -115,9 +163,8 @@ impl Heap {
             let hinted = steps.take(16).find_map(|at| map::reserve_at(HostAddr(at), size));
             match hinted.map_or_else(|| map::map(size, CHUNK, Prot::None, "an arena"), Ok) {
                 Ok(at) => {
-                    let arena = ByteRange { start: at.0, end: at.0 + size };
-                    self.arenas.push(arena);
-                    self.insert(arena);
+                    self.arenas.push(Arena { range: at.range(size), mirrored: false });
+                    self.insert(at.range(size));
                     return Ok(());
                 }
                 // Limited address space: try with less.
@@ -232,11 +279,38 @@ fn free_large(chunk: &Chunk, addr: HostAddr) -> Result<()> {
     Ok(())
 }
 
+/// Devices were opened: what there is of the heap gets the same addresses on one of them, if its driver can reserve
+/// addresses that are in use.
+pub(crate) fn devices_opened(devices: &Devices) {
+    let mut heap = HEAP.lock();
+    heap.refused = false;
+    let Some(device) = devices.all().find(|d| d.mirrors()) else { return };
+    if heap.arenas.iter().all(|a| a.mirrored) || !device.mirrors_in_place() {
+        return;
+    }
+    for arena in heap.arenas.iter_mut().filter(|a| !a.mirrored) {
+        arena.mirrored = device.mirror(HostAddr(arena.range.start), arena.range.len()).is_some();
+    }
+}
+
+/// Whether a device has the addresses of all blocks that there are, and of those to come.
+pub(crate) fn is_mirrored() -> bool {
+    let mut heap = HEAP.lock();
+    // The answer must be about memory that is there: the first arena is made now, if there is none.
+    if heap.arenas.is_empty()
+        && let Some(range) = heap.find_mirrored(CHUNK, CHUNK)
+    {
+        heap.insert(range);
+    }
+    let whole = |a: &Arena| a.mirrored || heap.free.get(&a.range.start) == Some(&a.range.len());
+    heap.arenas.iter().any(|a| a.mirrored) && heap.arenas.iter().all(whole)
+}
+
 /// All live blocks, for shutdown. Slabs come as whole chunks.
 pub(crate) fn chunks_in_use() -> Vec<HostAddr> {
     let heap = HEAP.lock();
     let mut all = Vec::new();
-    for arena in &heap.arenas {
+    for arena in heap.arenas.iter().map(|a| a.range) {
         let mut at = arena.start;
         for (&start, &len) in heap.free.range(arena.start..arena.end) {
             all.extend((at..start).step_by(CHUNK).map(HostAddr));

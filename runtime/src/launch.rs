@@ -3,12 +3,13 @@
 
 use crate::access::{self, Access, AccessMode};
 use crate::addr::HostAddr;
-use crate::device::{Args, Devices, NativeKernel, Param};
+use crate::device::host::kernels::BUILTIN;
+use crate::device::{Args, Devices, NativeKernel, NativeModule, Param};
 use crate::error::{Error, Result};
 use crate::stream::{Stream, StreamId};
 use crate::{span, window};
 use core::ffi::c_void;
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 /// A module: kernels that were loaded together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -81,14 +82,20 @@ pub enum LaunchArg {
     },
 }
 
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Module {
+    /// The built-in one of a device.
     Builtin(usize),
+    /// One that a device has loaded.
+    Loaded(usize, NativeModule),
 }
 
+#[derive(Clone)]
 struct Kernel {
     device: usize,
     native: NativeKernel,
     name: String,
+    params: Option<Arc<[Param]>>,
 }
 
 struct Loaded {
@@ -117,55 +124,66 @@ pub(crate) fn forget() {
     l.epoch += 1;
 }
 
-/// The module of the built-in kernels.
-pub(crate) fn builtin(device: usize) -> ModuleId {
-    let mut l = loaded();
-    let at = match l.modules.iter().position(|m| matches!(m, Module::Builtin(d) if *d == device)) {
-        Some(at) => at,
-        None => {
-            l.modules.push(Module::Builtin(device));
-            l.modules.len() - 1
-        }
-    };
+fn module_id(l: &mut Loaded, module: Module) -> ModuleId {
+    let at = l.modules.iter().position(|m| *m == module).unwrap_or_else(|| {
+        l.modules.push(module);
+        l.modules.len() - 1
+    });
     ModuleId(l.epoch << 32 | (at as u64 + 1))
 }
 
-/// Loads device code. The host backend has none to load.
-pub(crate) fn load(_device: usize, image: &[u8]) -> Result<ModuleId> {
+/// The module of the built-in kernels.
+pub(crate) fn builtin(device: usize) -> ModuleId {
+    module_id(&mut loaded(), Module::Builtin(device))
+}
+
+/// Loads device code.
+///
+/// # Safety
+/// The image is what it says it is.
+pub(crate) unsafe fn load(devices: &Devices, device: usize, image: &[u8]) -> Result<ModuleId> {
     if image.is_empty() {
         return Err(Error::InvalidArgument { arg: "image", why: "it is empty" });
     }
-    Err(Error::Unsupported {
-        what: "hmm_module_load",
-        why: "the host backend runs host functions: use hmm_kernel_from_function or hmm_module_builtin",
-    })
+    // SAFETY: the caller's promise.
+    let module = unsafe { devices.at(device).module_load(image) }?;
+    Ok(module_id(&mut loaded(), Module::Loaded(device, module)))
 }
 
 /// The kernel `name` of a module.
 pub(crate) fn get(devices: &Devices, module: ModuleId, name: &str) -> Result<KernelId> {
-    let mut l = loaded();
-    let at = index(l.epoch, "module", module.0)?;
-    let Some(Module::Builtin(device)) = l.modules.get(at) else {
-        return Err(Error::BadHandle { arg: "module", value: module.0 });
+    let module = {
+        let l = loaded();
+        let at = index(l.epoch, "module", module.0)?;
+        *l.modules.get(at).ok_or(Error::BadHandle { arg: "module", value: module.0 })?
     };
-    let device = *device;
-    let native = devices.at(device).builtin(name);
+    let (device, native) = match module {
+        Module::Builtin(device) => (device, devices.at(device).builtin(name)?),
+        Module::Loaded(device, module) => (device, devices.at(device).module_function(module, name)?),
+    };
     let native =
         native.ok_or(Error::InvalidArgument { arg: "name", why: "the module has no kernel of that name" })?;
-    Ok(add(&mut l, Kernel { device, native, name: name.to_owned() }))
+    let params = match module {
+        Module::Builtin(_) => BUILTIN.iter().find(|k| k.name == name).map(|k| k.params.into()),
+        Module::Loaded(..) => devices.at(device).parameters(native),
+    };
+    Ok(add(&mut loaded(), Kernel { device, native, name: name.to_owned(), params }))
 }
 
 /// A kernel from a host function.
-pub(crate) fn from_function(device: usize, function: HostFunction) -> KernelId {
+pub(crate) fn from_function(devices: &Devices, device: usize, function: HostFunction) -> Result<KernelId> {
+    if !devices.at(device).runs_host_functions() {
+        return Err(Error::Unsupported {
+            what: "hmm_kernel_from_function",
+            why: "a GPU runs device code: use hmm_module_load",
+        });
+    }
     let name = String::from("host function");
-    add(&mut loaded(), Kernel { device, native: NativeKernel::Host(function, None), name })
+    Ok(add(&mut loaded(), Kernel { device, native: NativeKernel::Host(function), name, params: None }))
 }
 
 fn add(l: &mut Loaded, kernel: Kernel) -> KernelId {
-    let same = |k: &Kernel| {
-        let (NativeKernel::Host(a, _), NativeKernel::Host(b, _)) = (k.native, kernel.native);
-        k.device == kernel.device && core::ptr::fn_addr_eq(a, b) && k.name == kernel.name
-    };
+    let same = |k: &Kernel| k.device == kernel.device && k.native.is(kernel.native) && k.name == kernel.name;
     let at = l.kernels.iter().position(same).unwrap_or_else(|| {
         l.kernels.push(kernel);
         l.kernels.len() - 1
@@ -173,12 +191,12 @@ fn add(l: &mut Loaded, kernel: Kernel) -> KernelId {
     KernelId(l.epoch << 32 | (at as u64 + 1))
 }
 
-/// The device a kernel is for.
-pub(crate) fn device_of(kernel: KernelId) -> Result<(usize, NativeKernel)> {
+/// A kernel by its number. Its name stays where it is.
+fn find(kernel: KernelId) -> Result<Kernel> {
     let l = loaded();
     let at = index(l.epoch, "kernel", kernel.0)?;
     let k = l.kernels.get(at).ok_or(Error::BadHandle { arg: "kernel", value: kernel.0 })?;
-    Ok((k.device, k.native))
+    Ok(Kernel { name: String::new(), params: k.params.clone(), ..*k })
 }
 
 fn check_parameters(params: &[Param], args: &[LaunchArg]) -> Result<()> {
@@ -192,7 +210,8 @@ fn check_parameters(params: &[Param], args: &[LaunchArg]) -> Result<()> {
         match pair {
             (Param::Pointer, LaunchArg::Pointer { .. }) => {}
             (Param::Pointer, LaunchArg::Value { size: 8, .. }) => {} // a device address made by the caller
-            (Param::Value(n), LaunchArg::Value { size, .. }) if n == size => {}
+            (Param::Value(n) | Param::Sized(n), LaunchArg::Value { size, .. }) if n == size => {}
+            (Param::Sized(8), LaunchArg::Pointer { .. }) => {}
             _ => {
                 return Err(Error::InvalidArgument {
                     arg: "args",
@@ -214,7 +233,7 @@ pub(crate) unsafe fn launch(
     config: &LaunchConfig,
     args: &[LaunchArg],
 ) -> Result<()> {
-    let (device, native) = device_of(kernel)?;
+    let Kernel { device, native, params, .. } = find(kernel)?;
     if config.grid.contains(&0) || config.block.contains(&0) {
         return Err(Error::InvalidArgument { arg: "config", why: "a grid or block dimension is zero" });
     }
@@ -222,9 +241,8 @@ pub(crate) unsafe fn launch(
         return Err(Error::InvalidArgument { arg: "config", why: "a block has more than 1,024 threads" });
     }
     let stream = Stream::find(devices, device, config.stream)?;
-    let NativeKernel::Host(_, params) = native;
     if let Some(params) = params {
-        check_parameters(params, args)?;
+        check_parameters(&params, args)?;
     }
     let mut accesses = Vec::new();
     let mut pointers = Vec::with_capacity(args.len());

@@ -1,8 +1,9 @@
-//! Moving ranges on request: `hmm_migrate`, `hmm_host_ready`, and what prefetch does later. API context or the prefetch
-//! thread, signals blocked while a chunk's lock is held.
+//! Moving ranges on request: `hmm_migrate`, `hmm_host_ready`, and what prefetch does later. API context, the streams'
+//! threads and the crew, signals blocked while a chunk's lock is held.
 
-use crate::addr::ByteRange;
+use crate::addr::{ByteRange, HostAddr};
 use crate::chunk::Guard;
+use crate::crew;
 use crate::error::{Error, Result};
 use crate::inflight::{self, Intent};
 use crate::mask::PageMask;
@@ -11,7 +12,7 @@ use crate::policy::advice;
 use crate::span::Span;
 use crate::sys::signal::Blocked;
 use crate::table;
-use core::sync::atomic::Ordering::*;
+use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering::*};
 
 /// What to do about pages that can't move now.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -24,81 +25,109 @@ pub(crate) enum Patience {
 
 /// Moves a span to a device. Returns how many pages moved.
 pub(crate) fn to_device(span: Span, device: usize, patience: Patience, arg: &'static str) -> Result<usize> {
-    let mut probe = Probe::new(arg);
-    let mut moved = 0;
-    for (at, part) in span.range.chunks() {
-        let chunk = table::known(at);
-        let mut waited = 0;
-        loop {
-            let _blocked = Blocked::new();
-            let g = Guard::lock(chunk, at);
-            let mut pages = PageMask::of(part);
-            if patience == Patience::Skip {
-                pages = pages & chunk.managed.get() & !chunk.pinned.get();
-            } else if let Some(page) = (pages & !chunk.managed.get()).first() {
-                return Err(Error::NotManaged { arg, addr: g.page(page).0 });
-            }
-            if pages.is_empty() {
-                break;
-            }
-            let share = chunk.advice.load(Relaxed) & advice::READ_MOSTLY != 0;
-            let how = if share { Outward::Share } else { Outward::Own };
-            let lacked = pages & !chunk.copies[device].valid.get();
-            match migrate::to_device(&g, pages, device, how, None, span.around, &mut probe) {
-                Ok(n) => {
-                    moved += n;
-                    if patience == Patience::Skip {
-                        chunk.prefetched.add(lacked);
-                    }
-                    break;
-                }
-                Err(Stop::Fail(e)) => return Err(e),
-                Err(Stop::Wait(_)) if patience == Patience::Skip => break,
-                Err(Stop::Wait(b)) => {
-                    drop(g);
-                    drop(_blocked);
-                    inflight::wait_or_busy(b, arg, part.start, &mut waited)?;
-                }
-            }
-        }
-    }
-    Ok(moved)
+    each_chunk(span.range, arg, &|at, part, probe| send(at, part, span, device, patience, probe))
 }
 
 /// Makes a range valid on the host; with `write`, only there. Returns how many pages came home.
 pub(crate) fn to_host(range: ByteRange, write: bool, patience: Patience, arg: &'static str) -> Result<usize> {
-    let mut moved = 0;
-    for (at, part) in range.chunks() {
-        let chunk = table::known(at);
+    each_chunk(range, arg, &|at, part, _| fetch(at, part, write, patience))
+}
+
+/// One try at one chunk's part: how many pages moved.
+type Try<'a> = dyn Fn(HostAddr, ByteRange, &mut Probe) -> core::result::Result<usize, Stop> + Sync + 'a;
+
+/// Tries every chunk of the range until it is done, waiting for kernels. A long range is shared with the crew first; what
+/// it leaves, because it failed or would have to wait, is done here, in order.
+fn each_chunk(range: ByteRange, arg: &'static str, attempt: &Try) -> Result<usize> {
+    let mut probe = Probe::new(arg);
+    let moved = AtomicUsize::new(0);
+    let chunks: Vec<(HostAddr, ByteRange)> = range.chunks().collect();
+    let done: Vec<AtomicBool> = chunks.iter().map(|_| AtomicBool::new(false)).collect();
+    if chunks.len() >= crew::WORTH_SHARING {
+        crew::share(chunks.len(), &|take| {
+            let mut probe = Probe::new(arg);
+            while let Some(i) = take() {
+                let (at, part) = chunks[i];
+                match attempt(at, part, &mut probe) {
+                    Ok(n) => {
+                        moved.fetch_add(n, Relaxed);
+                        done[i].store(true, Relaxed);
+                    }
+                    Err(_) => return,
+                }
+            }
+        });
+    }
+    for ((at, part), _) in chunks.into_iter().zip(&done).filter(|(_, done)| !done.load(Relaxed)) {
         let mut waited = 0;
         loop {
-            let _blocked = Blocked::new();
-            let g = Guard::lock(chunk, at);
-            let mut pages = PageMask::of(part) & chunk.managed.get();
-            if patience == Patience::Skip {
-                pages = pages & !inflight::written_by_kernels(at);
-            } else if let Some(b) = inflight::blocker(part.pages_out(), Intent::Take { to: None }) {
-                drop(g);
-                drop(_blocked);
-                inflight::wait_or_busy(b, arg, part.start, &mut waited)?;
-                continue;
-            }
-            match migrate::to_host(&g, pages, write) {
+            match attempt(at, part, &mut probe) {
                 Ok(n) => {
-                    moved += n;
+                    moved.fetch_add(n, Relaxed);
                     break;
                 }
                 Err(Stop::Fail(e)) => return Err(e),
-                Err(Stop::Wait(_)) if patience == Patience::Skip => break,
-                Err(Stop::Wait(b)) => {
-                    drop(g);
-                    drop(_blocked);
-                    inflight::wait_or_busy(b, arg, part.start, &mut waited)?;
-                }
+                Err(Stop::Wait(b)) => inflight::wait_or_busy(b, arg, part.start, &mut waited)?,
             }
         }
     }
-    Ok(moved)
+    Ok(moved.into_inner())
+}
+
+fn send(
+    at: HostAddr,
+    part: ByteRange,
+    span: Span,
+    device: usize,
+    patience: Patience,
+    probe: &mut Probe,
+) -> core::result::Result<usize, Stop> {
+    let chunk = table::known(at);
+    let _blocked = Blocked::new();
+    let g = Guard::lock(chunk, at);
+    let mut pages = PageMask::of(part);
+    if patience == Patience::Skip {
+        pages = pages & chunk.managed.get() & !chunk.pinned.get();
+    } else if let Some(page) = (pages & !chunk.managed.get()).first() {
+        return Err(Error::NotManaged { arg: probe.arg, addr: g.page(page).0 }.into());
+    }
+    if pages.is_empty() {
+        return Ok(0);
+    }
+    let share = chunk.advice.load(Relaxed) & advice::READ_MOSTLY != 0;
+    let how = if share { Outward::Share } else { Outward::Own };
+    let lacked = pages & !chunk.copies[device].valid.get();
+    match migrate::to_device(&g, pages, device, how, None, span.around, probe) {
+        Ok(n) => {
+            if patience == Patience::Skip {
+                chunk.prefetched.add(lacked);
+            }
+            Ok(n)
+        }
+        Err(Stop::Wait(_)) if patience == Patience::Skip => Ok(0),
+        Err(stop) => Err(stop),
+    }
+}
+
+fn fetch(
+    at: HostAddr,
+    part: ByteRange,
+    write: bool,
+    patience: Patience,
+) -> core::result::Result<usize, Stop> {
+    let chunk = table::known(at);
+    let _blocked = Blocked::new();
+    let g = Guard::lock(chunk, at);
+    let mut pages = PageMask::of(part) & chunk.managed.get();
+    if patience == Patience::Skip {
+        pages = pages & !inflight::written_by_kernels(at);
+    } else if let Some(b) = inflight::blocker(part.pages_out(), Intent::Take { to: None }) {
+        return Err(Stop::Wait(b));
+    }
+    match migrate::to_host(&g, pages, write) {
+        Err(Stop::Wait(_)) if patience == Patience::Skip => Ok(0),
+        done => done,
+    }
 }
 
 /// Brings a range home for good: the host's copy is the only one.

@@ -1,12 +1,12 @@
 //! The process-wide runtime: starting, opening devices at first use, and shutting down. One mutex for changes; the
 //! checks on every call are two atomic loads.
 
-use crate::config::{Backend, Config, FaultEngine};
+use crate::config::{Config, FaultEngine};
+use crate::crew::Crew;
 use crate::device::Devices;
 use crate::error::{Error, Result};
 use crate::log::log;
 use crate::pool::Keeper;
-use crate::prefetch::Prefetcher;
 use crate::service::Service;
 use crate::stats::STATS;
 use crate::sys::{self, segv, thread};
@@ -27,7 +27,7 @@ struct State {
 
 struct Threads {
     service: Option<Service>,
-    prefetcher: Prefetcher,
+    crew: Crew,
     keeper: Option<Keeper>,
 }
 
@@ -59,12 +59,6 @@ fn start(state: &mut State, config: Option<Config>) -> Result<()> {
     }
     if matches!(config.fault, FaultEngine::Uffd | FaultEngine::UffdThread) {
         return Err(Error::Unsupported { what: "HMMRT_FAULT", why: "this release has the segv engine only" });
-    }
-    if matches!(config.backend, Backend::Cuda | Backend::Hip) {
-        return Err(Error::Unsupported {
-            what: "HMMRT_BACKEND",
-            why: "this release has the host backend only",
-        });
     }
     crate::device::host::inject::check("HMMRT_HOST_FAIL", &config.host_fail)?;
     crate::log::set_level(config.log);
@@ -137,8 +131,8 @@ fn open() -> Result<&'static Devices> {
     let direct = (0..devices.count()).all(|d| devices.at(d).serves_faults_directly());
     let threads = (|| {
         Ok(Threads {
-            service: if direct { None } else { Some(Service::start()?) },
-            prefetcher: Prefetcher::start()?,
+            service: if direct { None } else { Some(Service::start(config.driver_timeout)?) },
+            crew: Crew::start(helpers(devices)),
             keeper: if config.spare_bytes == 0 { None } else { Keeper::start() },
         })
     })();
@@ -150,6 +144,7 @@ fn open() -> Result<&'static Devices> {
             return Err(Error::System { call: "starting a thread", errno: e.raw_os_error().unwrap_or(0) });
         }
     }
+    heap::devices_opened(devices);
     segv::ensure_installed(fault::on_fault);
     for d in 0..devices.count() {
         let info = devices.at(d).info();
@@ -157,6 +152,14 @@ fn open() -> Result<&'static Devices> {
     }
     log!(Info, "faults: segv (page protection and SIGSEGV)");
     Ok(devices)
+}
+
+/// How many threads help a thread that moves much: the host backend's copies share the memory's bandwidth with them, a
+/// GPU's bus takes what several cores can copy.
+fn helpers(devices: &Devices) -> usize {
+    let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
+    let most = if devices.all().all(|d| d.runs_host_functions()) { 1 } else { 7 };
+    (cores - 1).min(most)
 }
 
 /// Brings everything home and ends the threads. Blocks stay valid as ordinary memory.
@@ -184,7 +187,7 @@ pub(crate) fn shutdown() -> Result<()> {
         }
         PHASE.store(DOWN, Release);
         if let Some(threads) = state.threads.take() {
-            threads.prefetcher.stop();
+            threads.crew.stop();
             threads.keeper.into_iter().for_each(Keeper::stop);
             threads.service.into_iter().for_each(Service::stop);
         }

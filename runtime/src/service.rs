@@ -1,19 +1,23 @@
-//! The service thread: resolves faults for devices whose driver must not be called from a signal handler. The faulting
-//! thread posts a request in a fixed slot and waits, spinning first; `ask` is signal-safe.
+//! The service threads: they resolve faults for devices whose driver must not be called from a signal handler. The
+//! faulting thread posts a request in a fixed slot and waits, spinning first; `ask` is signal-safe. A request that gets no
+//! answer in time is given up: the program may have faulted inside a driver call that holds a lock which the service
+//! thread needs.
 
 use crate::addr::HostAddr;
 use crate::chunk::Chunk;
+use crate::device::gpu;
 use crate::fault::{self, Step};
-use crate::sys::futex;
 use crate::sys::segv::Verdict;
-use crate::sys::thread;
+use crate::sys::{clock, futex, thread};
 use core::cell::UnsafeCell;
-use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicUsize, Ordering::*};
+use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering::*};
 
 const FREE: u32 = 0;
 const CLAIMED: u32 = 1;
 const POSTED: u32 = 2;
-const DONE: u32 = 3;
+const TAKEN: u32 = 3;
+const DONE: u32 = 4;
+const GIVEN_UP: u32 = 5;
 
 struct Request {
     state: AtomicU32,
@@ -40,13 +44,25 @@ static REQUESTS: [Request; SLOTS] = [const {
 static POSTS: AtomicU32 = AtomicU32::new(0);
 static RUNNING: AtomicBool = AtomicBool::new(false);
 static STOP: AtomicBool = AtomicBool::new(false);
-static THREAD: AtomicUsize = AtomicUsize::new(0);
+/// How long a request waits, in nanoseconds; 0: for ever.
+static LIMIT: AtomicU64 = AtomicU64::new(0);
 
-/// Has the page at `addr` brought home by the service thread. Signal-safe.
+/// The most service threads.
+const MOST: usize = 4;
+static THREADS: [AtomicUsize; MOST] = [const { AtomicUsize::new(0) }; MOST];
+
+/// A thread that has served looks for more this long before it sleeps: waking it costs more than a copy.
+const LINGER_NS: u64 = 50_000;
+
+/// Has the page at `addr` brought home by a service thread. Signal-safe.
 #[inline(never)] // the signal stack may be 8 KiB: no frame holds what another path needs
 pub(crate) fn ask(chunk: &'static Chunk, addr: HostAddr, write: bool) -> Step {
-    if THREAD.load(SeqCst) == thread::id() {
+    let me = thread::id();
+    if THREADS.iter().any(|t| t.load(SeqCst) == me) {
         return Step::Done(Verdict::Bus("the runtime's own service thread touched it"));
+    }
+    if gpu::is_inside() {
+        return Step::Done(Verdict::Bus("a GPU driver touched it, in a call of the runtime's"));
     }
     if !RUNNING.load(SeqCst) {
         return fault::resolve(chunk, addr, write); // no device is open: nothing to call
@@ -64,14 +80,11 @@ pub(crate) fn ask(chunk: &'static Chunk, addr: HostAddr, write: bool) -> Step {
     request.state.store(POSTED, SeqCst);
     POSTS.fetch_add(1, SeqCst);
     futex::wake(&POSTS, 1);
-    let mut spins = 0;
-    while request.state.load(SeqCst) != DONE {
-        spins += 1;
-        if spins < 20_000 {
-            core::hint::spin_loop();
-        } else {
-            futex::wait(&request.state, POSTED, None);
-        }
+    if !wait(request) {
+        return Step::Done(Verdict::Bus(
+            "the GPU's driver did not answer in time (HMMRT_DRIVER_TIMEOUT); was managed memory given to a call of the \
+             driver's?",
+        ));
     }
     // SAFETY: DONE was read with acquire: the service thread is through with the slot.
     let answer = unsafe { (*request.answer.get()).take() };
@@ -79,52 +92,108 @@ pub(crate) fn ask(chunk: &'static Chunk, addr: HostAddr, write: bool) -> Step {
     answer.unwrap_or(Step::Done(Verdict::Bus("the service thread gave no answer")))
 }
 
-/// The running thread.
+/// Waits for the answer: spins, then sleeps. False: given up, and the slot is not ours any more.
+fn wait(request: &Request) -> bool {
+    for _ in 0..20_000 {
+        if request.state.load(SeqCst) == DONE {
+            return true;
+        }
+        core::hint::spin_loop();
+    }
+    let limit = LIMIT.load(Relaxed);
+    let end = clock::now_ns().saturating_add(limit);
+    loop {
+        let state = request.state.load(SeqCst);
+        if state == DONE {
+            return true;
+        }
+        let left = end.saturating_sub(clock::now_ns());
+        if limit != 0 && left == 0 {
+            // Not begun yet: the slot is free again. Begun: whoever is at it frees it.
+            let next = if state == POSTED { FREE } else { GIVEN_UP };
+            if request.state.compare_exchange(state, next, SeqCst, SeqCst).is_ok() {
+                return false;
+            }
+            continue;
+        }
+        let timeout = (limit != 0).then_some(left);
+        futex::wait(&request.state, state, timeout);
+    }
+}
+
+/// The running threads.
 pub(crate) struct Service {
-    thread: std::thread::JoinHandle<()>,
+    threads: Vec<std::thread::JoinHandle<()>>,
 }
 
 impl Service {
-    /// Starts it.
-    pub(crate) fn start() -> std::io::Result<Service> {
+    /// Starts them: one for every four cores. `timeout` is in seconds, 0 for none.
+    pub(crate) fn start(timeout: u64) -> std::io::Result<Service> {
         STOP.store(false, SeqCst);
-        let thread = thread::spawn("hmmrt-service", run)?;
+        LIMIT.store(timeout.saturating_mul(1_000_000_000), SeqCst);
+        let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
+        let mut service = Service { threads: Vec::new() };
+        for number in 0..(cores / 4).clamp(1, MOST) {
+            match thread::spawn("hmmrt-service", move || run(number)) {
+                Ok(thread) => service.threads.push(thread),
+                Err(e) if number == 0 => return Err(e),
+                Err(_) => break,
+            }
+        }
         RUNNING.store(true, SeqCst);
-        Ok(Service { thread })
+        Ok(service)
     }
 
-    /// Ends it; posted requests are answered first.
+    /// Ends them; posted requests are answered first.
     pub(crate) fn stop(self) {
         RUNNING.store(false, SeqCst);
         STOP.store(true, SeqCst);
         POSTS.fetch_add(1, SeqCst);
-        futex::wake(&POSTS, 1);
-        let _ = self.thread.join();
+        futex::wake(&POSTS, i32::MAX);
+        for thread in self.threads {
+            let _ = thread.join();
+        }
     }
 }
 
-fn run() {
-    THREAD.store(thread::id(), SeqCst);
+fn run(number: usize) {
+    THREADS[number].store(thread::id(), SeqCst);
+    let mut linger_until = 0;
     loop {
         let seen = POSTS.load(SeqCst);
-        let mut answered = 0;
-        for r in REQUESTS.iter().filter(|r| r.state.load(SeqCst) == POSTED) {
-            let chunk = r.chunk.load(Relaxed);
-            // SAFETY: the poster put a table record there, and records are never freed.
-            let chunk: &'static Chunk = unsafe { &*chunk };
-            let answer = fault::resolve(chunk, HostAddr(r.addr.load(Relaxed)), r.write.load(Relaxed));
-            // SAFETY: the poster does not touch the slot until DONE.
-            unsafe { *r.answer.get() = Some(answer) };
-            r.state.store(DONE, SeqCst);
-            futex::wake(&r.state, 1);
-            answered += 1;
-        }
-        if answered == 0 {
-            if STOP.load(SeqCst) {
-                break;
-            }
+        if serve_posted() {
+            linger_until = clock::now_ns() + LINGER_NS;
+        } else if STOP.load(SeqCst) {
+            break;
+        } else if clock::now_ns() < linger_until {
+            core::hint::spin_loop();
+        } else {
             futex::wait(&POSTS, seen, None);
         }
     }
-    THREAD.store(0, SeqCst);
+    THREADS[number].store(0, SeqCst);
+}
+
+/// Answers what is posted. Whether there was anything.
+fn serve_posted() -> bool {
+    let mut served = false;
+    for r in &REQUESTS {
+        if r.state.load(SeqCst) != POSTED || r.state.compare_exchange(POSTED, TAKEN, SeqCst, Relaxed).is_err()
+        {
+            continue;
+        }
+        let chunk = r.chunk.load(Relaxed);
+        // SAFETY: the poster put a table record there, and records are never freed.
+        let chunk: &'static Chunk = unsafe { &*chunk };
+        let answer = fault::resolve(chunk, HostAddr(r.addr.load(Relaxed)), r.write.load(Relaxed));
+        // SAFETY: the poster does not touch the slot until DONE.
+        unsafe { *r.answer.get() = Some(answer) };
+        if r.state.compare_exchange(TAKEN, DONE, SeqCst, SeqCst).is_ok() {
+            futex::wake(&r.state, 1);
+        } else {
+            r.state.store(FREE, SeqCst); // given up meanwhile
+        }
+        served = true;
+    }
+    served
 }

@@ -4,6 +4,7 @@
 use crate::device::{Device, Devices, MAX_DEVICES, NativeStream};
 use crate::error::{Error, Result};
 use crate::sys::futex::{self, Locked};
+use core::ffi::c_void;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::*};
 
 /// A stream of a device; 0 is the device's default stream.
@@ -126,11 +127,24 @@ impl Stream {
 
     /// Makes a new stream of device `device`.
     pub(crate) fn create(devices: &Devices, device: usize) -> Result<StreamId> {
+        Stream::enter(device, || devices.at(device).stream_create())
+    }
+
+    /// Makes a number for a stream of the driver's own.
+    ///
+    /// # Safety
+    /// `native` is a live stream of the device's driver and outlives the number.
+    pub(crate) unsafe fn adopt(devices: &Devices, device: usize, native: *mut c_void) -> Result<StreamId> {
+        // SAFETY: the caller's promise.
+        Stream::enter(device, || unsafe { devices.at(device).stream_adopt(native) })
+    }
+
+    fn enter(device: usize, make: impl FnOnce() -> Result<NativeStream>) -> Result<StreamId> {
         let number = (MAX_DEVICES..SLOTS)
             .find(|&n| STREAMS[n].live.compare_exchange(false, true, SeqCst, Relaxed).is_ok())
             .ok_or(Error::Unsupported { what: "stream", why: "there are 1,016 streams already" })?;
         let slot = &STREAMS[number];
-        let native = devices.at(device).stream_create().inspect_err(|_| slot.live.store(false, SeqCst))?;
+        let native = make().inspect_err(|_| slot.live.store(false, SeqCst))?;
         slot.native.store(native, Relaxed);
         slot.device.store(device as u32, Relaxed);
         Ok(StreamId(u64::from(slot.generation.load(Relaxed)) << 16 | number as u64))

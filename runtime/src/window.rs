@@ -1,11 +1,15 @@
 //! Device address space that mirrors host address space: one window per device and per TiB in which something is
 //! managed, so that consecutive host bytes are consecutive on the device, across blocks and adopted ranges that share a
-//! chunk. Reserved at first use, never given back while the device lives. API context only, never the fault path.
+//! chunk. Where a device has reserved the heap's own addresses, the window is the host range itself. Reserved at first
+//! use; wide windows stay as long as the device lives. API context only, never the fault path.
 
 use crate::addr::{ByteRange, CHUNK, DeviceAddr, HostAddr};
+use crate::chunk::Kind;
 use crate::device::{Devices, MAX_DEVICES};
 use crate::error::{Error, Result};
 use crate::sys::futex::Locked;
+use crate::table;
+use core::sync::atomic::{AtomicBool, Ordering::*};
 
 /// Large enough that ranges rarely cross a boundary; GPUs have at least 2^47 bytes of address space.
 const WINDOW: usize = 1 << 40;
@@ -13,9 +17,13 @@ const WINDOW: usize = 1 << 40;
 struct Window {
     host: ByteRange,
     base: DeviceAddr,
+    /// Reserved for one block or adopted range: given back with it.
+    exact: bool,
 }
 
 static WINDOWS: [Locked<Vec<Window>>; MAX_DEVICES] = [const { Locked::new(Vec::new()) }; MAX_DEVICES];
+/// Whether there may be exact windows.
+static ANY_EXACT: AtomicBool = AtomicBool::new(false);
 
 /// The device address of the host byte `addr`; `range` is the whole block or adopted range that it is in.
 pub(crate) fn device_addr(
@@ -39,19 +47,54 @@ pub(crate) fn device_addr(
             why: "the range crosses a boundary of the device's address windows",
         });
     }
-    let mut wide = ByteRange { start: span.start & !(WINDOW - 1), end: span.end.next_multiple_of(WINDOW) };
-    if windows.iter().any(|w| w.host.overlaps(wide)) {
-        wide = span;
-    }
-    let (host, base) = match devices.at(device).reserve(wide) {
-        Ok(base) => (wide, base),
-        Err(_) => (span, devices.at(device).reserve(span)?), // limited address space
-    };
-    windows.push(Window { host, base });
+    let window = reserve(devices, device, span, &windows)?;
+    windows.push(window);
     find(&windows).ok_or(Error::NotManaged { arg: "addr", addr: addr.0 })
+}
+
+fn reserve(devices: &Devices, device: usize, span: ByteRange, windows: &[Window]) -> Result<Window> {
+    let dev = devices.at(device);
+    if let Some(host) = dev.mirror_of(span) {
+        return Ok(Window { host, base: DeviceAddr(host.start as u64), exact: false });
+    }
+    let wide = ByteRange { start: span.start & !(WINDOW - 1), end: span.end.next_multiple_of(WINDOW) };
+    let takes_memory = dev.reserves_memory();
+    if !takes_memory
+        && !windows.iter().any(|w| w.host.overlaps(wide))
+        && let Ok(base) = dev.reserve(wide)
+    {
+        return Ok(Window { host: wide, base, exact: false });
+    }
+    // Limited address space, or a window that is the memory itself.
+    let base = dev.reserve(span)?;
+    ANY_EXACT.store(true, Release);
+    Ok(Window { host: span, base, exact: true })
+}
+
+/// What was managed in `range` is no more: windows that were made for it alone are given back.
+pub(crate) fn release(range: ByteRange) {
+    if !ANY_EXACT.load(Acquire) {
+        return;
+    }
+    let Some(devices) = Devices::get() else { return };
+    for (d, device) in devices.all().enumerate() {
+        WINDOWS[d].lock().retain(|w| {
+            let is_over = w.exact && w.host.overlaps(range) && is_unused(w.host);
+            if is_over {
+                device.unreserve(w.base);
+            }
+            !is_over
+        });
+    }
+}
+
+/// Whether nothing is managed in any chunk of `host`: then nobody can be about to use a device address of it.
+fn is_unused(host: ByteRange) -> bool {
+    host.chunks().all(|(at, _)| table::get(at).is_none_or(|chunk| chunk.kind() == Kind::Unused))
 }
 
 /// Forgets all windows: the devices are gone.
 pub(crate) fn forget() {
     WINDOWS.iter().for_each(|w| w.lock().clear());
+    ANY_EXACT.store(false, Release);
 }

@@ -3,12 +3,10 @@
 
 mod common;
 
+use common::kernels::{builtin, kernel};
 use hmmrt::raw::{self, HMM_HOST};
-use hmmrt::{
-    AccessMode, Advice, Config, Error, KernelId, LaunchArg, LaunchConfig, Page, Protection, StreamId,
-};
+use hmmrt::{AccessMode, Advice, Error, KernelId, LaunchArg, LaunchConfig, Page, Protection, StreamId};
 use proptest::prelude::*;
-use std::ffi::c_void;
 
 const SIZES: [usize; 8] = [1, 4096, 5000, 65_536, 700_000, 2 << 20, (2 << 20) + 9_000, 5 << 20];
 
@@ -65,32 +63,9 @@ fn op() -> impl Strategy<Value = Op> {
     ]
 }
 
-/// Adds a value to every byte; the arguments are the bytes, how many, and the value.
-unsafe extern "C" fn add(_: *const LaunchConfig, args: *const *mut c_void) {
-    // SAFETY: launched with these three arguments, and the bytes are acquired.
-    unsafe {
-        let (p, n, v) = (
-            *args.cast::<*const *mut u8>().read(),
-            *(*args.add(1)).cast::<u64>(),
-            *(*args.add(2)).cast::<u8>(),
-        );
-        for i in 0..n as usize {
-            *p.add(i) = (*p.add(i)).wrapping_add(v);
-        }
-    }
-}
-
-/// Sets every byte.
-unsafe extern "C" fn fill(_: *const LaunchConfig, args: *const *mut c_void) {
-    // SAFETY: as above.
-    unsafe {
-        let (p, n, v) = (
-            *args.cast::<*const *mut u8>().read(),
-            *(*args.add(1)).cast::<u64>(),
-            *(*args.add(2)).cast::<u8>(),
-        );
-        core::ptr::write_bytes(p, v, n as usize);
-    }
+/// Where an operation means: home, or one of the two devices, which may be the same.
+fn place(location: i32) -> i32 {
+    usize::try_from(location).map_or(HMM_HOST, |role| common::two_devices()[role])
 }
 
 struct World {
@@ -105,19 +80,15 @@ struct World {
 
 impl World {
     fn new() -> World {
-        let two = |f: &dyn Fn(i32) -> KernelId| [f(0), f(1)];
-        let builtin = |d: i32, name: &str| raw::kernel_get(raw::module_builtin(d).unwrap(), name).unwrap();
-        // SAFETY: the functions fit what `run` launches.
-        unsafe {
-            World {
-                blocks: (0..6).map(|i| (raw::calloc(SIZES[i], 1).unwrap(), vec![0; SIZES[i]])).collect(),
-                streams: [0, 1].map(|d| raw::stream_create(d).unwrap()),
-                add: two(&|d| raw::kernel_from_function(d, add).unwrap()),
-                fill: two(&|d| raw::kernel_from_function(d, fill).unwrap()),
-                checksum: two(&|d| builtin(d, "hmm_checksum")),
-                copy: two(&|d| builtin(d, "hmm_copy")),
-                out: raw::calloc(8, 1).unwrap(),
-            }
+        let devices = common::two_devices();
+        World {
+            blocks: (0..6).map(|i| (raw::calloc(SIZES[i], 1).unwrap(), vec![0; SIZES[i]])).collect(),
+            streams: devices.map(|d| raw::stream_create(d).unwrap()),
+            add: devices.map(|d| kernel(d, "test_add_bytes")),
+            fill: devices.map(|d| kernel(d, "test_fill_bytes")),
+            checksum: devices.map(|d| builtin(d, "hmm_checksum")),
+            copy: devices.map(|d| builtin(d, "hmm_copy")),
+            out: raw::calloc(8, 1).unwrap(),
         }
     }
 
@@ -162,6 +133,7 @@ impl World {
             }
             Op::Read(p) => self.check(p),
             Op::Migrate(p, to) => {
+                let to = place(to);
                 let (ptr, _, len) = self.at(p);
                 if len % 2 == 0 {
                     raw::migrate(ptr, len, to).unwrap(); // a prefetch that is still queued may move it again
@@ -176,6 +148,7 @@ impl World {
                 assert!(pages[0].flags & on != 0, "{:?}", pages[0]);
             }
             Op::Prefetch(p, to, s) => {
+                let to = place(to);
                 let (ptr, _, len) = self.at(p);
                 raw::prefetch(ptr, len, to, self.streams[s]).unwrap();
             }
@@ -222,7 +195,7 @@ impl World {
             Op::Pin(p) => {
                 let (ptr, _, len) = self.at(p);
                 raw::pin(ptr, len).unwrap();
-                assert!(matches!(raw::migrate(ptr, len, 1), Err(Error::Busy { .. })));
+                assert!(matches!(raw::migrate(ptr, len, common::two_devices()[1]), Err(Error::Busy { .. })));
                 self.check(p);
                 raw::unpin(ptr, len).unwrap();
             }
@@ -299,7 +272,7 @@ impl World {
         let (ptr, _, len) = self.at(p);
         // SAFETY: nobody writes the block meanwhile.
         unsafe { raw::protect(ptr, len, Protection::Read).unwrap() };
-        raw::migrate(ptr, len, 1).unwrap();
+        raw::migrate(ptr, len, common::two_devices()[1]).unwrap();
         self.check(p);
         let n = len as u64;
         let config = LaunchConfig::default();
@@ -340,7 +313,7 @@ impl Drop for World {
 
 #[test]
 fn random_operations_match_plain_memory() {
-    raw::init(Some(Config { host_devices: 2, ..Config::default() })).unwrap();
+    raw::init(Some(common::config())).unwrap();
     let cases = (250.0 * common::scale()) as u32;
     let config =
         ProptestConfig { cases, max_shrink_iters: 0, failure_persistence: None, ..ProptestConfig::default() };

@@ -6,7 +6,6 @@ mod common;
 use common::{Block, Rng};
 use hmmrt::raw::{self, HMM_HOST};
 use hmmrt::{Access, AccessMode, Config, LaunchArg, LaunchConfig, StreamId};
-use std::ffi::c_void;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::*};
 
 const WRITERS: usize = 4;
@@ -17,8 +16,7 @@ fn blocks() -> Vec<Block> {
 }
 
 fn init(direct: bool) {
-    let config = Config { host_devices: 2, host_direct: direct, ..Config::default() };
-    raw::init(Some(config)).unwrap();
+    raw::init(Some(Config { host_direct: direct, ..common::config() })).unwrap();
 }
 
 fn write_and_check(blocks: &[Block], me: usize, seed: u64, stop: &AtomicBool) -> u64 {
@@ -59,17 +57,18 @@ fn one_move(blocks: &[Block], rng: &mut Rng, stream: [StreamId; 2]) {
     let len = if whole { b.len } else { 1 + rng.below(b.len - from) };
     // SAFETY: inside the block.
     let ptr = unsafe { b.ptr.add(from) };
-    let device = rng.below(2);
+    let (role, devices) = (rng.below(2), common::two_devices());
+    let (device, stream) = (devices[role], stream[role]);
     match rng.below(8) {
-        0..=2 => drop(raw::migrate(ptr, len, device as i32).unwrap()),
+        0..=2 => drop(raw::migrate(ptr, len, device).unwrap()),
         3 => drop(raw::migrate(ptr, len, HMM_HOST).unwrap()),
-        4 => raw::prefetch(ptr, len, device as i32, stream[device]).unwrap(),
-        5 => raw::prefetch(ptr, len, HMM_HOST, stream[device]).unwrap(),
+        4 => raw::prefetch(ptr, len, device, stream).unwrap(),
+        5 => raw::prefetch(ptr, len, HMM_HOST, stream).unwrap(),
         n => {
             let mode = if n == 6 { AccessMode::Read } else { AccessMode::ReadWrite };
             // SAFETY: nothing is written by a device here.
-            unsafe { raw::acquire(device as i32, stream[device], &[Access { ptr, len, mode }]).unwrap() };
-            raw::release(device as i32, stream[device]).unwrap();
+            unsafe { raw::acquire(device, stream, &[Access { ptr, len, mode }]).unwrap() };
+            raw::release(device, stream).unwrap();
         }
     }
 }
@@ -88,7 +87,7 @@ fn race(direct: bool, moves: u64) {
             .map(|t| {
                 s.spawn(move || {
                     let mut rng = Rng(seed ^ (t + 77));
-                    let stream = [0, 1].map(|d| raw::stream_create(d).unwrap());
+                    let stream = common::two_devices().map(|d| raw::stream_create(d).unwrap());
                     while moved.fetch_add(1, Relaxed) < moves {
                         one_move(blocks, &mut rng, stream);
                         if writers_died(stop) {
@@ -120,19 +119,12 @@ fn writers_died(stop: &AtomicBool) -> bool {
     stop.load(Relaxed)
 }
 
-/// Adds one to the 64-bit word that its argument points at.
-unsafe extern "C" fn increment(_: *const LaunchConfig, args: *const *mut c_void) {
-    // SAFETY: launched with one pointer to an acquired word.
-    unsafe { **(*args).cast::<*mut u64>() += 1 }
-}
-
 /// A kernel counts in one word of a page, CPU threads in others: an acquire that believes in a page which is leaving at
 /// this moment loses counts.
 fn kernels_and_cpu_share_pages(launches: u64) {
     init(true);
     let blocks = [Block::new(4096), Block::new(4 << 20)];
-    // SAFETY: the function fits the launches below.
-    let kernel = unsafe { raw::kernel_from_function(0, increment).unwrap() };
+    let kernel = common::kernels::kernel(0, "test_add_word");
     let stop = AtomicBool::new(false);
     let counts: Vec<[u64; 2]> = std::thread::scope(|s| {
         let (blocks, stop) = (&blocks, &stop);

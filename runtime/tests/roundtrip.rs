@@ -1,5 +1,7 @@
 //! Pages go to the device and come home: whole chunks, parts, small blocks, untouched pages, every mode of access.
 
+mod common;
+
 use hmmrt::raw::{self, HMM_HOST};
 use hmmrt::{Access, AccessMode, Advice, KernelId, LaunchArg, LaunchConfig, Page, StreamId};
 
@@ -125,8 +127,15 @@ fn write_only_ranges_keep_their_neighbours_bytes() {
     unsafe {
         let part = Access { ptr: s.as_ptr().add(from), len: to - from, mode: AccessMode::Write };
         raw::acquire(0, StreamId::DEFAULT, &[part]).unwrap();
-        let d = raw::device_ptr(s.as_ptr().add(from), 0).unwrap().cast::<u8>();
-        core::ptr::write_bytes(d, 8, to - from); // the host backend's device memory can be written by anybody
+        // By its device address: the range is acquired already.
+        let (at, n, v) = (raw::device_ptr(s.as_ptr().add(from), 0).unwrap() as u64, (to - from) as u64, 8u8);
+        let args = [
+            LaunchArg::Value { data: (&raw const at).cast(), size: 8 },
+            LaunchArg::Value { data: (&raw const n).cast(), size: 8 },
+            LaunchArg::Value { data: (&raw const v).cast(), size: 1 },
+        ];
+        let fill = common::kernels::kernel(0, "test_fill_bytes");
+        raw::launch(fill, &LaunchConfig::default(), &args).unwrap();
     }
     raw::release(0, StreamId::DEFAULT).unwrap();
     for (i, b) in s.iter().enumerate() {

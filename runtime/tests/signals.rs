@@ -333,7 +333,6 @@ fn cases() {
         "kill_ignored",
         "kill_handler",
         "own_protection",
-        "bus_handler",
         "alternate_stack",
         "timer",
         "fork",
@@ -351,8 +350,19 @@ fn cases() {
             String::from_utf8_lossy(&out.stderr)
         );
     }
-    for (name, text) in [("bus_default", "could not be brought home"), ("own_acquire", "has not released it")]
-    {
+    let mut bus = vec![("own_acquire", "has not released it")];
+    // Copies that fail: the host backend's own injection. `driver` has the other backends' ways of failing.
+    if !["cuda", "hip"].map(|b| Ok(b.into())).contains(&std::env::var("HMMRT_BACKEND")) {
+        bus.push(("bus_default", "could not be brought home"));
+        let out = run("bus_handler");
+        assert!(
+            out.status.success(),
+            "bus_handler: {:?}\n{}",
+            out.status,
+            String::from_utf8_lossy(&out.stderr)
+        );
+    }
+    for (name, text) in bus {
         let out = run(name);
         let err = String::from_utf8_lossy(&out.stderr).into_owned();
         assert_eq!(out.status.signal(), Some(libc::SIGBUS), "{name}: {err}");

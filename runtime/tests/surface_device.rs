@@ -1,10 +1,11 @@
 //! The safe types that run things: guards, launches, the built-in kernels' wrappers, and what waits for kernels.
 
+mod common;
+
 use hmmrt::{
-    AccessMode, Arg, Error, Kernel, LaunchConfig, ListNode, Location, ManagedVec, Residency, Runtime, Stream,
-    Use, kernels, raw,
+    AccessMode, Arg, Error, LaunchArg, LaunchConfig, ListNode, Location, ManagedVec, Residency, Runtime,
+    Stream, Use, kernels, raw,
 };
-use std::ffi::c_void;
 
 fn stream() -> Stream {
     Runtime::new().unwrap().device(0).unwrap().stream().unwrap()
@@ -33,15 +34,24 @@ fn a_guard_keeps_memory_on_the_device() {
     assert!(guard.device_ptr(2).unwrap().is_null());
     assert_eq!(argument(guard.device_ptr(3)), "index");
     assert!(x.iter().all(|v| *v == 5), "what the device only reads is there for both");
-    // SAFETY: the host backend's device memory can be used from anywhere; both are acquired for 16 KiB.
-    unsafe { std::ptr::copy_nonoverlapping(from.cast::<u8>(), to.cast(), 4096 * 4) };
+    let (n, copy) = (4096 * 4_u64, stream.device().builtin_module().unwrap().kernel("hmm_copy").unwrap());
+    let (from, to) = (from as u64, to as u64);
+    // SAFETY: hmm_copy's parameters; both are acquired for 16 KiB.
+    unsafe {
+        let mut args = [Arg::value(&to), Arg::value(&from), Arg::value(&n)];
+        stream.launch(&copy, &LaunchConfig::default(), &mut args).unwrap();
+    }
     drop(guard);
     assert_eq!(x[..], y[..]);
 
     let guard = stream.acquire(vec![Use::write(&mut y)]).unwrap();
-    let to = guard.device_ptr(0).unwrap();
-    // SAFETY: as above.
-    unsafe { to.cast::<u8>().write_bytes(0xee, 4096 * 4) };
+    let (to, value, n) = (guard.device_ptr(0).unwrap() as u64, 0xeeee_eeee_u32, 4096_u64);
+    let fill = stream.device().builtin_module().unwrap().kernel("hmm_fill").unwrap();
+    // SAFETY: hmm_fill's parameters; as above.
+    unsafe {
+        let mut args = [Arg::value(&to), Arg::value(&value), Arg::value(&n)];
+        stream.launch(&fill, &LaunchConfig::default(), &mut args).unwrap();
+    }
     guard.release().unwrap();
     assert!(y.iter().all(|v| *v == 0xeeee_eeee));
 }
@@ -79,27 +89,23 @@ fn a_forgotten_guard_leaks_but_harms_nobody() {
     unsafe { raw::free(at.cast_mut()).unwrap() };
 }
 
-/// Takes its time, then adds one to each of n words.
-unsafe extern "C" fn slow_increment(_: *const LaunchConfig, args: *const *mut c_void) {
-    std::thread::sleep(std::time::Duration::from_millis(50));
-    // SAFETY: the launches below pass a pointer to words that nobody else uses meanwhile, and their number.
-    unsafe {
-        let n = **args.add(1).cast::<*const u64>();
-        let words = std::slice::from_raw_parts_mut(**args.cast::<*const *mut u32>(), n as usize);
-        words.iter_mut().for_each(|w| *w += 1);
-    }
-}
-
+/// Queues a kernel that takes its time, then adds one to each word.
 fn launch_slowly(stream: &Stream, memory: &mut [u32]) {
-    // SAFETY: the function uses what the launch below passes.
-    let kernel = unsafe { Kernel::from_function(&stream.device(), slow_increment).unwrap() };
+    let kernel = common::kernels::kernel(stream.device().number(), "test_slow_increment");
     let n = memory.len() as u64;
-    // SAFETY: the arguments are the function's.
-    unsafe {
-        stream
-            .launch(&kernel, &LaunchConfig::default(), &mut [Arg::read_write(memory), Arg::value(&n)])
-            .unwrap();
-    }
+    let config = LaunchConfig { stream: stream.id(), ..LaunchConfig::linear(memory.len(), 256) };
+    let args = [
+        LaunchArg::Pointer {
+            ptr: memory.as_ptr().cast(),
+            len: size_of_val(memory),
+            mode: AccessMode::ReadWrite,
+        },
+        LaunchArg::Value { data: (&raw const n).cast(), size: 8 },
+        LaunchArg::Value { data: (&raw const NS).cast(), size: 8 },
+    ];
+    static NS: u64 = 50_000_000;
+    // SAFETY: the arguments are the kernel's.
+    unsafe { raw::launch(kernel, &config, &args).unwrap() };
 }
 
 #[test]
@@ -129,30 +135,26 @@ fn everything_waits_for_kernels() {
     assert_eq!(y[0], 1);
 }
 
-/// Takes its time, then copies n words.
-unsafe extern "C" fn slow_copy(_: *const LaunchConfig, args: *const *mut c_void) {
-    std::thread::sleep(std::time::Duration::from_millis(20));
-    // SAFETY: the launch below passes where to, where from, and how many.
-    unsafe {
-        let (to, from) = (**args.cast::<*const *mut u32>(), **args.add(1).cast::<*const *const u32>());
-        std::ptr::copy_nonoverlapping(from, to, **args.add(2).cast::<*const u64>() as usize);
-    }
-}
-
 /// What lets a launch end its borrows: the kernel reads what was there when it was launched.
 #[test]
 fn writes_do_not_reach_a_kernel_that_was_launched_before() {
     let (a, b) = (stream(), stream());
-    // SAFETY: the function uses what the launch below passes.
-    let kernel = unsafe { Kernel::from_function(&a.device(), slow_copy).unwrap() };
+    let kernel = common::kernels::kernel(0, "test_slow_copy");
+    let ns = 20_000_000_u64;
     for len in [100_usize, 5000, 1 << 20] {
         let (n, mut x) = (len as u64, ManagedVec::<u32>::zeroed(len).unwrap());
         let mut copies: Vec<_> = (0..6).map(|_| ManagedVec::<u32>::zeroed(len).unwrap()).collect();
         for (i, copy) in copies.iter_mut().enumerate() {
             x.fill(i as u32);
-            let mut args = [Arg::write(copy), Arg::read(&x), Arg::value(&n)];
-            // SAFETY: the arguments are the function's; it writes all of `copy`.
-            unsafe { [&a, &b][i / 2 % 2].launch(&kernel, &LaunchConfig::default(), &mut args).unwrap() };
+            let config = LaunchConfig { stream: [&a, &b][i / 2 % 2].id(), ..LaunchConfig::linear(len, 256) };
+            let args = [
+                LaunchArg::Pointer { ptr: copy.as_ptr().cast(), len: len * 4, mode: AccessMode::Write },
+                LaunchArg::Pointer { ptr: x.as_ptr().cast(), len: len * 4, mode: AccessMode::Read },
+                LaunchArg::Value { data: (&raw const n).cast(), size: 8 },
+                LaunchArg::Value { data: (&raw const ns).cast(), size: 8 },
+            ];
+            // SAFETY: the arguments are the kernel's; it writes all of `copy`.
+            unsafe { raw::launch(kernel, &config, &args).unwrap() };
             if i == 4 {
                 x = ManagedVec::from_slice(&vec![77; len]).unwrap(); // the old block is freed, perhaps used again
             }

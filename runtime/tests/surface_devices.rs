@@ -1,5 +1,7 @@
 //! The safe types with two devices: a process of its own, because the runtime starts once.
 
+mod common;
+
 use hmmrt::{
     Arg, Backend, Config, LaunchConfig, Location, ManagedVec, Page, Residency, Runtime, Use, kernels, raw,
 };
@@ -7,7 +9,10 @@ use hmmrt::{
 /// One test: it starts the runtime.
 #[test]
 fn two_devices() {
-    raw::init(Some(Config { backend: Backend::Host, host_devices: 2, ..Config::default() })).unwrap();
+    raw::init(Some(common::config())).unwrap();
+    if raw::device_count() == Ok(1) {
+        return eprintln!("one device only: nothing to test");
+    }
     let runtime = Runtime::new().unwrap();
     let devices: Vec<_> = runtime.devices().collect();
     assert_eq!(devices, [runtime.device(0).unwrap(), runtime.device(1).unwrap()]);
@@ -57,7 +62,7 @@ fn two_devices() {
     assert_eq!(Runtime::new().unwrap_err().code(), -15);
     assert_eq!(a.synchronize().unwrap_err().code(), -15);
     assert_eq!(ManagedVec::<u8>::zeroed(1).unwrap_err().code(), -15);
-    raw::init(Some(Config { backend: Backend::Host, ..Config::default() })).unwrap();
+    raw::init(Some(Config { backend: Backend::Host, ..Config::default() })).unwrap(); // one device
     assert_eq!(a.synchronize().unwrap_err().code(), -17);
     assert_eq!(devices[1].info().unwrap_err().code(), -12);
     assert_eq!(kernels::fill(&a, &mut x, 1).unwrap_err().code(), -17);

@@ -2,14 +2,20 @@
 //! else calls a driver. Each method says from where it may be called; `copy_out` of a device that serves faults
 //! directly is the only one that the signal handler reaches.
 
+pub(crate) mod cuda;
+pub(crate) mod gpu;
+pub(crate) mod hip;
 pub mod host;
 
 use crate::addr::{ByteRange, DeviceAddr, HostAddr};
 use crate::config::{Backend, Config};
 use crate::error::{Error, Result};
 use crate::launch::{HostFunction, LaunchConfig};
+use crate::log::log;
 use crate::stream::Timeline;
+use core::ffi::c_void;
 use core::sync::atomic::{AtomicPtr, Ordering::*};
+use std::sync::Arc;
 
 /// The most devices one process can use: the table keeps a slot for each in every chunk.
 pub const MAX_DEVICES: usize = 8;
@@ -35,8 +41,32 @@ pub(crate) type NativeStream = u64;
 /// A kernel of the backend.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum NativeKernel {
-    /// A host function (host backend), with what is known of its parameters.
-    Host(HostFunction, Option<&'static [Param]>),
+    /// A host function (host backend).
+    Host(HostFunction),
+    /// A driver's handle.
+    Driver(u64),
+}
+
+impl NativeKernel {
+    /// Whether both are the same kernel.
+    pub(crate) fn is(self, other: NativeKernel) -> bool {
+        match (self, other) {
+            (NativeKernel::Host(a), NativeKernel::Host(b)) => core::ptr::fn_addr_eq(a, b),
+            (NativeKernel::Driver(a), NativeKernel::Driver(b)) => a == b,
+            _ => false,
+        }
+    }
+}
+
+/// A driver's module.
+pub(crate) type NativeModule = u64;
+
+/// Consecutive bytes to copy between host and device.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Run {
+    pub(crate) device: DeviceAddr,
+    pub(crate) host: HostAddr,
+    pub(crate) len: usize,
 }
 
 /// What a kernel's parameter is, where that is known.
@@ -46,6 +76,8 @@ pub(crate) enum Param {
     Pointer,
     /// A value of so many bytes.
     Value(usize),
+    /// So many bytes: a device address if they are 8, or a value.
+    Sized(usize),
 }
 
 /// The arguments of one launch, owned until the kernel has run: values one behind the other, 8-byte aligned.
@@ -79,22 +111,50 @@ impl Args {
 pub(crate) trait Device: Send + Sync {
     /// What it is.
     fn info(&self) -> DeviceInfo;
+    /// Its number.
+    fn number(&self) -> i32;
 
-    /// Reserves device address space that mirrors the host range `host` (chunk-aligned): byte i of one is byte i of
-    /// the other. Nothing is backed yet. Never given back while the device lives.
+    /// Whether the device can see host memory at the host's own addresses, if these were reserved with [`Device::mirror`].
+    fn mirrors(&self) -> bool {
+        false
+    }
+    /// Reserves `len` bytes of device address space at `hint`, for host memory that the caller then lays over it. `None`:
+    /// not to be had there. Never given back.
+    fn mirror(&self, hint: HostAddr, len: usize) -> Option<HostAddr> {
+        let _ = (hint, len);
+        None
+    }
+    /// Whether [`Device::mirror`] may be asked for addresses at which there is host memory, which it then leaves alone.
+    fn mirrors_in_place(&self) -> bool {
+        false
+    }
+    /// The mirrored range that all of `host` lies in.
+    fn mirror_of(&self, host: ByteRange) -> Option<ByteRange> {
+        let _ = host;
+        None
+    }
+    /// Reserves device address space for the host range `host` (chunk-aligned): byte i of one is byte i of the other.
+    /// Nothing is backed yet, unless the device [reserves memory](Device::reserves_memory).
     fn reserve(&self, host: ByteRange) -> Result<DeviceAddr>;
-    /// Puts device memory behind reserved addresses (whole chunks).
-    fn commit(&self, at: DeviceAddr, len: usize) -> Result<()>;
-    /// Takes it away again; no kernel uses it any more.
-    fn decommit(&self, at: DeviceAddr, len: usize);
+    /// Gives reserved address space back in which nothing is committed.
+    fn unreserve(&self, at: DeviceAddr);
+    /// Whether reserving takes memory: then only what is needed should be reserved, and be given back with its block.
+    fn reserves_memory(&self) -> bool {
+        false
+    }
+    /// Puts device memory behind the chunk at `at`; the block that it is part of has `before` and `after` bytes around it,
+    /// in whole chunks.
+    fn commit(&self, at: DeviceAddr, before: usize, after: usize) -> Result<()>;
+    /// The chunk needs no memory any more; no kernel uses it.
+    fn decommit(&self, at: DeviceAddr);
     /// Fills committed memory with zeros; done on return.
-    fn clear(&self, at: DeviceAddr, len: usize) -> Result<()>;
+    fn clear(&self, parts: &mut dyn Iterator<Item = (DeviceAddr, usize)>) -> Result<()>;
 
     /// Copies host to device; done on return. The host pages are readable and nobody writes them.
-    fn copy_in(&self, to: DeviceAddr, from: HostAddr, len: usize) -> Result<()>;
+    fn copy_in(&self, runs: &mut dyn Iterator<Item = Run>) -> Result<()>;
     /// Copies device to host, into memory that only the caller sees; done on return. Called by the signal handler when
     /// [`Device::serves_faults_directly`], and then signal-safe.
-    fn copy_out(&self, to: HostAddr, from: DeviceAddr, len: usize) -> Result<()>;
+    fn copy_out(&self, runs: &mut dyn Iterator<Item = Run>) -> Result<()>;
     /// Copies from another device of the same backend; done on return.
     fn copy_peer(&self, to: DeviceAddr, source: &dyn Device, from: DeviceAddr, len: usize) -> Result<()>;
     /// Whether the signal handler may call `copy_out` itself. Never true of a driver.
@@ -102,17 +162,36 @@ pub(crate) trait Device: Send + Sync {
 
     /// Makes a stream. `None` is the default stream, made with the device.
     fn stream_create(&self) -> Result<NativeStream>;
-    /// Ends a stream on which nothing is left to do.
+    /// Takes note of a stream of the driver's own, which stays the program's.
+    ///
+    /// # Safety
+    /// `native` is a live stream of the driver and outlives the result.
+    unsafe fn stream_adopt(&self, native: *mut c_void) -> Result<NativeStream>;
+    /// Ends a stream on which nothing is left to do; an adopted one is only forgotten.
     fn stream_destroy(&self, stream: NativeStream);
     /// When the stream gets here: `timeline` reaches `ticket`.
     fn signal(&self, stream: NativeStream, timeline: &'static Timeline, ticket: u64) -> Result<()>;
     /// What follows on the stream waits until `timeline` has reached `ticket`.
     fn wait(&self, stream: NativeStream, timeline: &'static Timeline, ticket: u64) -> Result<()>;
-    /// When the stream gets here: runs `task` on a thread of the backend; what follows on the stream waits for it.
+    /// When the stream gets here: runs `task` on a thread of the backend. Later marks are reached after it.
     fn callback(&self, stream: NativeStream, task: Box<dyn FnOnce() + Send>) -> Result<()>;
 
+    /// Whether kernels are functions of the host.
+    fn runs_host_functions(&self) -> bool;
+    /// Loads device code.
+    ///
+    /// # Safety
+    /// `image` is what it says it is: drivers trust it.
+    unsafe fn module_load(&self, image: &[u8]) -> Result<NativeModule>;
+    /// A kernel of a module, if it has one of that name.
+    fn module_function(&self, module: NativeModule, name: &str) -> Result<Option<NativeKernel>>;
     /// Finds a built-in kernel (see `kernels/`).
-    fn builtin(&self, name: &str) -> Option<NativeKernel>;
+    fn builtin(&self, name: &str) -> Result<Option<NativeKernel>>;
+    /// What is known of the parameters of a kernel that is not built in.
+    fn parameters(&self, kernel: NativeKernel) -> Option<Arc<[Param]>> {
+        let _ = kernel;
+        None
+    }
     /// Queues a kernel.
     fn launch(
         &self,
@@ -143,17 +222,32 @@ impl Devices {
     /// Opens what the configuration asks for. The caller holds the runtime's lock.
     pub(crate) fn open(config: &Config) -> Result<&'static Devices> {
         let list = match config.backend {
-            Backend::Auto | Backend::Host => host::open(config)?,
-            Backend::Cuda | Backend::Hip => {
-                return Err(Error::Unsupported {
-                    what: "HMMRT_BACKEND",
-                    why: "this release has the host backend only",
-                });
-            }
+            Backend::Host => host::open(config)?,
+            Backend::Cuda => cuda::open(config)?,
+            Backend::Hip => hip::open(config)?,
+            Backend::Auto => Devices::open_any(config)?,
         };
         let devices = Box::leak(Box::new(Devices { list }));
         DEVICES.store(devices, Release);
         Ok(devices)
+    }
+
+    /// The first backend that has a device; says why the others have not.
+    fn open_any(config: &Config) -> Result<Vec<Box<dyn Device>>> {
+        match cuda::open(config) {
+            Ok(list) => return Ok(list),
+            Err(e) => log!(Info, "the cuda backend is not used: {e}"),
+        }
+        match hip::open_if_any(config) {
+            Ok(list) => return Ok(list),
+            Err(e) => log!(Info, "the hip backend is not used: {e}"),
+        }
+        host::open(config)
+    }
+
+    /// All of them.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &dyn Device> {
+        self.list.iter().map(|d| &**d)
     }
 
     /// Forgets the devices (after shutdown has brought everything home).

@@ -18,7 +18,7 @@ pub struct Stream {
 }
 
 impl Stream {
-    pub(super) fn owned(device: Device, id: StreamId) -> Stream {
+    pub(crate) fn owned(device: Device, id: StreamId) -> Stream {
         Stream { device, id }
     }
 

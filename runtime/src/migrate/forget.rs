@@ -96,7 +96,7 @@ pub(crate) fn release_device(g: &Guard) {
         debug_assert!(copy.valid.get().is_empty());
         let base = copy.base.swap(0, Relaxed);
         if base != 0 {
-            devices.at(d).decommit(DeviceAddr(base), CHUNK);
+            devices.at(d).decommit(DeviceAddr(base));
             STATS.device_bytes.sub(CHUNK as u64);
         }
     }

@@ -87,17 +87,17 @@ fn fetch(g: &Guard, devices: &Devices, pages: PageMask, to: HostAddr) -> Result<
         let copy = &g.chunk.copies[d];
         let here = rest & copy.valid.get();
         let base = DeviceAddr(copy.base.load(Relaxed));
-        for (first, count) in here.runs() {
-            let (at, from, len) = (to.add(first * PAGE), base.add(first * PAGE), count * PAGE);
-            let mut tries = 0;
-            while let Err(e) = devices.at(d).copy_out(at, from, len) {
-                tries += 1;
-                if tries == 3 {
-                    return Err(e);
-                }
-            }
-            STATS.bytes_to_host.add(len as u64);
+        if here.is_empty() {
+            continue;
         }
+        let mut tries = 0;
+        while let Err(e) = devices.at(d).copy_out(&mut g.copy_runs(here, base, to)) {
+            tries += 1;
+            if tries == 3 {
+                return Err(e);
+            }
+        }
+        STATS.bytes_to_host.add((here.count() * PAGE) as u64);
         rest = rest & !here;
     }
     Ok(())

@@ -16,8 +16,9 @@ pub(crate) use homeward::to_host;
 pub(crate) use outward::{Outward, Probe, to_device};
 pub(crate) use relocate::relocate;
 
-use crate::addr::{CHUNK, PAGE};
+use crate::addr::{CHUNK, DeviceAddr, HostAddr, PAGE};
 use crate::chunk::{Guard, Kind};
+use crate::device::Run;
 use crate::error::{Error, Result};
 use crate::inflight::Blocker;
 use crate::mask::PageMask;
@@ -83,6 +84,14 @@ impl Guard {
 }
 
 impl Guard {
+    /// The copies of `pages` between the chunk at `base` on a device and `host`, which mirrors the chunk. Signal-safe.
+    fn copy_runs(&self, pages: PageMask, base: DeviceAddr, host: HostAddr) -> impl Iterator<Item = Run> {
+        pages.runs().map(move |(first, count)| Run {
+            device: base.add(first * PAGE),
+            host: host.add(first * PAGE),
+            len: count * PAGE,
+        })
+    }
     /// Sets how many mappings the chunk is answerable for. Signal-safe.
     fn set_pieces(&self, n: u32) {
         let before = self.chunk.pieces.swap(n.min(1024), Relaxed);

@@ -98,6 +98,12 @@ impl Probe {
     }
 }
 
+/// How many bytes of `around` lie before and after the chunk at `at`, in whole chunks.
+pub(super) fn room(at: HostAddr, around: ByteRange) -> (usize, usize) {
+    let start = around.start & !(CHUNK - 1);
+    (at.0 - start, around.end.next_multiple_of(CHUNK) - at.0 - CHUNK)
+}
+
 /// Where a chunk is on `device`, with memory behind it.
 fn committed(g: &Guard, devices: &Devices, device: usize, around: ByteRange) -> Result<DeviceAddr> {
     let copy = &g.chunk.copies[device];
@@ -106,7 +112,8 @@ fn committed(g: &Guard, devices: &Devices, device: usize, around: ByteRange) -> 
         return Ok(DeviceAddr(base));
     }
     let at = crate::window::device_addr(devices, device, g.at, around)?;
-    devices.at(device).commit(at, CHUNK)?;
+    let (before, after) = room(g.at, around);
+    devices.at(device).commit(at, before, after)?;
     STATS.device_bytes.add(CHUNK as u64);
     copy.base.store(at.0, Relaxed);
     Ok(at)
@@ -262,13 +269,14 @@ fn fill(
     protect(g, plain & !c.user_read_only.get(), Prot::Read)?; // writers wait from here on
     let from_host = lacks & c.host.get();
     let touched = if plain.is_empty() { PageMask::FULL } else { probe.pagemap.touched(g.at) | !plain };
-    for (first, count) in (from_host & touched).runs() {
-        dev.copy_in(base.add(first * PAGE), g.page(first), count * PAGE)?;
-        STATS.bytes_to_device.add((count * PAGE) as u64);
+    let (sent, cleared) = (from_host & touched, from_host & !touched);
+    if !sent.is_empty() {
+        dev.copy_in(&mut g.copy_runs(sent, base, g.at))?;
+        STATS.bytes_to_device.add((sent.count() * PAGE) as u64);
     }
-    for (first, count) in (from_host & !touched).runs() {
-        dev.clear(base.add(first * PAGE), count * PAGE)?;
-        STATS.bytes_not_copied.add((count * PAGE) as u64);
+    if !cleared.is_empty() {
+        dev.clear(&mut cleared.runs().map(|(first, count)| (base.add(first * PAGE), count * PAGE)))?;
+        STATS.bytes_not_copied.add((cleared.count() * PAGE) as u64);
     }
     let mut rest = lacks & !from_host & others;
     for d in (0..devices.count()).filter(|d| *d != device) {

@@ -91,7 +91,8 @@ fn move_run(
     let copy = &target.chunk.copies[d];
     if copy.base.load(Relaxed) == 0 {
         let at = window::device_addr(devices, d, target.at, around)?;
-        devices.at(d).commit(at, CHUNK)?;
+        let (before, after) = super::outward::room(target.at, around);
+        devices.at(d).commit(at, before, after)?;
         STATS.device_bytes.add(CHUNK as u64);
         copy.base.store(at.0, Relaxed);
     }

@@ -55,15 +55,16 @@ pub fn stream_create(device: i32) -> Result<StreamId> {
     counted(Stream::create(devices, devices.index(device)?))
 }
 
-/// Wraps a driver's stream. The host backend has none.
+/// Makes a number for a stream of the driver's own (`CUstream`, `hipStream_t`), which stays the caller's. NULL is the
+/// driver's default stream. The host backend has no native streams.
 ///
 /// # Safety
-/// `native` is a live stream of the device's driver.
+/// `native` is a live stream of the device's driver, and lives until [`stream_destroy`] of the number.
 pub unsafe fn stream_from_native(device: i32, native: *mut c_void) -> Result<StreamId> {
     let devices = runtime::devices_quietly("hmm_stream_from_native")?;
-    devices.index(device)?;
-    let _ = native;
-    Err(Error::Unsupported { what: "hmm_stream_from_native", why: "the host backend has no native streams" })
+    let device = devices.index(device)?;
+    // SAFETY: the caller's promise.
+    counted(unsafe { Stream::adopt(devices, device, native) })
 }
 
 /// Waits until all that was queued on the stream is done. The default stream: of every device.
@@ -93,13 +94,14 @@ pub fn stream_destroy(stream: StreamId) -> Result<()> {
     })())
 }
 
-/// Loads device code.
+/// Loads device code: PTX text, a cubin or a fat binary for CUDA; a code object, or HIP source, for HIP.
 ///
 /// # Safety
 /// The image is what it says it is; drivers trust it.
 pub unsafe fn module_load(device: i32, image: &[u8]) -> Result<ModuleId> {
     let devices = runtime::devices_quietly("hmm_module_load")?;
-    launch::load(devices.index(device)?, image)
+    // SAFETY: the caller's promise.
+    counted(unsafe { launch::load(devices, devices.index(device)?, image) })
 }
 
 /// The module of the built-in kernels.
@@ -119,7 +121,7 @@ pub fn kernel_get(module: ModuleId, name: &str) -> Result<KernelId> {
 /// The function does with its arguments what each launch says, and touches nothing else of managed memory.
 pub unsafe fn kernel_from_function(device: i32, function: HostFunction) -> Result<KernelId> {
     let devices = runtime::devices_quietly("hmm_kernel_from_function")?;
-    Ok(launch::from_function(devices.index(device)?, function))
+    launch::from_function(devices, devices.index(device)?, function)
 }
 
 /// Acquires what the pointer arguments name, launches the kernel, and releases. Returns once it is queued.

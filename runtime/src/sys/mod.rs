@@ -3,6 +3,7 @@
 
 pub(crate) mod clock;
 pub(crate) mod futex;
+pub(crate) mod library;
 pub(crate) mod map;
 pub(crate) mod pagemap;
 pub(crate) mod procmem;

@@ -17,6 +17,16 @@ pub(crate) fn fill(to: HostAddr, from: HostAddr, len: usize) -> Result<()> {
     result
 }
 
+/// The byte at `at`, if it can be read; never faults.
+pub(crate) fn read_byte(at: HostAddr) -> Option<u8> {
+    let fd = super::open_read(c"/proc/self/mem")?;
+    let mut byte = 0u8;
+    // SAFETY: one byte of room; the kernel checks the source.
+    let n = unsafe { libc::pread(fd, (&raw mut byte).cast(), 1, at.0 as i64) };
+    super::close(fd);
+    (n == 1).then_some(byte)
+}
+
 fn write(fd: i32, to: HostAddr, from: HostAddr, len: usize) -> Result<()> {
     let mut done = 0;
     while done < len {

@@ -1,7 +1,10 @@
 //! What several tests share: a small random number generator, blocks, and the scale of long tests.
 #![allow(dead_code, reason = "each test uses its part")]
 
-use hmmrt::raw;
+pub mod double;
+pub mod kernels;
+
+use hmmrt::{Config, raw};
 
 /// xorshift64*: small, seedable, good enough for choosing what to do next.
 pub struct Rng(pub u64);
@@ -32,6 +35,21 @@ pub fn seed() -> u64 {
     let seed = std::env::var("HMMRT_TEST_SEED").ok().and_then(|s| s.parse().ok()).unwrap_or_else(now) | 1;
     eprintln!("HMMRT_TEST_SEED={seed}");
     seed
+}
+
+/// The settings of the environment, with two devices where the host backend runs.
+pub fn config() -> Config {
+    Config { host_devices: 2, ..Config::from_env().unwrap() }
+}
+
+/// The devices that a test uses: two if there are as many, else the first in both roles.
+pub fn two_devices() -> [i32; 2] {
+    [0, i32::from(raw::device_count().unwrap() > 1)]
+}
+
+/// Whether devices are of the host backend.
+pub fn on_host_backend() -> bool {
+    raw::device_info(0).unwrap().backend == "host"
 }
 
 /// A managed block, freed when dropped.
@@ -79,12 +97,14 @@ impl Drop for Block {
 
 /// Runs the test `name` of this binary again in a process of its own, with `HMMRT_CASE=case` and more variables.
 pub fn run_case(name: &str, case: &str, env: &[(&str, &str)]) -> std::process::Output {
-    std::process::Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", name, "--nocapture", "--test-threads=1"])
-        .env("HMMRT_CASE", case)
-        .envs(env.iter().copied())
-        .output()
-        .unwrap()
+    case_command(name, case).envs(env.iter().copied()).output().unwrap()
+}
+
+/// The command that runs it.
+pub fn case_command(name: &str, case: &str) -> std::process::Command {
+    let mut command = std::process::Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", name, "--nocapture", "--test-threads=1"]).env("HMMRT_CASE", case);
+    command
 }
 
 /// The case that this process was started for, if it was.

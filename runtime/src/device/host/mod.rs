@@ -7,12 +7,13 @@ pub(crate) mod kernels;
 mod memory;
 mod stream;
 
-use super::{Args, Device, DeviceInfo, MAX_DEVICES, NativeKernel, NativeStream};
-use crate::addr::{ByteRange, DeviceAddr, HostAddr};
+use super::{Args, Device, DeviceInfo, MAX_DEVICES, NativeKernel, NativeModule, NativeStream, Run};
+use crate::addr::{ByteRange, CHUNK, DeviceAddr};
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::launch::LaunchConfig;
 use crate::stream::Timeline;
+use core::ffi::c_void;
 use inject::Call;
 use memory::Memory;
 use std::collections::BTreeMap;
@@ -85,26 +86,38 @@ impl Device for HostDevice {
         inject::call(self.number, Call::Reserve)?;
         self.memory.reserve(host.len())
     }
-    fn commit(&self, at: DeviceAddr, len: usize) -> Result<()> {
+    fn unreserve(&self, at: DeviceAddr) {
+        self.memory.unreserve(at);
+    }
+    fn number(&self) -> i32 {
+        self.number
+    }
+    fn commit(&self, at: DeviceAddr, _before: usize, _after: usize) -> Result<()> {
         inject::call(self.number, Call::Commit)?;
-        self.memory.commit(at, len)
+        self.memory.commit(at, CHUNK)
     }
-    fn decommit(&self, at: DeviceAddr, len: usize) {
-        self.memory.decommit(at, len);
+    fn decommit(&self, at: DeviceAddr) {
+        self.memory.decommit(at, CHUNK);
     }
-    fn clear(&self, at: DeviceAddr, len: usize) -> Result<()> {
-        inject::call(self.number, Call::Clear)?;
-        self.memory.clear(at, len);
+    fn clear(&self, parts: &mut dyn Iterator<Item = (DeviceAddr, usize)>) -> Result<()> {
+        for (at, len) in parts {
+            inject::call(self.number, Call::Clear)?;
+            self.memory.clear(at, len);
+        }
         Ok(())
     }
-    fn copy_in(&self, to: DeviceAddr, from: HostAddr, len: usize) -> Result<()> {
-        inject::call(self.number, Call::CopyIn)?;
-        self.memory.copy(Memory::host(to), from, len);
+    fn copy_in(&self, runs: &mut dyn Iterator<Item = Run>) -> Result<()> {
+        for run in runs {
+            inject::call(self.number, Call::CopyIn)?;
+            self.memory.copy(Memory::host(run.device), run.host, run.len);
+        }
         Ok(())
     }
-    fn copy_out(&self, to: HostAddr, from: DeviceAddr, len: usize) -> Result<()> {
-        inject::call(self.number, Call::CopyOut)?;
-        self.memory.copy(to, Memory::host(from), len);
+    fn copy_out(&self, runs: &mut dyn Iterator<Item = Run>) -> Result<()> {
+        for run in runs {
+            inject::call(self.number, Call::CopyOut)?;
+            self.memory.copy(run.host, Memory::host(run.device), run.len);
+        }
         Ok(())
     }
     fn copy_peer(&self, to: DeviceAddr, _source: &dyn Device, from: DeviceAddr, len: usize) -> Result<()> {
@@ -124,6 +137,12 @@ impl Device for HostDevice {
         let stream = streams.next;
         streams.live.insert(stream, worker);
         Ok(stream)
+    }
+    unsafe fn stream_adopt(&self, _native: *mut c_void) -> Result<NativeStream> {
+        Err(Error::Unsupported {
+            what: "hmm_stream_from_native",
+            why: "the host backend has no native streams",
+        })
     }
     fn stream_destroy(&self, stream: NativeStream) {
         let worker = self.streams().live.remove(&stream);
@@ -150,11 +169,21 @@ impl Device for HostDevice {
         self.push(stream, Task::Run(task))
     }
 
-    fn builtin(&self, name: &str) -> Option<NativeKernel> {
-        kernels::BUILTIN
-            .iter()
-            .find(|k| k.name == name)
-            .map(|k| NativeKernel::Host(k.function, Some(k.params)))
+    fn runs_host_functions(&self) -> bool {
+        true
+    }
+    unsafe fn module_load(&self, _image: &[u8]) -> Result<NativeModule> {
+        Err(Error::Unsupported {
+            what: "hmm_module_load",
+            why: "the host backend runs host functions: use hmm_kernel_from_function or hmm_module_builtin",
+        })
+    }
+    fn module_function(&self, _module: NativeModule, _name: &str) -> Result<Option<NativeKernel>> {
+        Ok(None)
+    }
+    fn builtin(&self, name: &str) -> Result<Option<NativeKernel>> {
+        let found = kernels::BUILTIN.iter().find(|k| k.name == name);
+        Ok(found.map(|k| NativeKernel::Host(k.function)))
     }
     fn launch(
         &self,
@@ -164,7 +193,9 @@ impl Device for HostDevice {
         args: Args,
     ) -> Result<()> {
         inject::call(self.number, Call::Launch)?;
-        let NativeKernel::Host(function, _) = kernel;
+        let NativeKernel::Host(function) = kernel else {
+            return Err(Error::Unsupported { what: "kernel", why: "it is another backend's" });
+        };
         let (config, memory) = (*config, self.memory.delay());
         self.push(
             stream,

@@ -1,0 +1,68 @@
+//! Where the bytes of device memory are: host memory at an address that no program is told.
+
+use core::ffi::c_void;
+use core::ptr;
+
+use crate::device::{Charge, Device};
+use crate::{Error, Result};
+
+/// From this size on the host's memory comes in huge pages: 512 faults fewer for each.
+const HUGE: usize = 2 << 20;
+
+/// Some memory of one device, zero at first.
+pub struct Backing {
+    base: *mut u8,
+    len: usize,
+    charge: Charge,
+}
+
+// SAFETY: the memory belongs to no thread; what programs do with it at the same time is theirs, as on a device.
+unsafe impl Send for Backing {}
+// SAFETY: as above; it is only touched through raw pointers.
+unsafe impl Sync for Backing {}
+
+impl Backing {
+    /// Takes `len` bytes of the device's memory.
+    pub fn new(device: &'static Device, len: usize) -> Result<Backing> {
+        let charge = device.charge(len as u64)?;
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
+        // SAFETY: a new mapping wherever there is room.
+        let base =
+            unsafe { libc::mmap(ptr::null_mut(), len, libc::PROT_READ | libc::PROT_WRITE, flags, -1, 0) };
+        if base == libc::MAP_FAILED {
+            return Err(Error::OUT_OF_MEMORY);
+        }
+        if len >= HUGE {
+            // SAFETY: the mapping is ours; the advice changes no contents, and may be refused.
+            unsafe { libc::madvise(base, len, libc::MADV_HUGEPAGE) };
+        }
+        Ok(Backing { base: base.cast(), len, charge })
+    }
+
+    /// Its first byte.
+    pub fn base(&self) -> *mut u8 {
+        self.base
+    }
+
+    /// Bytes.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether it has no bytes, which never is.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Whose memory it is.
+    pub fn device(&self) -> &'static Device {
+        self.charge.device()
+    }
+}
+
+impl Drop for Backing {
+    fn drop(&mut self) {
+        // SAFETY: our mapping, and the last who could use it is gone.
+        unsafe { libc::munmap(self.base.cast::<c_void>(), self.len) };
+    }
+}

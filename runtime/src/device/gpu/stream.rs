@@ -1,0 +1,328 @@
+//! Streams of a driver, and how the runtime hears of them. A mark is an event recorded on the stream; a watcher thread of
+//! each stream that is used waits for the events in order and lets the timeline reach their tickets, so that the signal
+//! handler can wait for a kernel without calling the driver. Tasks (prefetch) take their place among the marks: the
+//! watcher runs them when the stream has got there. A device that fails reaches every ticket: nobody waits for ever.
+
+use super::context::Context;
+use super::table::Handle;
+use crate::device::NativeStream;
+use crate::error::{Error, Result};
+use crate::stream::Timeline;
+use crate::sys::thread;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+enum Item {
+    /// When the event is done, the timeline reaches the ticket.
+    Mark { event: Handle, timeline: &'static Timeline, ticket: u64 },
+    /// When the event is done, the task runs.
+    Task { event: Handle, task: Option<Box<dyn FnOnce() + Send>> },
+    /// The watcher ends.
+    Stop,
+}
+
+// SAFETY: a driver's handles can be used from every thread.
+unsafe impl Send for Item {}
+
+impl Item {
+    fn event(&self) -> Option<Handle> {
+        match self {
+            Item::Mark { event, .. } | Item::Task { event, .. } => Some(*event),
+            Item::Stop => None,
+        }
+    }
+}
+
+/// One stream: ours, the program's, or the device's default stream (a NULL handle).
+struct Stream {
+    context: &'static Context,
+    handle: Handle,
+    owned: bool,
+    events: Arc<Events>,
+    queue: Mutex<VecDeque<Item>>,
+    wake: Condvar,
+    watcher: Mutex<Option<JoinHandle<()>>>,
+}
+
+// SAFETY: as for `Item`.
+unsafe impl Send for Stream {}
+// SAFETY: as for `Item`.
+unsafe impl Sync for Stream {}
+
+/// Events that are not in use.
+struct Events {
+    context: &'static Context,
+    free: Mutex<Vec<Handle>>,
+}
+
+// SAFETY: as for `Item`.
+unsafe impl Send for Events {}
+// SAFETY: as for `Item`.
+unsafe impl Sync for Events {}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Events {
+    fn take(&self) -> Result<Handle> {
+        let free = lock(&self.free).pop();
+        free.map_or_else(|| self.context.event_create(), Ok)
+    }
+
+    fn put(&self, event: Handle) {
+        if !event.is_null() {
+            lock(&self.free).push(event);
+        }
+    }
+}
+
+/// The streams of one device.
+pub(super) struct Streams {
+    context: &'static Context,
+    events: Arc<Events>,
+    live: Mutex<Live>,
+}
+
+#[derive(Default)]
+struct Live {
+    last: NativeStream,
+    streams: BTreeMap<NativeStream, Arc<Stream>>,
+}
+
+/// All streams of all devices that have a watcher: where a mark is looked for.
+static WATCHED: Mutex<Vec<Arc<Stream>>> = Mutex::new(Vec::new());
+
+impl Streams {
+    pub(super) fn new(context: &'static Context) -> Streams {
+        let events = Arc::new(Events { context, free: Mutex::default() });
+        Streams { context, events, live: Mutex::default() }
+    }
+
+    fn stream(&self, handle: Handle, owned: bool) -> Arc<Stream> {
+        Arc::new(Stream {
+            context: self.context,
+            handle,
+            owned,
+            events: self.events.clone(),
+            queue: Mutex::default(),
+            wake: Condvar::new(),
+            watcher: Mutex::default(),
+        })
+    }
+
+    fn find(&self, stream: NativeStream) -> Result<Arc<Stream>> {
+        let mut live = lock(&self.live);
+        if stream == 0 {
+            let default = || self.stream(core::ptr::null_mut(), false);
+            return Ok(live.streams.entry(0).or_insert_with(default).clone());
+        }
+        live.streams.get(&stream).cloned().ok_or(Error::BadHandle { arg: "stream", value: stream })
+    }
+
+    fn add(&self, handle: Handle, owned: bool) -> NativeStream {
+        let mut live = lock(&self.live);
+        live.last += 1;
+        let number = live.last;
+        live.streams.insert(number, self.stream(handle, owned));
+        number
+    }
+
+    /// Makes a stream.
+    pub(super) fn create(&self) -> Result<NativeStream> {
+        Ok(self.add(self.context.stream_create()?, true))
+    }
+
+    /// Takes note of a stream of the program's.
+    ///
+    /// # Safety
+    /// `handle` is a live stream of the driver, and outlives the number.
+    pub(super) unsafe fn adopt(&self, handle: Handle) -> Result<NativeStream> {
+        // SAFETY: the caller's promise.
+        if !unsafe { self.context.has_stream(handle) }? {
+            return Err(Error::InvalidArgument {
+                arg: "native",
+                why: "it is a stream of another device or context",
+            });
+        }
+        Ok(self.add(handle, false))
+    }
+
+    /// Forgets a stream on which nothing is left to do, and ends it if it is ours.
+    pub(super) fn destroy(&self, stream: NativeStream) {
+        if let Some(stream) = lock(&self.live).streams.remove(&stream) {
+            stream.end();
+        }
+    }
+
+    /// The driver's handle.
+    pub(super) fn handle(&self, stream: NativeStream) -> Result<Handle> {
+        Ok(self.find(stream)?.handle)
+    }
+
+    /// When the stream gets here, the timeline reaches the ticket.
+    pub(super) fn signal(
+        &self,
+        stream: NativeStream,
+        timeline: &'static Timeline,
+        ticket: u64,
+    ) -> Result<()> {
+        self.find(stream)?.push(|event| Item::Mark { event, timeline, ticket })
+    }
+
+    /// When the stream gets here, the task runs; later marks are reached after it.
+    pub(super) fn task(&self, stream: NativeStream, task: Box<dyn FnOnce() + Send>) -> Result<()> {
+        self.find(stream)?.push(|event| Item::Task { event, task: Some(task) })
+    }
+
+    /// What follows on the stream waits for the timeline's ticket: on the device, if the mark is still to come.
+    pub(super) fn wait(&self, stream: NativeStream, timeline: &'static Timeline, ticket: u64) -> Result<()> {
+        if timeline.has_reached(ticket) {
+            return Ok(());
+        }
+        let stream = self.find(stream)?;
+        let watched: Vec<Arc<Stream>> = lock(&WATCHED).clone();
+        for other in watched {
+            let queue = lock(&other.queue);
+            let mark = queue.iter().find_map(|item| match item {
+                Item::Mark { event, timeline: t, ticket: n }
+                    if core::ptr::eq(*t, timeline) && *n >= ticket && !event.is_null() =>
+                {
+                    Some(*event)
+                }
+                _ => None,
+            });
+            if let Some(event) = mark {
+                return self.context.stream_wait(stream.handle, event);
+            }
+        }
+        timeline.wait(ticket); // its watcher is about to say so
+        Ok(())
+    }
+
+    /// Ends all streams of ours; nothing is queued any more.
+    pub(super) fn close(&self) {
+        let streams = core::mem::take(&mut lock(&self.live).streams);
+        streams.into_values().for_each(|s| s.end());
+        for event in core::mem::take(&mut *lock(&self.events.free)) {
+            let _ = self.context.event_destroy(event);
+        }
+    }
+}
+
+impl Stream {
+    /// Records an event and queues what it stands for, in the stream's order.
+    fn push(self: &Arc<Self>, item: impl FnOnce(Handle) -> Item) -> Result<()> {
+        self.watch()?;
+        let mut queue = lock(&self.queue);
+        let item = match self.record() {
+            Ok(event) => item(event),
+            Err(e) if Context::is_fatal(&e) => {
+                // Nothing on this stream will ever be done: whoever waits must not wait for ever.
+                self.context.lose(e);
+                item(core::ptr::null_mut())
+            }
+            Err(e) => return Err(e),
+        };
+        queue.push_back(item);
+        if queue.len() == 1 {
+            self.wake.notify_one();
+        }
+        Ok(())
+    }
+
+    /// An event at the place that the stream's queue has come to.
+    fn record(&self) -> Result<Handle> {
+        let event = self.events.take()?;
+        let recorded = self.context.event_record(event, self.handle);
+        recorded.map(|()| event).inspect_err(|_| self.events.put(event))
+    }
+
+    /// Starts the watcher with the first mark.
+    fn watch(self: &Arc<Self>) -> Result<()> {
+        let mut watcher = lock(&self.watcher);
+        if watcher.is_none() {
+            let own = self.clone();
+            let started = thread::spawn("hmmrt-stream", move || own.run());
+            let errno = |e: std::io::Error| e.raw_os_error().unwrap_or(0);
+            *watcher =
+                Some(started.map_err(|e| Error::System { call: "starting a thread", errno: errno(e) })?);
+            lock(&WATCHED).push(self.clone());
+        }
+        Ok(())
+    }
+
+    /// The watcher. An item stays in the queue until its event is done, for `wait` to find.
+    fn run(&self) {
+        loop {
+            let event = {
+                let mut queue = lock(&self.queue);
+                loop {
+                    match queue.front() {
+                        Some(item) => break item.event(),
+                        None => queue = self.wake.wait(queue).unwrap_or_else(PoisonError::into_inner),
+                    }
+                }
+            };
+            let Some(event) = event else { return };
+            self.wait_for(event);
+            self.arrived();
+        }
+    }
+
+    /// Waits until the event is done, or the device lost. A call that fails and then does not is no lost device.
+    fn wait_for(&self, event: Handle) {
+        let context = self.context;
+        let mut failures = 0;
+        while !context.is_lost() {
+            let Err(e) = context.event_synchronize(event) else { return };
+            match context.event_query(event) {
+                Ok(true) => return,
+                Ok(false) => {}
+                Err(_) if !Context::is_fatal(&e) && failures < 3 => failures += 1,
+                Err(_) if !Context::is_fatal(&e) && context.stream_synchronize(self.handle).is_ok() => return,
+                Err(_) => context.lose(e),
+            }
+            std::thread::sleep(Duration::from_micros(100));
+        }
+    }
+
+    /// The first item's event is done, or failed: so is all that is before the last mark that is done, too.
+    fn arrived(&self) {
+        let mut done = Vec::new();
+        let task = {
+            let mut queue = lock(&self.queue);
+            let marks = queue.iter().take_while(|item| matches!(item, Item::Mark { .. })).count();
+            let last = queue.get(marks.saturating_sub(1)).and_then(Item::event).filter(|_| marks > 1);
+            let all = last.is_some_and(|event| self.context.event_query(event).unwrap_or(false));
+            done.extend(queue.drain(..if all { marks } else { 1 }));
+            match done.last_mut() {
+                Some(Item::Task { task, .. }) => task.take(),
+                _ => None,
+            }
+        };
+        done.iter().filter_map(Item::event).for_each(|event| self.events.put(event));
+        // A later ticket stands for all before it.
+        if let Some(Item::Mark { timeline, ticket, .. }) = done.last() {
+            timeline.reach(*ticket);
+        }
+        if let Some(task) = task {
+            task();
+        }
+    }
+
+    fn end(&self) {
+        lock(&self.queue).push_back(Item::Stop);
+        self.wake.notify_one();
+        if let Some(watcher) = lock(&self.watcher).take() {
+            let _ = watcher.join();
+        }
+        lock(&WATCHED).retain(|s| !core::ptr::eq(&**s, self));
+        lock(&self.queue).clear();
+        if self.owned {
+            let _ = self.context.stream_destroy(self.handle);
+        }
+    }
+}
