@@ -65,7 +65,7 @@
 //!
 //! # Limits
 //! - Linux, x86-64 and aarch64, 4 KiB pages; only private anonymous memory moves.
-//! - This release has the host backend only: a device in host RAM, whose kernels are threads.
+//! - Where there is no GPU, the device is the host backend's: in host RAM, with threads for kernels.
 //! - The runtime handles SIGSEGV and passes on what is not its own. A thread that blocks it must not touch managed memory.
 //! - A system call into memory that is on a device fails with EFAULT: [`raw::host_ready`] or a [`PinGuard`] before.
 //! - A forked child has no device: what was on one only is not there, and calls are [`Error::Forked`].

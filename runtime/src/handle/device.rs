@@ -47,4 +47,18 @@ impl Device {
     pub fn builtin_module(&self) -> Result<Module> {
         Ok(Module { device: *self, id: raw::module_builtin(self.number)? })
     }
+
+    /// Loads device code: PTX text, a cubin or a fat binary for CUDA; a code object, or source, for HIP. The host backend has
+    /// [`Kernel::from_function`](crate::Kernel::from_function) instead.
+    ///
+    /// # Safety
+    /// The image is what it says it is: drivers trust it.
+    ///
+    /// # Errors
+    /// [`Error::Device`](crate::Error::Device) with the driver's own code for what it does not take,
+    /// [`Error::Unsupported`](crate::Error::Unsupported) on the host backend.
+    pub unsafe fn load_module(&self, image: &[u8]) -> Result<Module> {
+        // SAFETY: the caller's promise.
+        Ok(Module { device: *self, id: unsafe { raw::module_load(self.number, image)? } })
+    }
 }

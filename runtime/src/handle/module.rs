@@ -5,7 +5,7 @@ use crate::error::Result;
 use crate::launch::ModuleId;
 use crate::raw;
 
-/// Kernels that were loaded together. Comes from [`Device::builtin_module`]; valid until the runtime is shut down.
+/// Kernels that were loaded together. Comes from [`Device::builtin_module`] or [`Device::load_module`]; valid until the runtime is shut down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Module {
     pub(super) device: Device,

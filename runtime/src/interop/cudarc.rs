@@ -147,7 +147,8 @@ impl Deref for CudarcStream {
 }
 
 /// Acquired memory that is lent to cudarc: gives views, owns and frees nothing. Dropping it makes the guard's stream wait
-/// for what was queued with its views on others; so it must be dropped before the guard is released.
+/// for what was queued with its views on others; so it must be dropped before the guard is released. A forgotten one
+/// leaves that wait out.
 ///
 /// ```compile_fail,E0505
 /// # use hmmrt::interop::cudarc::CudarcStream;

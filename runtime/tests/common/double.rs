@@ -1,5 +1,8 @@
 //! The driver doubles: building them, running a case on one, and their control functions.
 
+#[path = "../../../doubles/harness/cdylib.rs"]
+mod cdylib;
+
 use std::ffi::{CString, c_char, c_int};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -7,26 +10,9 @@ use std::process::{Command, Output};
 /// The backends that there are doubles for.
 pub const KINDS: [&str; 2] = ["cuda", "hip"];
 
-/// The double of a backend's driver: built by cargo into the folder that this test came from.
+/// The double of a backend's driver: built by cargo where this test came from.
 pub fn library(kind: &str) -> PathBuf {
-    // TARGET/PROFILE/deps/this
-    let this = std::env::current_exe().unwrap();
-    let folder = this.ancestors().nth(2).unwrap();
-    let profile = match folder.file_name().unwrap().to_str().unwrap() {
-        "debug" => "test",
-        other => other,
-    };
-    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    command.args(["build", "--quiet", "--lib", "--profile", profile, "--manifest-path"]);
-    command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../doubles/{kind}/Cargo.toml")));
-    command.arg("--target-dir").arg(folder.parent().unwrap());
-    for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("CARGO_PKG_") || name == "CARGO_MANIFEST_DIR" {
-            command.env_remove(name);
-        }
-    }
-    assert!(command.status().unwrap().success(), "cargo build of the {kind} double");
-    folder.join(format!("libhmmrt_double_{kind}.so"))
+    cdylib::build(&format!("../doubles/{kind}")).join(format!("libhmmrt_double_{kind}.so"))
 }
 
 /// The variable that names a backend's driver.
@@ -34,16 +20,23 @@ pub fn variable(kind: &str) -> &'static str {
     if kind == "cuda" { "HMMRT_CUDA_LIBRARY" } else { "HMMRT_HIP_LIBRARY" }
 }
 
-/// Runs a case on the double of `kind`, without the caller's settings but with these.
-pub fn run_case(kind: &str, library: &Path, name: &str, env: &[(&str, &str)]) -> Output {
-    let mut command = super::case_command("cases", name);
+/// The command that runs a case without the caller's settings.
+pub fn case_command(case: &str) -> Command {
+    let mut command = super::case_command("cases", case);
     for (name, _) in std::env::vars_os() {
-        let name = name.to_string_lossy().into_owned();
-        if name.starts_with("HMMRT_") && !name.starts_with("HMMRT_TEST") {
-            command.env_remove(name);
+        let text = name.to_string_lossy();
+        if text.starts_with("HMMRT_") && !text.starts_with("HMMRT_TEST") {
+            command.env_remove(&name);
         }
     }
-    command.env("HMMRT_BACKEND", kind).env(variable(kind), library).env("HMMRT_CASE", name);
+    command.env("HMMRT_CASE", case);
+    command
+}
+
+/// Runs a case on the double of `kind`, without the caller's settings but with these.
+pub fn run_case(kind: &str, library: &Path, name: &str, env: &[(&str, &str)]) -> Output {
+    let mut command = case_command(name);
+    command.env("HMMRT_BACKEND", kind).env(variable(kind), library);
     command.env("HMMRT_CASE_LIBRARY", library).env("HMMRT_CASE_KIND", kind);
     command.envs(env.iter().copied()).output().unwrap()
 }

@@ -12,6 +12,7 @@ use core::ffi::{CStr, c_void};
 use core::ptr::null_mut;
 use core::sync::atomic::{AtomicBool, Ordering::*};
 use std::sync::Mutex;
+use std::time::{Duration, Instant};
 
 /// A device with its primary context (CUDA), which the program's runtime library shares.
 pub(crate) struct Context {
@@ -42,8 +43,8 @@ struct Current<'a> {
 enum Before {
     /// This context, already.
     Same,
-    /// CUDA: another context, under this one on the thread's stack.
-    Under,
+    /// CUDA: another context, or none (NULL).
+    Context(Handle),
     /// HIP: another device.
     Device(i32),
 }
@@ -51,12 +52,11 @@ enum Before {
 impl Drop for Current<'_> {
     fn drop(&mut self) {
         let Context { driver, device, .. } = *self.context;
-        let mut popped = null_mut();
         // SAFETY: undoes what `Context::enter` did. A failure leaves this context current; there is no help.
         let _ = unsafe {
             match self.before {
                 Before::Same => Ok(()),
-                Before::Under => call!(driver, device, context_pop(&mut popped)),
+                Before::Context(before) => call!(driver, device, context_set(before)),
                 Before::Device(before) => call!(driver, device, set_device(before)),
             }
         };
@@ -93,6 +93,20 @@ impl Context {
     pub(crate) fn lose(&self, why: Error) {
         if !self.lost.swap(true, AcqRel) {
             log!(Error, "lost for good: {why}");
+        }
+    }
+
+    /// Tries a call again that fails in a way which need not be for good, for a while. On a lost device it is not tried.
+    pub(crate) fn patiently(&self, attempt: impl Fn(&Context) -> Result<()>) -> Result<()> {
+        const PATIENCE: Duration = Duration::from_millis(500);
+        let mut since = None;
+        loop {
+            self.check_lost("waiting")?;
+            let Err(e) = attempt(self) else { return Ok(()) };
+            if Context::is_fatal(&e) || since.get_or_insert_with(Instant::now).elapsed() > PATIENCE {
+                return Err(e);
+            }
+            std::thread::sleep(Duration::from_micros(200));
         }
     }
 
@@ -134,8 +148,8 @@ impl Context {
                     if now == primary {
                         Before::Same
                     } else {
-                        call!(driver, device, context_push(primary))?;
-                        Before::Under
+                        call!(driver, device, context_set(primary))?;
+                        Before::Context(now)
                     }
                 }
                 Kind::Hip => {

@@ -190,7 +190,8 @@ impl Space {
         let found = state.groups.range_mut(..=at.0).next_back();
         let Some((&start, group)) = found.filter(|(start, g)| at.0 < **start + g.len as u64) else { return };
         group.used &= !(1 << ((at.0 - start) as usize / CHUNK));
-        if group.used == 0 {
+        // Of a lost device nobody knows what still runs: its memory stays where it is until the end.
+        if group.used == 0 && !self.context.is_lost() {
             let (len, handle) = (group.len, group.handle);
             state.groups.remove(&start);
             if let Err(e) = self.context.unmap(DeviceAddr(start), len, handle) {

@@ -10,6 +10,7 @@ use crate::device::Run;
 use crate::error::Result;
 use crate::log::log;
 use crate::transfer::transfer;
+use core::cell::Cell;
 use std::alloc::Layout;
 use std::sync::{Condvar, Mutex, MutexGuard};
 
@@ -36,6 +37,8 @@ struct Lane {
     buffer: *mut u8,
     pinned: bool,
     events: [Handle; SLOTS],
+    /// Something may have been queued since the lane was taken.
+    queued: Cell<bool>,
 }
 
 // SAFETY: a lane is used by the thread that has taken it.
@@ -83,19 +86,19 @@ impl Staging {
     /// under way could overwrite what a later one brings.
     fn with_lane(&self, work: impl FnOnce(&Lane, &Context) -> Result<()>) -> Result<()> {
         let lane = self.take()?;
+        lane.queued.set(false);
         let done = work(&lane, self.context);
-        let mut synchronized = self.context.stream_synchronize(lane.stream);
-        for _ in 0..3 {
-            if synchronized.is_err() {
-                synchronized = self.context.stream_synchronize(lane.stream);
-            }
-        }
-        if let Err(e) = synchronized {
+        let idle = if lane.queued.get() {
+            self.context.patiently(|c| c.stream_synchronize(lane.stream))
+        } else {
+            Ok(())
+        };
+        if let Err(e) = idle {
             self.context.lose(e);
         }
         self.lanes().free.push(lane);
         self.given_back.notify_one();
-        done.and(synchronized)
+        done.and(idle)
     }
 
     /// Copies runs of host pages to the device; done on return.
@@ -114,6 +117,7 @@ impl Staging {
                     }
                     let len = (run.len - done).min(SLOT - filled);
                     let from = run.host.add(done).ptr().cast_const();
+                    lane.queued.set(true);
                     // SAFETY: readable host pages that nobody writes; a slot that the device does not read now, which
                     // keeps its bytes until it has; committed device memory.
                     unsafe {
@@ -154,6 +158,7 @@ impl Staging {
                         break;
                     };
                     let len = run.len.min(SLOT - filled);
+                    lane.queued.set(true);
                     // SAFETY: a slot that nobody uses now, and committed device memory.
                     unsafe {
                         context.copy_out(lane.slot(slot).add(filled), run.device, len, lane.stream)?;
@@ -186,13 +191,17 @@ impl Staging {
         from: DeviceAddr,
         len: usize,
     ) -> Result<()> {
-        self.with_lane(|lane, context| context.copy_peer(to, source, from, len, lane.stream))
+        self.with_lane(|lane, context| {
+            lane.queued.set(true);
+            context.copy_peer(to, source, from, len, lane.stream)
+        })
     }
 
     /// Clears device memory; done on return.
     pub(super) fn clear(&self, parts: &mut dyn Iterator<Item = (DeviceAddr, usize)>) -> Result<()> {
         self.with_lane(|lane, context| {
             for (at, len) in parts {
+                lane.queued.set(true);
                 context.clear(at, len, lane.stream)?;
             }
             Ok(())
@@ -222,8 +231,13 @@ impl Lane {
         if buffer.is_null() {
             std::alloc::handle_alloc_error(Lane::layout());
         }
-        let mut lane =
-            Lane { stream: core::ptr::null_mut(), buffer, pinned, events: [core::ptr::null_mut(); SLOTS] };
+        let mut lane = Lane {
+            stream: core::ptr::null_mut(),
+            buffer,
+            pinned,
+            events: [core::ptr::null_mut(); SLOTS],
+            queued: Cell::new(false),
+        };
         let made = (|| {
             lane.stream = context.stream_create()?;
             for event in &mut lane.events {

@@ -12,7 +12,6 @@ use crate::sys::thread;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
 
 enum Item {
     /// When the event is done, the timeline reaches the ticket.
@@ -272,20 +271,17 @@ impl Stream {
         }
     }
 
-    /// Waits until the event is done, or the device lost. A call that fails and then does not is no lost device.
+    /// Waits until the event is done, or the device lost.
     fn wait_for(&self, event: Handle) {
-        let context = self.context;
-        let mut failures = 0;
-        while !context.is_lost() {
-            let Err(e) = context.event_synchronize(event) else { return };
-            match context.event_query(event) {
-                Ok(true) => return,
-                Ok(false) => {}
-                Err(_) if !Context::is_fatal(&e) && failures < 3 => failures += 1,
-                Err(_) if !Context::is_fatal(&e) && context.stream_synchronize(self.handle).is_ok() => return,
-                Err(_) => context.lose(e),
-            }
-            std::thread::sleep(Duration::from_micros(100));
+        let done = |c: &Context| {
+            // One call may fail where the others work.
+            c.event_synchronize(event).or_else(|e| match c.event_query(event) {
+                Ok(true) => Ok(()),
+                _ => c.stream_synchronize(self.handle).map_err(|_| e),
+            })
+        };
+        if let Err(e) = self.context.patiently(done) {
+            self.context.lose(e);
         }
     }
 
@@ -321,6 +317,9 @@ impl Stream {
         }
         lock(&WATCHED).retain(|s| !core::ptr::eq(&**s, self));
         lock(&self.queue).clear();
+        if self.context.is_lost() {
+            let _ = self.context.stream_synchronize(self.handle); // it may be that something runs after all
+        }
         if self.owned {
             let _ = self.context.stream_destroy(self.handle);
         }

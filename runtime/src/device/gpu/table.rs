@@ -138,8 +138,7 @@ table! {
 
     context_retain: fn(*mut Handle, i32) = c"cuDevicePrimaryCtxRetain", c"";
     context_current: fn(*mut Handle) = c"cuCtxGetCurrent", c"";
-    context_push: fn(Handle) = c"cuCtxPushCurrent_v2", c"";
-    context_pop: fn(*mut Handle) = c"cuCtxPopCurrent_v2", c"";
+    context_set: fn(Handle) = c"cuCtxSetCurrent", c"";
     stream_context: fn(Handle, *mut Handle) = c"cuStreamGetCtx", c"", optional;
     set_device: fn(i32) = c"", c"hipSetDevice";
     get_device: fn(*mut i32) = c"", c"hipGetDevice";
