@@ -1,42 +1,19 @@
 //! What the tests of both doubles share: building and loading the library, and running a test in a process of its own.
-//! Cargo does not build a cdylib for its package's integration tests, so this asks it to, with the same profile.
 
-use std::path::{Path, PathBuf};
+#[path = "cdylib.rs"]
+mod cdylib;
+
+use std::path::PathBuf;
 use std::process::Command;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::{env, thread};
 
-/// Runs cargo for the library into the folder that this test came from, which answers at once when it is current.
+/// The library of the test's own package, current.
 pub fn build(library: &str) -> PathBuf {
-    // TARGET[/TRIPLE]/PROFILE/deps/this
-    let this = env::current_exe().expect("this program");
-    let folder = this.ancestors().nth(2).expect("the profile's folder").to_path_buf();
-    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("the target folder");
-    let profile = match folder.file_name().and_then(|name| name.to_str()).expect("the profile") {
-        // What the tests' own dependencies were built with, so that nothing is built twice.
-        "debug" => "test",
-        other => other,
-    };
-    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut command = Command::new(cargo);
-    command.args(["build", "--quiet", "--lib", "--profile", profile]);
-    command.arg("--manifest-path").arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml"));
-    command.arg("--target-dir").arg(target);
-    if folder.parent() != Some(target) {
-        command.arg("--target").arg(folder.parent().and_then(Path::file_name).expect("the triple"));
-    }
-    // Not this package's, which cargo set for the tests.
-    for (name, _) in env::vars_os() {
-        if name.to_string_lossy().starts_with("CARGO_PKG_") || name == "CARGO_MANIFEST_DIR" {
-            command.env_remove(name);
-        }
-    }
-    let status = command.status().expect("cargo");
-    assert!(status.success(), "cargo build of the library: {status}");
-    folder.join(library)
+    cdylib::build(".").join(library)
 }
 
-/// Tests that look at counters or arm failures take turns; the others may run at any time in other processes.
+/// Tests of one process take turns: counters, failures and memory in use are the process's.
 pub fn alone() -> MutexGuard<'static, ()> {
     static TURN: Mutex<()> = Mutex::new(());
     TURN.lock().unwrap_or_else(PoisonError::into_inner)

@@ -2,6 +2,7 @@
 //! read and written by the calling thread, while it holds the driver's lock: what it comes from and goes to in the stream
 //! is a buffer in between. A host pointer that is inside the device's address space is taken for device memory.
 
+use std::cell::UnsafeCell;
 use std::ptr;
 use std::sync::Arc;
 
@@ -25,8 +26,12 @@ pub enum Side {
 }
 
 impl Side {
-    /// What the driver makes of a device pointer: INVALID_VALUE if it knows nothing there.
+    /// What the driver makes of a device pointer: INVALID_VALUE if it knows nothing there. It does not look where there
+    /// is nothing to copy.
     pub fn device(at: u64, len: u64, device: &'static Device) -> Result<Side> {
+        if len == 0 {
+            return Ok(Side::Device(at, device));
+        }
         match Side::any(at, len, device)? {
             Side::Pageable(_) if settings::get().pageable => Ok(Side::Device(at, device)),
             Side::Pageable(_) => Err(Error::INVALID_VALUE),
@@ -37,6 +42,7 @@ impl Side {
     /// What it makes of any pointer.
     pub fn any(at: u64, len: u64, device: &'static Device) -> Result<Side> {
         match space::find(at) {
+            _ if len == 0 => Ok(Side::Pageable(at)),
             Found::Device(..) | Found::Reserved => Ok(Side::Device(at, device)),
             Found::Host(block) if block.holds(at, len) => Ok(Side::Pinned(at, block)),
             // Only the beginning is registered.
@@ -58,7 +64,10 @@ enum End {
 }
 
 /// Host memory between pageable memory and a stream.
-struct Buffer(Vec<u8>);
+struct Buffer(Vec<UnsafeCell<u8>>);
+
+// SAFETY: the caller and the job use its bytes one after the other, through raw pointers.
+unsafe impl Sync for Buffer {}
 
 impl Buffer {
     fn new(len: u64) -> Result<Arc<Buffer>> {
@@ -67,9 +76,8 @@ impl Buffer {
         Ok(Arc::new(Buffer(bytes)))
     }
 
-    /// Its memory, which the caller and the job use one after the other.
     fn at(&self) -> *mut u8 {
-        self.0.as_ptr().cast_mut()
+        UnsafeCell::raw_get(self.0.as_ptr())
     }
 }
 

@@ -132,27 +132,48 @@ fn hmm_stencil(run: &Run, out: u64, input: u64, width: u64, height: u64) -> Resu
     let (to, input) = (run.write::<f32>(out, cells)?, run.read::<f32>(input, cells)?);
     let mut copy = Vec::new();
     let from = in_row(run, &input, &mut copy)?.cast::<f32>();
-    let (w, mut at) = (width as usize, 0);
+    let (w, h, mut at) = (width as usize, height as usize, 0);
     each(run, [&to], [4], cells, |[to], n| {
-        let to = to.cast::<f32>();
-        for k in 0..n {
-            let i = at + k;
-            let (row, col) = ((i / w) as u64, (i % w) as u64);
-            // SAFETY: i is a cell, and one that is not on the border has all four neighbours; the stretch has n cells.
-            unsafe {
-                let mut v = *from.add(i);
-                if row != 0 && row + 1 < height && col != 0 && col + 1 < width {
-                    v += *from.add(i - 1);
-                    v += *from.add(i + 1);
-                    v += *from.add(i - w);
-                    v += *from.add(i + w);
-                    v *= 0.2;
-                }
-                *to.add(k) = v;
-            }
+        let mut done = 0;
+        while done < n {
+            // The rest of this row, or of this stretch.
+            let (row, col) = ((at + done) / w, (at + done) % w);
+            let count = (w - col).min(n - done);
+            let edge = row == 0 || row + 1 == h || w < 3;
+            // SAFETY: `count` cells from here on lie in both pictures; the inner ones of an inner row have all neighbours.
+            unsafe { stencil_row(to.cast::<f32>().add(done), from.add(at + done), w, col, count, edge) };
+            done += count;
         }
         at += n;
     })
+}
+
+/// `count` cells of a row from column `col` on; all of them copied on the edge.
+///
+/// # Safety
+/// `to` and `from` have `count` floats. Off the edge, `from` also has the row above and the row below.
+unsafe fn stencil_row(to: *mut f32, from: *const f32, w: usize, col: usize, count: usize, edge: bool) {
+    // SAFETY: the caller's promise; inner columns have neighbours in their row.
+    unsafe {
+        let (first, last) = (usize::from(col == 0), count - usize::from(col + count == w));
+        if edge || first >= last {
+            return ptr::copy(from, to, count);
+        }
+        let (above, below) = (from.sub(w), from.add(w));
+        if first == 1 {
+            *to = *from;
+        }
+        for i in first..last {
+            let mut v = *from.add(i) + *from.sub(1).add(i);
+            v += *from.add(i + 1);
+            v += *above.add(i);
+            v += *below.add(i);
+            *to.add(i) = v * 0.2;
+        }
+        if last < count {
+            *to.add(last) = *from.add(last);
+        }
+    }
 }
 
 /// The bytes of a view in a row: as they are, or else copied.

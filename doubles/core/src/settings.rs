@@ -9,7 +9,7 @@ use std::time::Duration;
 pub enum Hints {
     /// Those for 256 GiB or more where nothing else is, as NVIDIA's driver does.
     Large,
-    /// Also over somebody's `PROT_NONE` mapping, which stays as it is.
+    /// Also over somebody's mapping, which stays as it is.
     Over,
     /// None.
     None,

@@ -18,7 +18,10 @@ entries! {
             frame.unlock();
             device.wait();
             frame.relock();
-            current::end(device);
+            // Somebody may have retained it meanwhile.
+            if current::primary(device).count == 0 {
+                current::end(device);
+            }
         }
         Ok(())
     }

@@ -57,6 +57,7 @@ fn both(size: usize, check: impl Fn(&On, u64, u64, u64)) {
 
 #[test]
 fn fill_and_increment() {
+    let _turn = alone();
     for n in LENGTHS {
         both(n * 4, |on, a, _, _| {
             put(on, a, &vec![7u32; n + 1]);
@@ -73,6 +74,7 @@ fn fill_and_increment() {
 
 #[test]
 fn copies_and_bytes() {
+    let _turn = alone();
     for n in LENGTHS {
         both(n, |on, a, b, _| {
             for (from, to) in [(0, 0), (1, 0), (3, 5)] {
@@ -97,6 +99,7 @@ fn copies_and_bytes() {
 
 #[test]
 fn saxpy_and_triad_round_twice() {
+    let _turn = alone();
     for n in LENGTHS {
         both(n * 4, |on, a, b, _| {
             let x = noise(n, FLOAT);
@@ -121,6 +124,7 @@ fn saxpy_and_triad_round_twice() {
 
 #[test]
 fn sum_histogram_and_checksum_add() {
+    let _turn = alone();
     for n in LENGTHS {
         both(n * 4, |on, a, _, out| {
             let x = noise(n, |v| v as u32 | 1 << 31);
@@ -162,6 +166,7 @@ fn sum_histogram_and_checksum_add() {
 
 #[test]
 fn stencil_copies_the_border() {
+    let _turn = alone();
     for (w, h) in [(0, 3), (3, 0), (1, 1), (1, 5), (2, 4), (4, 2), (3, 3), (17, 5), (1023, 1027)] {
         both(w * h * 4, |on, a, b, _| {
             let input = noise(w * h, FLOAT);
@@ -179,6 +184,7 @@ fn stencil_copies_the_border() {
 
 #[test]
 fn list_walk_goes_through_the_copy() {
+    let _turn = alone();
     // Host addresses that are nobody's, and nodes in two blocks.
     const HOST: u64 = 0x7000_0000_0000;
     both(2 * BLOCK, |on, a, _, out| {

@@ -8,7 +8,9 @@ pub mod harness;
 use std::ffi::{CString, c_char, c_void};
 use std::ptr;
 use std::sync::OnceLock;
+use std::sync::mpsc::{Receiver, Sender, channel};
 
+#[allow(unused_imports, reason = "each test program uses its own part")]
 pub use harness::{alone, child};
 
 pub type Ptr = *mut c_void;
@@ -267,4 +269,26 @@ impl On {
         assert_eq!(self.launch(self.function(name), 0, values), SUCCESS);
         assert_eq!(self.cuda.cuCtxSynchronize(), SUCCESS);
     }
+}
+
+/// A gate in a stream: what is behind it waits until it is opened. So order is tested without clocks.
+pub struct Gate(Option<Sender<()>>);
+
+unsafe extern "C" fn wait(gate: *mut c_void) {
+    // SAFETY: the receiver that `gate` boxed.
+    let receiver = unsafe { Box::from_raw(gate.cast::<Receiver<()>>()) };
+    let _ = receiver.recv();
+}
+
+impl Gate {
+    pub fn open(mut self) {
+        self.0.take();
+    }
+}
+
+pub fn gate(on: &On, stream: u64) -> Gate {
+    let (sender, receiver) = channel();
+    let receiver = Box::into_raw(Box::new(receiver));
+    assert_eq!(on.cuda.cuLaunchHostFunc(stream, Some(wait), receiver.cast()), SUCCESS);
+    Gate(Some(sender))
 }
