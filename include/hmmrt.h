@@ -290,6 +290,17 @@ typedef struct {
     hmm_log_level log;
     // HMMRT_HOST_FAIL: which calls of the host backend are to fail, for tests ("" for none). NULL: the environment's.
     const char *host_fail;
+    // HMMRT_CUDA_LIBRARY: the CUDA driver to load instead of the system's ("" for the system's). NULL: the environment's.
+    // Not looked at in a setuid program.
+    const char *cuda_library;
+    // HMMRT_HIP_LIBRARY: the HIP runtime to load instead of the system's, as above.
+    const char *hip_library;
+    // HMMRT_DEVICE_GROUP: the most GPU memory that is made and mapped in one piece, bytes.
+    uint64_t device_group;
+    // HMMRT_DRIVER_TIMEOUT: how many seconds a CPU touch waits for the GPU driver (HMM_NOUGHT: for ever).
+    uint64_t driver_timeout;
+    // HMMRT_SAME_ADDRESS: give GPU memory the addresses of host memory where the driver can.
+    hmm_switch same_address;
 } hmm_config;
 
 // What a device is. Read with hmm_device_info.
@@ -304,7 +315,7 @@ typedef struct {
     uint64_t memory_total;
     // How much of it is free now, bytes.
     uint64_t memory_free;
-    // Device addresses are the host's: pointers inside data work in kernels unchanged.
+    // hmm_malloc's blocks have the same addresses on the device: pointers inside data work in kernels unchanged.
     bool same_address;
 } hmm_device_info_s;
 
@@ -498,7 +509,9 @@ hmm_status hmm_protect(void *addr, size_t len, hmm_protection protection);
 // How many devices there are: their numbers are 0 and up. 0 also when the runtime can't start; hmm_last_error then has why.
 int hmm_device_count(void);
 
-// Describes a device. Set out->struct_size first; no more than that is written.
+// Describes a device. Set out->struct_size first; no more than that is written. Where same_address is set, hmm_malloc's
+// memory has the same addresses on the device, so that pointers inside data work in kernels. A driver can often do that only
+// for memory that is made after it was started: call hmm_device_count before the first hmm_malloc.
 //
 // # Safety
 // `out` points at out->struct_size writable bytes.
@@ -574,7 +587,9 @@ hmm_status hmm_discard(void *addr, size_t len);
 // unset; pass HMM_HOST with the others.
 hmm_status hmm_advise(const void *ptr, size_t len, hmm_advice advice, int location);
 
-// Loads device code: PTX or a cubin (cuda), a code object (hip). PTX need not end in NUL.
+// Loads device code. CUDA: PTX text, a cubin or a fat binary; HIP: a code object, or source text, which is compiled for the
+// device. What is wrong with source is in the log (HMMRT_LOG=error). The host backend runs functions of the program
+// instead (hmm_kernel_from_function). A module is unloaded by hmm_shutdown.
 //
 // # Safety
 // `image` points at `size` bytes of device code, `out` is writable.

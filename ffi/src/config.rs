@@ -104,6 +104,17 @@ pub struct hmm_config {
     pub log: MaybeUninit<hmm_log_level>,
     /// HMMRT_HOST_FAIL: which calls of the host backend are to fail, for tests ("" for none). NULL: the environment's.
     pub host_fail: *const c_char,
+    /// HMMRT_CUDA_LIBRARY: the CUDA driver to load instead of the system's ("" for the system's). NULL: the environment's.
+    /// Not looked at in a setuid program.
+    pub cuda_library: *const c_char,
+    /// HMMRT_HIP_LIBRARY: the HIP runtime to load instead of the system's, as above.
+    pub hip_library: *const c_char,
+    /// HMMRT_DEVICE_GROUP: the most GPU memory that is made and mapped in one piece, bytes.
+    pub device_group: u64,
+    /// HMMRT_DRIVER_TIMEOUT: how many seconds a CPU touch waits for the GPU driver (HMM_NOUGHT: for ever).
+    pub driver_timeout: u64,
+    /// HMMRT_SAME_ADDRESS: give GPU memory the addresses of host memory where the driver can.
+    pub same_address: MaybeUninit<hmm_switch>,
 }
 
 // SAFETY: repr(C), the size comes first.
@@ -113,6 +124,9 @@ unsafe impl Sized_ for hmm_config {
 
 const _: () = assert!(size_of::<hmm_config>() >= hmm_config::FIRST);
 
+/// What `device_group` can be.
+const GROUPS: core::ops::RangeInclusive<usize> = 2 << 20..=128 << 20;
+
 /// `HMM_NOUGHT` of the header.
 const NOUGHT: u64 = u64::MAX;
 
@@ -120,7 +134,7 @@ impl hmm_config {
     /// The environment's settings with this struct's on top.
     ///
     /// # Safety
-    /// `host_fail` is NULL or a C string.
+    /// `host_fail`, `cuda_library` and `hip_library` are NULL or C strings.
     pub(crate) unsafe fn over(&self, mut base: Config) -> Result<Config, Failure> {
         base.backend = match int(self.backend) {
             0 => base.backend,
@@ -162,9 +176,24 @@ impl hmm_config {
         base.vma_budget = size("config->vma_budget", self.vma_budget, base.vma_budget)?;
         base.host_bandwidth = number(self.host_bandwidth, base.host_bandwidth);
         base.host_latency_ns = number(self.host_latency_ns, base.host_latency_ns);
-        if !self.host_fail.is_null() {
-            // SAFETY: not NULL, and the caller promises a C string.
-            base.host_fail = unsafe { CStr::from_ptr(self.host_fail) }.to_string_lossy().into_owned();
+        base.same_address = switch("config->same_address", self.same_address, base.same_address)?;
+        base.device_group = size("config->device_group", self.device_group, base.device_group)?;
+        if !GROUPS.contains(&base.device_group) {
+            return Err(Failure::Invalid {
+                argument: "config->device_group",
+                why: "is not from 2 to 128 MiB",
+            });
+        }
+        base.driver_timeout = number(self.driver_timeout, base.driver_timeout);
+        for (text, setting) in [
+            (self.host_fail, &mut base.host_fail),
+            (self.cuda_library, &mut base.cuda_library),
+            (self.hip_library, &mut base.hip_library),
+        ] {
+            if !text.is_null() {
+                // SAFETY: not NULL, and the caller promises a C string.
+                *setting = unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned();
+            }
         }
         Ok(base)
     }
@@ -211,7 +240,9 @@ mod tests {
         base.host_fail = "copy:1".to_owned();
         (base.spare_bytes, base.host_devices, base.host_memory, base.vma_budget) = (11, 3, 13, 14);
         (base.host_bandwidth, base.host_latency_ns) = (15, 16);
-        (base.host_direct, base.stats) = (true, false);
+        (base.host_direct, base.stats, base.same_address) = (true, false, true);
+        (base.device_group, base.driver_timeout) = (4 << 20, 18);
+        (base.cuda_library, base.hip_library) = ("c".to_owned(), "h".to_owned());
         base
     }
 
@@ -224,7 +255,10 @@ mod tests {
     fn text(c: &Config) -> String {
         let enums = format!("{:?} {:?} {:?} {} {}", c.backend, c.fault, c.log, c.host_direct, c.stats);
         let host = format!("{} {} {} {}", c.host_devices, c.host_memory, c.host_bandwidth, c.host_latency_ns);
-        format!("{enums} | {} {} | {host} | {}", c.spare_bytes, c.vma_budget, c.host_fail)
+        let gpu =
+            format!("{} {} {} {}", c.same_address, c.device_group >> 20, c.driver_timeout, c.cuda_library);
+        let gpu = format!("{gpu} {}", c.hip_library);
+        format!("{enums} | {} {} | {host} | {} | {gpu}", c.spare_bytes, c.vma_budget, c.host_fail)
     }
 
     #[test]
@@ -243,8 +277,12 @@ mod tests {
         (config.spare_bytes, config.host_devices, config.host_memory, config.vma_budget) = (21, 7, 23, 24);
         (config.host_bandwidth, config.host_latency_ns) = (25, 26);
         config.host_fail = c"launch:7+".as_ptr();
+        (config.cuda_library, config.hip_library) = (c"/a".as_ptr(), c"".as_ptr());
+        (config.device_group, config.driver_timeout) = (64 << 20, 28);
+        config.same_address = MaybeUninit::new(hmm_switch::HMM_SWITCH_OFF);
         let config = over(config);
-        assert_eq!(text(&config), "Host Segv Debug false true | 21 24 | 7 23 25 26 | launch:7+");
+        let expected = "Host Segv Debug false true | 21 24 | 7 23 25 26 | launch:7+ | false 64 28 /a ";
+        assert_eq!(text(&config), expected);
     }
 
     #[test]
@@ -253,6 +291,17 @@ mod tests {
         (config.spare_bytes, config.host_bandwidth) = (NOUGHT, NOUGHT);
         let config = over(config);
         assert_eq!((config.spare_bytes, config.host_bandwidth, config.host_latency_ns), (0, 0, 16));
+    }
+
+    #[test]
+    fn odd_groups_are_refused() {
+        for bytes in [1, 1 << 20, (128 << 20) + 1, NOUGHT] {
+            let mut config = zero();
+            config.device_group = bytes;
+            // SAFETY: there is no string.
+            let failure = unsafe { config.over(base()) }.unwrap_err().to_string();
+            assert!(failure.starts_with("config->device_group: "), "{failure}");
+        }
     }
 
     #[test]

@@ -20,7 +20,9 @@ pub extern "C" fn hmm_device_count() -> c_int {
         .map_or(0, |count| c_int::try_from(count).unwrap_or(c_int::MAX))
 }
 
-/// Describes a device. Set out->struct_size first; no more than that is written.
+/// Describes a device. Set out->struct_size first; no more than that is written. Where same_address is set, hmm_malloc's
+/// memory has the same addresses on the device, so that pointers inside data work in kernels. A driver can often do that only
+/// for memory that is made after it was started: call hmm_device_count before the first hmm_malloc.
 ///
 /// # Safety
 /// `out` points at out->struct_size writable bytes.

@@ -12,7 +12,9 @@ use crate::status::hmm_status;
 use crate::stream;
 use crate::types::{self, hmm_arg, hmm_host_function, hmm_kernel, hmm_launch_config, hmm_module};
 
-/// Loads device code: PTX or a cubin (cuda), a code object (hip). PTX need not end in NUL.
+/// Loads device code. CUDA: PTX text, a cubin or a fat binary; HIP: a code object, or source text, which is compiled for the
+/// device. What is wrong with source is in the log (HMMRT_LOG=error). The host backend runs functions of the program
+/// instead (hmm_kernel_from_function). A module is unloaded by hmm_shutdown.
 ///
 /// # Safety
 /// `image` points at `size` bytes of device code, `out` is writable.

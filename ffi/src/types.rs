@@ -242,7 +242,7 @@ pub struct hmm_device_info_s {
     pub memory_total: u64,
     /// How much of it is free now, bytes.
     pub memory_free: u64,
-    /// Device addresses are the host's: pointers inside data work in kernels unchanged.
+    /// hmm_malloc's blocks have the same addresses on the device: pointers inside data work in kernels unchanged.
     pub same_address: bool,
 }
 

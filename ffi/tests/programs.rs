@@ -4,7 +4,8 @@
 mod common;
 
 use common::Link::{self, Shared, Static};
-use common::{compile, has_cpp, run, run_ok};
+use common::{compile, double, has_cpp, run, run_ok, run_with};
+use std::path::Path;
 
 /// Builds the program both ways and runs it; it names each part that it went through.
 fn parts(sources: &[&str], expected: &[&str]) {
@@ -36,6 +37,27 @@ fn the_whole_interface_in_c() {
             "shutdown_keeps_data",
         ],
     );
+}
+
+/// What only a GPU has, on the doubles of the drivers.
+#[test]
+fn device_code_and_same_addresses() {
+    let code = Path::new(env!("CARGO_MANIFEST_DIR")).join("../kernels");
+    let source = common::scratch("gpu").join("kernels.cu");
+    let text = |name| std::fs::read_to_string(code.join(name)).expect(name);
+    std::fs::write(&source, text("kernels.cu") + &text("test_kernels.cu")).expect("the source");
+    for (kind, variable, image) in
+        [("cuda", "HMMRT_CUDA_LIBRARY", code.join("test_kernels.ptx")), ("hip", "HMMRT_HIP_LIBRARY", source)]
+    {
+        let double = double(kind);
+        let settings = [("HMMRT_BACKEND", kind), (variable, double.to_str().expect("UTF-8"))];
+        for link in [Shared, Static] {
+            let output = run_with(&compile(&["gpu.c"], link), &[&image], &settings);
+            let out = String::from_utf8_lossy(&output.stdout);
+            let expected = "ok device_code\nok nested_pointers\nok default_stream\nall well\n";
+            assert_eq!(out, expected, "{kind} {link:?}: {}", String::from_utf8_lossy(&output.stderr));
+        }
+    }
 }
 
 #[test]

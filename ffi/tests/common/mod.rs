@@ -1,7 +1,9 @@
 //! What the tests of the C interface share: the library as an installed prefix, compilers, and running programs.
-//! Cargo does not build a cdylib for its package's integration tests, so this asks it to, with the same profile.
 
 #![allow(dead_code, reason = "each test program uses its own part")]
+
+#[path = "../../../doubles/harness/cdylib.rs"]
+mod cdylib;
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -34,7 +36,7 @@ pub struct Prefix {
 pub fn prefix() -> &'static Prefix {
     static PREFIX: OnceLock<Prefix> = OnceLock::new();
     PREFIX.get_or_init(|| {
-        let built = build();
+        let built = cdylib::build("");
         let root = scratch("prefix");
         let (lib, include) = (root.join("lib"), root.join("include"));
         for dir in [&lib, &include] {
@@ -64,37 +66,6 @@ fn pc_field(pc: &str, name: &str) -> Vec<String> {
         value = format!("{before}{of}{after}");
     }
     value.split_whitespace().map(str::to_owned).collect()
-}
-
-/// Runs cargo for libhmmrt.so and libhmmrt.a into the folder that this test came from, which answers at once when they
-/// are there and current.
-fn build() -> PathBuf {
-    // TARGET[/TRIPLE]/PROFILE/deps/this
-    let this = env::current_exe().expect("this program");
-    let folder = this.ancestors().nth(2).expect("the profile's folder").to_path_buf();
-    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("the target folder");
-    let profile = match folder.file_name().and_then(|name| name.to_str()).expect("the profile") {
-        // What the tests' own dependencies were built with, so that nothing is built twice.
-        "debug" => "test",
-        other => other,
-    };
-    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut command = Command::new(cargo);
-    command.args(["build", "--quiet", "--lib", "--profile", profile]);
-    command.arg("--manifest-path").arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml"));
-    command.arg("--target-dir").arg(target);
-    if folder.parent() != Some(target) {
-        command.arg("--target").arg(folder.parent().and_then(Path::file_name).expect("the triple"));
-    }
-    // Not this package's, which cargo set for the tests.
-    for (name, _) in env::vars_os() {
-        if name.to_string_lossy().starts_with("CARGO_PKG_") || name == "CARGO_MANIFEST_DIR" {
-            command.env_remove(name);
-        }
-    }
-    let status = command.status().expect("cargo");
-    assert!(status.success(), "cargo build of the library: {status}");
-    folder
 }
 
 /// An empty folder of this process's own; those of processes that have ended are removed.
@@ -172,9 +143,20 @@ fn succeed(command: &mut Command) {
     assert!(output.status.success(), "{command:?}\n{}", String::from_utf8_lossy(&output.stderr));
 }
 
+/// The double of a driver, `cuda` or `hip`.
+pub fn double(kind: &str) -> PathBuf {
+    cdylib::build(&format!("../doubles/{kind}")).join(format!("libhmmrt_double_{kind}.so"))
+}
+
 /// Runs a program on the host backend, without the caller's settings but with these.
 pub fn run(program: &Path, settings: &[(&str, &str)]) -> Output {
+    run_with(program, &[], settings)
+}
+
+/// The same, with arguments.
+pub fn run_with(program: &Path, args: &[&Path], settings: &[(&str, &str)]) -> Output {
     let mut command = Command::new(program);
+    command.args(args);
     for (name, _) in env::vars_os() {
         if name.to_string_lossy().starts_with("HMMRT_") {
             command.env_remove(name);
