@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail};
 use crate::cc::{self, Language};
 use crate::command::{self, Command};
 use crate::workspace::Workspace;
-use crate::{bench, course, install, readme, tour};
+use crate::{bench, course, doubles, features, gpu_suite, install, readme, tour};
 
 /// What a step that did not fail has to say.
 enum Outcome {
@@ -37,12 +37,25 @@ const STEPS: &[Step] = &[
     }),
     // The examples' tests are their runs, below.
     ("tests", |w| tests(w, &["--exclude", "hmmrt-examples", "--lib", "--bins", "--tests"])),
+    ("tests on the GPU backends, over driver doubles", |w| Ok(Passed(doubles::suites(w)?))),
     ("doc tests", |w| tests(w, &["--doc"])),
     ("docs", |w| {
         // The C library has the same crate name; its documentation is the header.
         let args = ["doc", "--workspace", "--no-deps", "--exclude", "hmmrt-ffi"];
         let flags = if w.warnings_are_errors()? { "-D warnings" } else { "" };
         ran(w.cargo(args.into_iter().chain(w.locked())).env("RUSTDOCFLAGS", flags))
+    }),
+    ("features: clippy and docs", |w| match features::can_build() {
+        false => missing(w, "cc and ar"),
+        true => features::lint(w).map(|()| Passed(1)),
+    }),
+    ("features: tests", |w| match features::can_build() {
+        false => missing(w, "cc and ar"),
+        true => Ok(Passed(features::tests(w)?)),
+    }),
+    ("features: examples", |w| match features::can_build() {
+        false => missing(w, "cc and ar"),
+        true => Ok(Passed(features::examples(w)?)),
     }),
     ("release build", |w| {
         w.build_release(&["hmmrt-ffi", "hmmrt-examples"])?;
@@ -57,14 +70,21 @@ const STEPS: &[Step] = &[
         Some(_) => Ok(Passed(course::run_native(w, &install::scratch_prefix(w)?, Language::Cpp)?)),
     }),
     ("README.md", |w| Ok(Passed(readme::run(w, &install::scratch_prefix(w)?)?))),
-    ("tours", |w| Ok(Passed(tour::run_small(w, &install::scratch_prefix(w)?)?))),
+    ("tours", |w| Ok(Passed(tour::run_small(w, &install::scratch_prefix(w)?, &|command| command)?))),
+    ("tours on the GPU backends, over driver doubles", |w| {
+        Ok(Passed(doubles::tours(w, &install::scratch_prefix(w)?)?))
+    }),
     ("bench", |w| {
         bench::run(w, &["--quick".to_owned()])?;
         Ok(Passed(1))
     }),
+    ("GPU suite, over driver doubles", |w| Ok(Passed(gpu_suite::run_on_doubles(w)?))),
     ("device code", |w| match command::installed("clang-14") {
         false => missing(w, "clang-14"),
-        true => ran(Command::new(w.root.join("kernels/build.sh")).args(["--check"]).dir(&w.root)),
+        true => {
+            Command::new(w.root.join("kernels/build.sh")).args(["--check"]).dir(&w.root).run()?;
+            ran(Command::new(w.root.join("bench/kernels/build.sh")).args(["--check"]).dir(&w.root))
+        }
     }),
     ("licences and sources", |w| match command::installed("cargo-deny") {
         false => missing(w, "cargo-deny"),
@@ -140,5 +160,5 @@ fn advisories(workspace: &Workspace) -> Result<Outcome> {
     if !fetched.status.success() {
         return Ok(Skipped("advisory database not reachable".to_owned()));
     }
-    ran(workspace.cargo(["deny", "check", "--disable-fetch", "advisories"]))
+    ran(workspace.cargo(["deny", "--offline", "check", "advisories"]))
 }

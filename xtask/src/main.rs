@@ -1,14 +1,17 @@
 //! `cargo xtask`: the commands of README.md.
 //!
-//! `check` is all that CI does, `tour` the guided tour, `bench` the benchmark table, `install` puts the C library
-//! into a prefix. Each subcommand is one module; they share `workspace` (where things are) and `command` (how a
-//! program is started, watched and stopped).
+//! `check` is all that CI does, `tour` the guided tour, `bench` the benchmark table, `gpu-suite` what is run on a machine
+//! with a GPU, `install` puts the C library into a prefix. Each subcommand is one module; they share `workspace` (where
+//! things are) and `command` (how a program is started, watched and stopped).
 
 mod bench;
 mod cc;
 mod check;
 mod command;
 mod course;
+mod doubles;
+mod features;
+mod gpu_suite;
 mod input;
 mod install;
 mod readme;
@@ -49,6 +52,12 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
+    /// Build what is run on a machine with a GPU and without Rust: one folder, see gpu/README.md
+    GpuSuite {
+        /// The folder (default: gpu-suite in the target folder)
+        #[arg(long, value_name = "DIR")]
+        out: Option<PathBuf>,
+    },
     /// Install libhmmrt.so, libhmmrt.a, the headers and hmmrt.pc
     Install {
         /// Folder to install into, such as /usr/local
@@ -66,6 +75,7 @@ fn main() -> ExitCode {
         Task::Check { list, only } => check::run(&workspace, list, only.as_deref()),
         Task::Tour { file } => tour::run(&workspace, file.as_deref()),
         Task::Bench { args } => bench::run(&workspace, &args),
+        Task::GpuSuite { out } => gpu_suite::run(&workspace, out.as_deref()),
         Task::Install { prefix, destdir } => install::run(&workspace, &prefix, destdir.as_deref()),
     });
     match result {

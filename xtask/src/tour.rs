@@ -43,14 +43,14 @@ pub fn run(workspace: &Workspace, file: Option<&Path>) -> Result<()> {
     Ok(())
 }
 
-/// Both tours over each small input. Returns how many runs.
-pub fn run_small(workspace: &Workspace, prefix: &Path) -> Result<u64> {
+/// Both tours over each small input, with the settings that `set` adds. Returns how many runs.
+pub fn run_small(workspace: &Workspace, prefix: &Path, set: &dyn Fn(Command) -> Command) -> Result<u64> {
     workspace.build_release(&["hmmrt-examples"])?;
     let mut runs = 0;
     for program in programs(workspace, prefix)? {
         for file in input::small(workspace)? {
             println!("  {} {}", workspace.shown(&program), workspace.shown(&file));
-            without_settings(Command::new(&program)).args([&file]).limit(LIMIT).run()?;
+            set(without_settings(Command::new(&program))).args([&file]).limit(LIMIT).run()?;
             runs += 1;
         }
     }
