@@ -3,6 +3,7 @@
 
 #[cfg(test)]
 mod bindings;
+mod calls;
 mod context;
 mod driver;
 mod inside;
