@@ -25,7 +25,7 @@
 //   Settings    Each field of hmm_config has an environment variable HMMRT_...; README.md lists them all.
 //
 // SAFETY                                             several threads   signal handlers   a forked child
-//   touching managed memory                          yes               yes               what was on the host (4)
+//   touching managed memory                          yes               yes               yes, its own (4)
 //   hmm_version, hmm_strerror                        yes               yes               yes
 //   hmm_last_error                                   yes, its own      no                yes
 //   hmm_owns, hmm_usable_size                        yes               no                yes
@@ -45,8 +45,9 @@
 // (1) Not while another thread still uses the same block, as with free and munmap.
 // (2) Other threads' calls answer HMM_ERR_SHUTDOWN from then on.
 // (3) A stream must not be destroyed while another thread uses its handle.
-// (4) A snapshot of its own, as of any memory. What was on a device at the time of the fork is not in the child: touching it
-//     there is SIGBUS, with a message. Bring it home before.
+// (4) A snapshot of its own, as of any memory: fork waits for kernels, and brings home what is on a device only. What is
+//     acquired for a device to write and not released is not in the child (SIGBUS, with a message); nor is anything that is
+//     on a device only with HMMRT_FORK=exec, for programs whose children only call exec.
 // After hmm_shutdown: as in a forked child, with HMM_ERR_SHUTDOWN; but hmm_init starts the runtime again, and hmm_free and
 // hmm_disown work.
 // Touching memory that is away works in signal handlers too, on alternate stacks too, and with SIGSEGV handlers of the
@@ -182,6 +183,16 @@ typedef enum {
     HMM_LOG_DEBUG = 5,
 } hmm_log_level;
 
+// What a forked child gets of pages that are on a device only (HMMRT_FORK).
+typedef enum {
+    // HMMRT_FORK, or else HMM_FORK_SNAPSHOT.
+    HMM_FORK_DEFAULT = 0,
+    // A copy: they are brought home before the fork.
+    HMM_FORK_SNAPSHOT = 1,
+    // Nothing, SIGBUS with a message: for programs whose children only call exec.
+    HMM_FORK_EXEC = 2,
+} hmm_fork_mode;
+
 // What the program itself may do with managed memory (hmm_protect).
 typedef enum {
     // Nothing.
@@ -301,6 +312,8 @@ typedef struct {
     uint64_t driver_timeout;
     // HMMRT_SAME_ADDRESS: give GPU memory the addresses of host memory where the driver can.
     hmm_switch same_address;
+    // HMMRT_FORK.
+    hmm_fork_mode fork;
 } hmm_config;
 
 // What a device is. Read with hmm_device_info.

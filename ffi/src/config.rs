@@ -4,7 +4,7 @@
 use core::ffi::{CStr, c_char};
 use core::mem::MaybeUninit;
 
-use hmmrt_core::{Backend, Config, FaultEngine, LogLevel};
+use hmmrt_core::{Backend, Config, FaultEngine, ForkMode, LogLevel};
 
 use crate::guard::Failure;
 use crate::sized::Sized_;
@@ -40,6 +40,18 @@ pub enum hmm_fault_engine {
     HMM_FAULT_UFFD = 3,
     /// userfaultfd, with a handler thread.
     HMM_FAULT_UFFD_THREAD = 4,
+}
+
+/// What a forked child gets of pages that are on a device only (HMMRT_FORK).
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub enum hmm_fork_mode {
+    /// HMMRT_FORK, or else HMM_FORK_SNAPSHOT.
+    HMM_FORK_DEFAULT = 0,
+    /// A copy: they are brought home before the fork.
+    HMM_FORK_SNAPSHOT = 1,
+    /// Nothing, SIGBUS with a message: for programs whose children only call exec.
+    HMM_FORK_EXEC = 2,
 }
 
 /// A setting that is on or off.
@@ -115,6 +127,8 @@ pub struct hmm_config {
     pub driver_timeout: u64,
     /// HMMRT_SAME_ADDRESS: give GPU memory the addresses of host memory where the driver can.
     pub same_address: MaybeUninit<hmm_switch>,
+    /// HMMRT_FORK.
+    pub fork: MaybeUninit<hmm_fork_mode>,
 }
 
 // SAFETY: repr(C), the size comes first.
@@ -176,6 +190,12 @@ impl hmm_config {
         base.vma_budget = size("config->vma_budget", self.vma_budget, base.vma_budget)?;
         base.host_bandwidth = number(self.host_bandwidth, base.host_bandwidth);
         base.host_latency_ns = number(self.host_latency_ns, base.host_latency_ns);
+        base.fork = match int(self.fork) {
+            0 => base.fork,
+            1 => ForkMode::Snapshot,
+            2 => ForkMode::Exec,
+            value => return Err(unknown("config->fork", value, "hmm_fork_mode")),
+        };
         base.same_address = switch("config->same_address", self.same_address, base.same_address)?;
         base.device_group = size("config->device_group", self.device_group, base.device_group)?;
         if !GROUPS.contains(&base.device_group) {
@@ -257,7 +277,7 @@ mod tests {
         let host = format!("{} {} {} {}", c.host_devices, c.host_memory, c.host_bandwidth, c.host_latency_ns);
         let gpu =
             format!("{} {} {} {}", c.same_address, c.device_group >> 20, c.driver_timeout, c.cuda_library);
-        let gpu = format!("{gpu} {}", c.hip_library);
+        let gpu = format!("{gpu} {} {:?}", c.hip_library, c.fork);
         format!("{enums} | {} {} | {host} | {} | {gpu}", c.spare_bytes, c.vma_budget, c.host_fail)
     }
 
@@ -280,8 +300,9 @@ mod tests {
         (config.cuda_library, config.hip_library) = (c"/a".as_ptr(), c"".as_ptr());
         (config.device_group, config.driver_timeout) = (64 << 20, 28);
         config.same_address = MaybeUninit::new(hmm_switch::HMM_SWITCH_OFF);
+        config.fork = MaybeUninit::new(hmm_fork_mode::HMM_FORK_EXEC);
         let config = over(config);
-        let expected = "Host Segv Debug false true | 21 24 | 7 23 25 26 | launch:7+ | false 64 28 /a ";
+        let expected = "Host Segv Debug false true | 21 24 | 7 23 25 26 | launch:7+ | false 64 28 /a  Exec";
         assert_eq!(text(&config), expected);
     }
 

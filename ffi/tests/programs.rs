@@ -110,7 +110,10 @@ fn calls_after_shutdown() {
 
 #[test]
 fn calls_in_a_forked_child() {
-    parts(&["forked.c"], &["calls", "memory", "device_memory", "parent_is_unaffected"]);
+    let expected = &["calls", "memory", "device_memory", "parent_is_unaffected"];
+    parts(&["forked.c"], expected);
+    let (out, _) = run_ok(&compile(&["forked.c"], Shared), &[("HMMRT_FORK", "exec")]);
+    assert!(out.ends_with("all well\n"), "{out}");
 }
 
 #[test]

@@ -7,7 +7,7 @@ use crate::chunk::{Guard, Kind};
 use crate::error::{Error, Result};
 use crate::mask::PageMask;
 use crate::stats::STATS;
-use crate::sys::futex::Locked;
+use crate::sys::futex::{self, LockedGuard};
 use crate::sys::signal::Blocked;
 use crate::sys::vma::Maps;
 use crate::{access, migrate, moves, pins, table};
@@ -18,7 +18,7 @@ struct Region {
     block: &'static Block,
 }
 
-static REGIONS: Locked<BTreeMap<usize, Region>> = Locked::new(BTreeMap::new());
+static REGIONS: futex::Locked<BTreeMap<usize, Region>> = futex::Locked::new(BTreeMap::new());
 
 /// The adopted bytes without a gap around the start of `range`, from the start of its region on.
 pub(crate) fn around(range: ByteRange) -> Option<ByteRange> {
@@ -33,6 +33,21 @@ pub(crate) fn around(range: ByteRange) -> Option<ByteRange> {
         end = next.end;
     }
     Some(ByteRange { start, end })
+}
+
+/// The list of adopted ranges, locked.
+pub(crate) struct Locked(LockedGuard<'static, BTreeMap<usize, Region>>);
+
+/// Locks the list of adopted ranges.
+pub(crate) fn lock() -> Locked {
+    Locked(REGIONS.lock())
+}
+
+impl Locked {
+    /// The adopted ranges.
+    pub(crate) fn ranges(&self) -> impl Iterator<Item = ByteRange> {
+        self.0.iter().map(|(&start, r)| ByteRange { start, end: r.end })
+    }
 }
 
 /// All adopted ranges.

@@ -140,10 +140,6 @@ impl Chunk {
             && !pages.meets(self.user_none.get() | self.prefetched.get())
             && (!write || !pages.meets(self.user_read_only.get()))
     }
-    /// Forgets the lock's holder: only in a forked child.
-    pub(crate) fn reset_lock(&self) {
-        self.lock.reset();
-    }
 }
 
 /// The chunk's lock, held. Dropping it brings the block's summary up to date.
@@ -153,12 +149,19 @@ pub(crate) struct Guard {
     /// The chunk's address.
     pub(crate) at: HostAddr,
     block: Option<&'static Block>,
+    /// The lock is the forking thread's already, and stays so.
+    borrowed: bool,
 }
 
 impl Guard {
     /// Takes the lock of the chunk at `at`. Signals are blocked, or this is the signal handler. Signal-safe.
     pub(crate) fn lock(chunk: &'static Chunk, at: HostAddr) -> Guard {
-        chunk.lock.lock();
+        if !chunk.lock.try_lock() {
+            if chunk.lock.held_by_me() && crate::fork::is_forking() {
+                return Guard { chunk, at, block: None, borrowed: true };
+            }
+            chunk.lock.lock();
+        }
         #[cfg(not(target_arch = "x86_64"))]
         core::sync::atomic::fence(SeqCst); // with `slab::free`: one of the two sees the other
         chunk.changed.store(1, Relaxed);
@@ -166,7 +169,15 @@ impl Guard {
         if let Some(b) = block {
             b.begin_change();
         }
-        Guard { chunk, at, block }
+        Guard { chunk, at, block, borrowed: false }
+    }
+
+    /// The guard of a lock that is held, and whose guard was forgotten.
+    ///
+    /// # Safety
+    /// This thread took the lock with [`Guard::lock`] and forgot that guard, and only that one.
+    pub(crate) unsafe fn held(chunk: &'static Chunk, at: HostAddr) -> Guard {
+        Guard { chunk, at, block: chunk.block(), borrowed: false }
     }
 
     /// The host address of page `page`.
@@ -250,6 +261,8 @@ impl Drop for Guard {
             block.count(before, now);
             block.end_change();
         }
-        self.chunk.lock.unlock();
+        if !self.borrowed {
+            self.chunk.lock.unlock();
+        }
     }
 }

@@ -50,6 +50,15 @@ choice! {
     }
 }
 choice! {
+    /// What a forked child gets of pages that are on a device only.
+    ForkMode {
+        /// A copy: they are brought home before the fork (the device keeps its copy).
+        Snapshot = "snapshot",
+        /// Nothing, SIGBUS with a message: for programs whose children only call exec.
+        Exec = "exec",
+    }
+}
+choice! {
     /// How much is written to standard error.
     LogLevel {
         /// Nothing but fatal errors.
@@ -104,6 +113,8 @@ pub struct Config {
     /// `HMMRT_VMA_BUDGET`: mappings the runtime may use before it takes ways that add none (default: half of
     /// `vm.max_map_count`).
     pub vma_budget: usize,
+    /// `HMMRT_FORK`: snapshot or exec.
+    pub fork: ForkMode,
     /// `HMMRT_STATS`: 1 prints a table of what moved when the program ends.
     pub stats: bool,
     /// `HMMRT_LOG`: off, error, warn, info or debug.
@@ -128,6 +139,7 @@ impl Default for Config {
             device_group: 32 << 20,
             driver_timeout: 30,
             vma_budget: 0,
+            fork: ForkMode::Snapshot,
             stats: false,
             log: LogLevel::Warn,
         }
@@ -173,6 +185,7 @@ impl Config {
             number("HMMRT_DRIVER_TIMEOUT", v).map(|x| c.driver_timeout = x)
         })?;
         set("HMMRT_VMA_BUDGET", &mut |v| number("HMMRT_VMA_BUDGET", v).map(|x| c.vma_budget = x as usize))?;
+        set("HMMRT_FORK", &mut |v| ForkMode::parse("HMMRT_FORK", v).map(|x| c.fork = x))?;
         set("HMMRT_STATS", &mut |v| flag("HMMRT_STATS", v).map(|x| c.stats = x))?;
         set("HMMRT_LOG", &mut |v| LogLevel::parse("HMMRT_LOG", v).map(|x| c.log = x))?;
         Ok(c)
@@ -253,6 +266,7 @@ mod tests {
         for (name, value) in [
             ("HMMRT_BACKEND", "gpu"),
             ("HMMRT_FAULT", "magic"),
+            ("HMMRT_FORK", "never"),
             ("HMMRT_SPARE", "64Q"),
             ("HMMRT_SPARE", "99999999T"),
             ("HMMRT_HOST_DEVICES", "9"),

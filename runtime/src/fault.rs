@@ -124,7 +124,6 @@ fn in_child(chunk: &'static Chunk, addr: HostAddr, touch: Touch) -> Verdict {
     if !chunk.host.has(page) {
         return Verdict::Bus("the page was on a device when this process was forked");
     }
-    chunk.reset_lock(); // its holder, if any, is in the parent
     let g = Guard::lock(chunk, addr.chunk_start());
     let one = PageMask::span(page, 1);
     match migrate::to_host(&g, one, touch == Touch::Write).and_then(|_| Ok(migrate::settle(&g, one)?)) {

@@ -151,6 +151,20 @@ impl Heap {
         self.free.insert(range.start, range.len());
     }
 
+    /// All chunks of live blocks and slabs.
+    pub(crate) fn chunks_in_use(&self) -> Vec<HostAddr> {
+        let mut all = Vec::new();
+        for arena in self.arenas.iter().map(|a| a.range) {
+            let mut at = arena.start;
+            for (&start, &len) in self.free.range(arena.start..arena.end) {
+                all.extend((at..start).step_by(CHUNK).map(HostAddr));
+                at = start + len;
+            }
+            all.extend((at..arena.end).step_by(CHUNK).map(HostAddr));
+        }
+        all
+    }
+
     /// Reserves another arena with room for `len` bytes.
     fn grow(&mut self, len: usize) -> Result<()> {
         let least =
@@ -306,17 +320,7 @@ pub(crate) fn is_mirrored() -> bool {
     heap.arenas.iter().any(|a| a.mirrored) && heap.arenas.iter().all(whole)
 }
 
-/// All live blocks, for shutdown. Slabs come as whole chunks.
+/// All chunks in use, for shutdown and fork. Slabs come as whole chunks.
 pub(crate) fn chunks_in_use() -> Vec<HostAddr> {
-    let heap = HEAP.lock();
-    let mut all = Vec::new();
-    for arena in heap.arenas.iter().map(|a| a.range) {
-        let mut at = arena.start;
-        for (&start, &len) in heap.free.range(arena.start..arena.end) {
-            all.extend((at..start).step_by(CHUNK).map(HostAddr));
-            at = start + len;
-        }
-        all.extend((at..arena.end).step_by(CHUNK).map(HostAddr));
-    }
-    all
+    HEAP.lock().chunks_in_use()
 }

@@ -68,7 +68,7 @@
 //! - Where there is no GPU, the device is the host backend's: in host RAM, with threads for kernels.
 //! - The runtime handles SIGSEGV and passes on what is not its own. A thread that blocks it must not touch managed memory.
 //! - A system call into memory that is on a device fails with EFAULT: [`raw::host_ready`] or a [`PinGuard`] before.
-//! - A forked child has no device: what was on one only is not there, and calls are [`Error::Forked`].
+//! - A forked child has a snapshot of its parent's memory, but no device: calls are [`Error::Forked`].
 //! - Memory that this thread has [acquired](raw::acquire) for a device to write, and touches before it has released it,
 //!   raises SIGBUS. The borrows of [`AccessGuard`] keep safe code from it, but for the rest of a page acquired in part.
 
@@ -87,6 +87,7 @@ mod crew;
 mod device;
 mod error;
 mod fault;
+mod fork;
 mod guard;
 mod handle;
 mod heap;
@@ -120,7 +121,7 @@ mod window;
 
 pub use access::{Access, AccessMode};
 pub use alloc::HmmAlloc;
-pub use config::{Backend, Config, FaultEngine, LogLevel};
+pub use config::{Backend, Config, FaultEngine, ForkMode, LogLevel};
 pub use device::DeviceInfo;
 pub use device::host::inject;
 pub use error::{ConfigError, Error, Result};

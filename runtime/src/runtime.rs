@@ -10,7 +10,7 @@ use crate::pool::Keeper;
 use crate::service::Service;
 use crate::stats::STATS;
 use crate::sys::{self, segv, thread};
-use crate::{access, adopt, fault, heap, inflight, launch, migrate, moves, pool, stream, window};
+use crate::{access, adopt, fault, fork, heap, inflight, launch, migrate, moves, pool, stream, window};
 use core::sync::atomic::{AtomicU8, Ordering::*};
 use std::sync::{Mutex, MutexGuard};
 
@@ -64,7 +64,8 @@ fn start(state: &mut State, config: Option<Config>) -> Result<()> {
     crate::log::set_level(config.log);
     let budget = if config.vma_budget == 0 { sys::max_map_count() / 2 } else { config.vma_budget };
     migrate::set_vma_budget(budget);
-    thread::claim_process();
+    fork::set_mode(config.fork);
+    thread::claim_process(fork::prepare, fork::parent, fork::child);
     if config.stats {
         sys::at_exit(print_stats);
     }

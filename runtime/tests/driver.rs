@@ -236,6 +236,48 @@ fn loaded() {
     assert!(double.calls("cuMemCreate", "hipMemCreate") > 0);
 }
 
+/// A kernel on one stream follows what another stream of the device was given before, where both use the same memory.
+fn two_streams() {
+    let [a, b] = [0, 1].map(|_| raw::stream_create(0).unwrap());
+    let (slow, copy) = (kernels::kernel(0, "test_slow_increment"), kernels::builtin(0, "hmm_copy"));
+    let (x, y) = (Block::new(1 << 20), Block::new(1 << 20));
+    let (words, bytes, ns) = (x.len as u64 / 4, x.len as u64, 30_000_000_u64);
+    let value = |v: &u64| LaunchArg::Value { data: std::ptr::from_ref(v).cast(), size: 8 };
+    let pointer = |b: &Block, mode| LaunchArg::Pointer { ptr: b.ptr, len: b.len, mode };
+    for round in 1..4 {
+        let launch = |kernel, stream, args: &[LaunchArg]| {
+            let config = LaunchConfig { stream, ..LaunchConfig::linear(1 << 10, 256) };
+            // SAFETY: the arguments are the kernels'.
+            unsafe { raw::launch(kernel, &config, args).unwrap() };
+        };
+        launch(slow, a, &[pointer(&x, AccessMode::ReadWrite), value(&words), value(&ns)]);
+        launch(copy, b, &[pointer(&y, AccessMode::Write), pointer(&x, AccessMode::Read), value(&bytes)]);
+        let expected = round | round << 32;
+        assert!((0..y.words()).all(|i| y.word(i).load(Relaxed) == expected), "round {round}");
+    }
+}
+
+/// What is given back of a group that holds more leaves the rest where it is.
+fn part_of_a_group() {
+    raw::device_count().unwrap();
+    let len = 16 << 20;
+    let all = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+    // SAFETY: a mapping of our own, adopted, and disowned in part.
+    unsafe {
+        let at = libc::mmap(std::ptr::null_mut(), len + (2 << 20), 3, all, -1, 0).cast::<u8>();
+        let at = at.add(at.align_offset(2 << 20));
+        (0..len / 8).for_each(|i| at.cast::<u64>().add(i).write(i as u64));
+        raw::adopt(at, len).unwrap();
+        raw::migrate(at, len, 0).unwrap();
+        raw::disown(at, 2 << 20).unwrap();
+        raw::disown(at.add(6 << 20), 4 << 20).unwrap();
+        assert!((0..len / 8).all(|i| at.cast::<u64>().add(i).read() == i as u64));
+        raw::disown(at.add(2 << 20), 4 << 20).unwrap();
+        raw::disown(at.add(10 << 20), 6 << 20).unwrap();
+    }
+    assert_eq!(raw::stats().device_bytes, 0);
+}
+
 /// Streams of the program's own.
 fn native_streams() {
     let double = Double::of_case();
@@ -332,6 +374,53 @@ fn lost() {
     away.word(0).load(Relaxed); // SIGBUS
 }
 
+/// The device is lost between a kernel and its release: the launch has been made, and whoever touches what the kernel may
+/// have written is told, and does not wait for ever.
+fn lost_at_mark() {
+    let double = Double::of_case();
+    let b = Block::new(4 << 20);
+    fill(&b);
+    let add = kernels::kernel(0, "test_add_bytes");
+    try_launch(add, &b, StreamId::DEFAULT, 0).unwrap();
+    raw::stream_synchronize(StreamId::DEFAULT).unwrap();
+    double.arm(&format!("{}:1=lost", double.name("cuEventRecord", "hipEventRecord")));
+    try_launch(add, &b, StreamId::DEFAULT, 0).unwrap();
+    eprintln!("reading {:p}", b.ptr);
+    let at = b.ptr as usize;
+    std::thread::spawn(move || {
+        // SAFETY: a live block.
+        unsafe { (at as *const u8).read_volatile() }
+    })
+    .join()
+    .unwrap();
+}
+
+/// A driver of which nothing can be learnt any more is given up; what its device holds is not believed even if it answers
+/// again.
+fn given_up() {
+    let double = Double::of_case();
+    let b = Block::new(4 << 20);
+    fill(&b);
+    add_one(&b, 0, StreamId::DEFAULT, 0);
+    raw::stream_synchronize(StreamId::DEFAULT).unwrap();
+    let waiting = [
+        double.name("cuEventSynchronize", "hipEventSynchronize"),
+        double.name("cuEventQuery", "hipEventQuery"),
+        double.name("cuStreamSynchronize", "hipStreamSynchronize"),
+    ];
+    let add = kernels::kernel(0, "test_add_bytes");
+    double.arm(&waiting.map(|name| format!("{name}:1+")).join(","));
+    try_launch(add, &b, StreamId::DEFAULT, 0).unwrap();
+    raw::stream_synchronize(StreamId::DEFAULT).unwrap();
+    double.arm("");
+    let e = raw::migrate(b.ptr, b.len, HMM_HOST).unwrap_err();
+    assert!(matches!(e, Error::Device { device: 0, code: 0, .. }), "{e}");
+    let other = Block::new(1 << 20);
+    fill(&other);
+    assert!(raw::migrate(other.ptr, other.len, 0).is_err());
+    check(&other);
+}
+
 /// A kernel that goes where it has not acquired ends the context; the host's bytes do not mind.
 fn unmapped() {
     raw::device_count().unwrap();
@@ -422,8 +511,12 @@ fn child(name: &str) {
         "current" => current(),
         "loaded" => loaded(),
         "native_streams" => native_streams(),
+        "part_of_a_group" => part_of_a_group(),
+        "two_streams" => two_streams(),
         "modules" => modules(),
         "lost" => lost(),
+        "lost_at_mark" => lost_at_mark(),
+        "given_up" => given_up(),
         "unmapped" => unmapped(),
         "inside_the_driver" => inside_the_driver(),
         "restart" => restart(),
@@ -458,9 +551,13 @@ fn cases() {
             ("any_host", &[(missing, "/nonexistent/library.so")]),
             ("current", &[]),
             ("loaded", &[]),
+            ("split", &[("HMMRT_DOUBLE_HINTS", "none")]),
             ("native_streams", &[]),
+            ("part_of_a_group", &[]),
+            ("two_streams", &[]),
             ("modules", &[]),
             ("unmapped", &[]),
+            ("given_up", &[]),
             ("restart", &[]),
         ];
         for (name, env) in cases {
@@ -469,9 +566,11 @@ fn cases() {
             assert!(out.status.success(), "{kind} {name} {env:?}: {:?}\n{err}", out.status);
         }
         let limit: &[(&str, &str)] = &[("HMMRT_DRIVER_TIMEOUT", "1")];
-        for (name, env, text) in
-            [("lost", &[][..], "brought home"), ("inside_the_driver", limit, "did not answer")]
-        {
+        for (name, env, text) in [
+            ("lost", &[][..], "brought home"),
+            ("lost_at_mark", &[], "brought home"),
+            ("inside_the_driver", limit, "did not answer"),
+        ] {
             let out = double::run_case(kind, &library, name, env);
             let err = String::from_utf8_lossy(&out.stderr).into_owned();
             assert_eq!(out.status.signal(), Some(libc::SIGBUS), "{kind} {name}: {err}");

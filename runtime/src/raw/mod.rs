@@ -5,6 +5,7 @@
 mod device;
 mod memory;
 mod movement;
+pub mod preload;
 
 pub use device::*;
 pub use memory::*;

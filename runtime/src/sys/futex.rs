@@ -99,12 +99,6 @@ impl FutexLock {
     pub(crate) fn is_held(&self) -> bool {
         self.word.load(SeqCst) != FREE
     }
-
-    /// Forgets the holder: only in a forked child, where the holder may not exist.
-    pub(crate) fn reset(&self) {
-        self.owner.store(0, Relaxed);
-        self.word.store(FREE, SeqCst);
-    }
 }
 
 /// A value behind a [`FutexLock`].

@@ -65,18 +65,21 @@ pub(crate) fn spawn(
 
 static OWNER_PID: AtomicI32 = AtomicI32::new(0);
 
-/// Remembers this process as the runtime's, and arranges that a forked child knows it is not.
-pub(crate) fn claim_process() {
-    extern "C" fn in_child() {
-        OWNER_PID.store(-1, SeqCst);
-    }
+/// Remembers this process as the runtime's. The handlers are called around each fork from now on: before it, and after it
+/// in the parent and in the child, which must call [`disclaim_process`].
+pub(crate) fn claim_process(prepare: extern "C" fn(), parent: extern "C" fn(), child: extern "C" fn()) {
     static ONCE: std::sync::Once = std::sync::Once::new();
     // SAFETY: getpid has no preconditions.
     OWNER_PID.store(unsafe { libc::getpid() }, SeqCst);
     ONCE.call_once(|| {
-        // SAFETY: the handler only stores to an atomic.
-        unsafe { libc::pthread_atfork(None, None, Some(in_child)) };
+        // SAFETY: functions that are never unloaded.
+        unsafe { libc::pthread_atfork(Some(prepare), Some(parent), Some(child)) };
     });
+}
+
+/// This process is a forked child: the runtime is its parent's.
+pub(crate) fn disclaim_process() {
+    OWNER_PID.store(-1, SeqCst);
 }
 
 /// Whether this process is a forked child of the one that started the runtime. Signal-safe.

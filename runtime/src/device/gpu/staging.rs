@@ -17,8 +17,8 @@ use std::sync::{Condvar, Mutex, MutexGuard};
 /// Bytes of a slot. Large enough that a copy's fixed cost does not show (about 5 us of 12 at 40 GB/s), small enough that
 /// the slots of a lane stay in the cache between the CPU's copy and the device's.
 const SLOT: usize = 512 << 10;
-/// Slots of a lane.
-const SLOTS: usize = 4;
+/// Slots of a lane: one that the CPU copies, one that the device does, one between.
+const SLOTS: usize = 3;
 /// The most lanes of a device: threads that copy at the same time.
 const LANES: usize = 16;
 /// The most pieces of host memory that one slot holds.

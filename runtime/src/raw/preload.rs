@@ -1,0 +1,132 @@
+//! What a malloc replacement needs beside the rest of `raw`: answers without a lock, and holding what the kernel is given
+//! for the time of a system call. None of it is of use to a program that calls the library itself. API context, but for
+//! what says "Signal-safe".
+
+use crate::addr::{ByteRange, HostAddr};
+use crate::chunk::Kind;
+use crate::device::Devices;
+use crate::moves::{self, Patience};
+use crate::span::Span;
+use crate::sys::signal::Blocked;
+use crate::sys::thread;
+use crate::{block, heap, pins, runtime, table};
+
+/// Whether the calling thread may use the heap: not in a forked child, where its locks may be held by threads that are
+/// not there; not for the runtime's own threads, which must not wait for managed memory; not inside of the heap, where a
+/// signal handler or a fork handler may be. Signal-safe.
+pub fn may_use_heap() -> bool {
+    !thread::forked() && !heap::is_locked_by_me() && !block::is_locked_by_me() && !thread::is_own()
+}
+
+/// Whether this is a forked child of the process that started the runtime. Signal-safe.
+pub fn in_child() -> bool {
+    thread::forked()
+}
+
+/// The start and the length of the live block of the heap that `ptr` lies in. Signal-safe.
+pub fn block(ptr: *const u8) -> Option<(usize, usize)> {
+    let found = heap::find(HostAddr::from(ptr))?;
+    Some((found.range.start, found.range.len()))
+}
+
+/// Whether `ptr` is in memory of the heap that no live block has, as far as that is known. Signal-safe.
+pub fn is_dead(ptr: *const u8) -> bool {
+    let addr = HostAddr::from(ptr);
+    table::get(addr)
+        .is_some_and(|c| matches!(c.kind(), Kind::Slab | Kind::Large) && !c.managed.has(addr.page_in_chunk()))
+}
+
+/// Whether any page can be away from the host: devices are open, and this is the process that opened them. Signal-safe.
+#[inline]
+pub fn is_active() -> bool {
+    Devices::get().is_some() && !thread::forked()
+}
+
+/// Memory that is held on the host while the kernel uses it; [`release`] ends that.
+#[derive(Debug)]
+pub struct Held(ByteRange);
+
+/// The first bytes of `len` from `ptr` that are managed, if the first is.
+fn managed(ptr: *const u8, len: usize) -> Option<ByteRange> {
+    let start = HostAddr::from(ptr);
+    let whole = ByteRange::new(start.0, len).filter(|r| r.len() > 0)?;
+    let mut end = start.0;
+    for (at, part) in whole.chunks() {
+        let Some(chunk) = table::get(at) else { break };
+        let managed = chunk.managed.get();
+        let pages = HostAddr(part.start).page_in_chunk()..=HostAddr(part.end - 1).page_in_chunk();
+        match pages.clone().find(|p| !managed.has(*p)) {
+            None => end = part.end,
+            Some(p) if p == *pages.start() => break,
+            Some(p) => {
+                end = at.0 + p * crate::addr::PAGE;
+                break;
+            }
+        }
+    }
+    (end > start.0).then_some(ByteRange { start: start.0, end })
+}
+
+/// Brings what is managed of `len` bytes from `ptr` home, waiting for kernels that write it, and holds it there. `None`:
+/// none of it is managed, or it can't be had; then the system call says what there is to say.
+pub fn hold(ptr: *const u8, len: usize) -> Option<Held> {
+    let range = managed(ptr, len)?;
+    if !is_active() || thread::is_own() {
+        return None;
+    }
+    // A signal handler that does the same must not interrupt the list's lock.
+    let _blocked = Blocked::new();
+    pins::pin(range).ok()?;
+    Some(Held(range))
+}
+
+/// As [`hold`], without holding: for calls that do not return.
+pub fn bring_home(ptr: *const u8, len: usize) {
+    if let Some(range) = managed(ptr, len)
+        && is_active()
+        && !thread::is_own()
+    {
+        let _ = moves::to_host(range, false, Patience::Wait, "ptr");
+    }
+}
+
+/// Ends a [`hold`].
+pub fn release(held: Held) {
+    let _blocked = Blocked::new();
+    // Nothing is found if the block was freed meanwhile.
+    let _ = pins::unpin(held.0);
+}
+
+/// Gives the memory of a block back in a forked child; its address stays taken.
+pub fn drop_in_child(ptr: *const u8) {
+    if thread::forked()
+        && let Some(found) = heap::find(HostAddr::from(ptr))
+    {
+        let _ = crate::sys::map::give_back(HostAddr(found.range.start), found.range.len());
+    }
+}
+
+/// A step of `HMMRT_CHAOS`: opens the devices, picks a chunk of live blocks and some pages of it by `random`, and sends
+/// them to the first device, or home again. Whether there was anything.
+pub fn stir(random: u64) -> bool {
+    let Ok(devices) = runtime::devices("HMMRT_CHAOS") else { return false };
+    let chunks = heap::chunks_in_use();
+    let Some(&at) = chunks.get((random >> 32) as usize % chunks.len().max(1)) else { return false };
+    let managed = table::known(at).managed.get();
+    let runs = managed.runs().count();
+    let Some((first, count)) = managed.runs().nth((random >> 8) as usize % runs.max(1)) else { return false };
+    let (first, count) = match random & 3 {
+        // All of the run, or one of its pages.
+        0 | 1 => (first, count),
+        _ => (first + (random >> 16) as usize % count, 1),
+    };
+    let range = at.add(first * crate::addr::PAGE).range(count * crate::addr::PAGE);
+    if random >> 2 & 7 == 0 {
+        let _ = moves::to_host(range, random >> 5 & 1 == 0, Patience::Skip, "ptr");
+    } else if let Some(found) = heap::find(HostAddr(range.start)) {
+        // A whole slab's run lies in more than one block: what is said to be around it is the chunk then.
+        let around = if found.large { found.range } else { at.range(crate::addr::CHUNK) };
+        let _ = moves::to_device(Span { range, around }, devices.count() - 1, Patience::Skip, "ptr");
+    }
+    true
+}

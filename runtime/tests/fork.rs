@@ -1,0 +1,193 @@
+//! fork: children get a snapshot of managed memory, whatever moves meanwhile, and parents do not notice. Each case has a
+//! process of its own.
+
+mod common;
+
+use common::{Block, Rng, case, kernels, run_case};
+use hmmrt::raw::{self, HMM_HOST};
+use hmmrt::{AccessMode, LaunchArg, LaunchConfig, Page, StreamId};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+/// Runs `f` in a forked child and gives its wait status.
+fn child(f: impl FnOnce() -> bool) -> i32 {
+    // SAFETY: the child runs `f`, which uses memory only, and ends.
+    unsafe {
+        let pid = libc::fork();
+        assert!(pid >= 0);
+        if pid == 0 {
+            libc::_exit(if f() { 0 } else { 1 });
+        }
+        let mut status = 0;
+        assert_eq!(libc::waitpid(pid, &mut status, 0), pid);
+        status
+    }
+}
+
+fn fill(b: &Block, salt: u64) {
+    (0..b.words()).step_by(8).for_each(|i| b.word(i).store(i as u64 ^ salt, Relaxed));
+}
+
+fn holds(b: &Block, salt: u64) -> bool {
+    (0..b.words()).step_by(8).all(|i| b.word(i).load(Relaxed) == i as u64 ^ salt)
+}
+
+/// What is where does not matter to the child, nor what it does to the parent.
+fn snapshot() {
+    let (home, away, both, part) =
+        (Block::new(5 << 20), Block::new(5 << 20), Block::new(3 << 20), Block::new(6 << 20));
+    let all = [&home, &away, &both, &part];
+    for round in 0..5 {
+        all.iter().for_each(|b| fill(b, round));
+        raw::migrate(away.ptr, away.len, 0).unwrap();
+        raw::migrate(both.ptr, both.len, 0).unwrap();
+        assert!(holds(&both, round));
+        raw::migrate(part.ptr, 3 << 20, common::two_devices()[1]).unwrap();
+        let before = raw::stats().bytes_to_host;
+        let status = child(|| {
+            let right = all.iter().all(|b| holds(b, round));
+            all.iter().for_each(|b| fill(b, 99));
+            right && all.iter().all(|b| holds(b, 99)) && child(|| all.iter().all(|b| holds(b, 99))) == 0
+        });
+        assert_eq!(status, 0, "round {round}");
+        let brought = raw::stats().bytes_to_host - before;
+        assert_eq!(brought, (5 << 20) + (3 << 20), "only what the host had not");
+        assert!(away.pages().iter().all(|p| p.flags & Page::DEVICE != 0), "the device keeps its copy");
+        let again = raw::stats().bytes_to_host;
+        assert_eq!(child(|| all.iter().all(|b| holds(b, round))), 0);
+        assert_eq!(raw::stats().bytes_to_host, again, "nothing to bring the second time");
+        assert!(all.iter().all(|b| holds(b, round)));
+    }
+}
+
+/// The child has what a kernel wrote that was running when the process forked; the parent's kernels go on.
+fn kernels_finish_first() {
+    let b = Block::new(4 << 20);
+    let (n, ns) = (b.len as u64 / 4, 60_000_000_u64);
+    let increment = kernels::kernel(0, "test_slow_increment");
+    let args = [
+        LaunchArg::Pointer { ptr: b.ptr, len: b.len, mode: AccessMode::ReadWrite },
+        LaunchArg::Value { data: (&raw const n).cast(), size: 8 },
+        LaunchArg::Value { data: (&raw const ns).cast(), size: 8 },
+    ];
+    for round in 1..4_u64 {
+        // SAFETY: the arguments are the kernel's.
+        unsafe { raw::launch(increment, &LaunchConfig::linear(1 << 16, 256), &args).unwrap() };
+        let expected = round | round << 32;
+        assert_eq!(child(|| (0..b.words()).all(|i| b.word(i).load(Relaxed) == expected)), 0, "round {round}");
+    }
+    raw::stream_synchronize(StreamId::DEFAULT).unwrap();
+    assert_eq!(b.word(100).load(Relaxed), 3 | 3 << 32);
+}
+
+/// Threads move and fault while others fork. Each block is all of one value at any time that a fork can see: a writer changes
+/// it word by word with the value before and the value after being neighbours.
+fn while_all_moves() {
+    let rounds = (60.0 * common::scale()).max(5.0) as usize;
+    raw::device_count().unwrap();
+    let blocks: Vec<Block> = [2 << 20, (4 << 20) + 8192, 64 << 10, 4096].map(Block::new).into();
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|s| {
+        let (blocks, stop) = (&blocks, &stop);
+        for t in 0..2 {
+            s.spawn(move || {
+                let mut rng = Rng(17 + t);
+                while !stop.load(Relaxed) {
+                    let b = &blocks[rng.below(blocks.len())];
+                    let to = [HMM_HOST, 0, common::two_devices()[1]][rng.below(3)];
+                    raw::migrate(b.ptr, b.len, to).unwrap();
+                }
+            });
+        }
+        s.spawn(move || {
+            let mut value = 1;
+            while !stop.load(Relaxed) {
+                for b in blocks {
+                    (0..b.words()).step_by(64).for_each(|i| b.word(i).store(value, Relaxed));
+                }
+                value += 1;
+            }
+        });
+        for round in 0..rounds {
+            let status = child(|| {
+                blocks.iter().all(|b| {
+                    // The writer was somewhere in the block: new values, then old ones, one apart.
+                    let values: Vec<u64> =
+                        (0..b.words()).step_by(64).map(|i| b.word(i).load(Relaxed)).collect();
+                    let (first, last) = (values[0], values[values.len() - 1]);
+                    let ordered = values.windows(2).all(|w| w[0] == w[1] || w[0] == w[1] + 1);
+                    ordered && first - last <= 1 && {
+                        b.word(1).store(5, Relaxed);
+                        b.word(1).load(Relaxed) == 5
+                    }
+                })
+            });
+            assert_eq!(status, 0, "round {round}");
+        }
+        stop.store(true, Relaxed);
+    });
+    assert!(
+        blocks.iter().all(|b| b.words() < 2 || b.word(1).load(Relaxed) == 0),
+        "a child wrote into its parent"
+    );
+}
+
+/// Children that only call exec need nothing brought home.
+fn exec_only() {
+    let away = Block::new(8 << 20);
+    fill(&away, 3);
+    raw::migrate(away.ptr, away.len, 0).unwrap();
+    let before = raw::stats().bytes_to_host;
+    let status = child(|| holds(&away, 3));
+    assert!(libc::WIFSIGNALED(status) && libc::WTERMSIG(status) == libc::SIGBUS, "{status:#x}");
+    assert!(std::process::Command::new("true").status().unwrap().success());
+    assert_eq!(raw::stats().bytes_to_host, before);
+    assert!(holds(&away, 3));
+}
+
+/// Programs that are started without fork's handlers cost nothing.
+fn spawned() {
+    let away = Block::new(8 << 20);
+    fill(&away, 3);
+    raw::migrate(away.ptr, away.len, 0).unwrap();
+    let before = raw::stats().bytes_to_host;
+    for _ in 0..5 {
+        // SAFETY: a command without arguments from here.
+        assert_eq!(unsafe { libc::system(c"true".as_ptr()) }, 0);
+        assert!(std::process::Command::new("true").status().unwrap().success());
+    }
+    assert_eq!(raw::stats().bytes_to_host, before);
+    assert!(holds(&away, 3));
+}
+
+#[test]
+fn cases() {
+    match case().as_deref() {
+        Some("snapshot") => return snapshot(),
+        Some("kernels") => return kernels_finish_first(),
+        Some("moving") => return while_all_moves(),
+        Some("exec_only") => return exec_only(),
+        Some("spawned") => return spawned(),
+        _ => {}
+    }
+    let exec = [("HMMRT_FORK", "exec")];
+    let two = [("HMMRT_HOST_DEVICES", "2")];
+    let driver = [("HMMRT_HOST_DEVICES", "2"), ("HMMRT_HOST_DIRECT", "0")];
+    let runs: [(&str, &[(&str, &str)]); 7] = [
+        ("snapshot", &two),
+        ("snapshot", &driver),
+        ("kernels", &[]),
+        ("moving", &two),
+        ("moving", &driver),
+        ("exec_only", &exec),
+        ("spawned", &[]),
+    ];
+    for (name, env) in runs {
+        let out = run_case("cases", name, env);
+        assert!(
+            out.status.success(),
+            "{name} {env:?}: {:?}\n{}",
+            out.status,
+            String::from_utf8_lossy(&out.stderr)
+        );
+    }
+}
