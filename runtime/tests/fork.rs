@@ -131,6 +131,24 @@ fn while_all_moves() {
     );
 }
 
+/// The program's own handlers, which run inside of ours because they were there before: they may touch managed memory.
+fn own_handlers() {
+    static BLOCK: std::sync::OnceLock<Block> = std::sync::OnceLock::new();
+    extern "C" fn touch() {
+        if let Some(b) = BLOCK.get() {
+            b.word(0).fetch_add(1, Relaxed);
+        }
+    }
+    // SAFETY: the handler touches a live block.
+    unsafe { libc::pthread_atfork(Some(touch), Some(touch), Some(touch)) };
+    let b = BLOCK.get_or_init(|| Block::new(4 << 20));
+    for round in 0..4 {
+        raw::migrate(b.ptr, b.len, 0).unwrap();
+        assert_eq!(child(|| b.word(0).load(Relaxed) == 2 * round + 2), 0, "round {round}");
+        assert_eq!(b.word(0).load(Relaxed), 2 * round + 2);
+    }
+}
+
 /// Children that only call exec need nothing brought home.
 fn exec_only() {
     let away = Block::new(8 << 20);
@@ -165,6 +183,7 @@ fn cases() {
         Some("snapshot") => return snapshot(),
         Some("kernels") => return kernels_finish_first(),
         Some("moving") => return while_all_moves(),
+        Some("own_handlers") => return own_handlers(),
         Some("exec_only") => return exec_only(),
         Some("spawned") => return spawned(),
         _ => {}
@@ -172,7 +191,8 @@ fn cases() {
     let exec = [("HMMRT_FORK", "exec")];
     let two = [("HMMRT_HOST_DEVICES", "2")];
     let driver = [("HMMRT_HOST_DEVICES", "2"), ("HMMRT_HOST_DIRECT", "0")];
-    let runs: [(&str, &[(&str, &str)]); 7] = [
+    let runs: [(&str, &[(&str, &str)]); 8] = [
+        ("own_handlers", &[]),
         ("snapshot", &two),
         ("snapshot", &driver),
         ("kernels", &[]),

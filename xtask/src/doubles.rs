@@ -37,11 +37,12 @@ const VARIANTS: [Variant; 5] = [
 ];
 
 /// All that has to do with devices; `driver` runs on the doubles by itself.
-const SUITES: [&str; 10] = [
+const SUITES: [&str; 11] = [
     "roundtrip",
     "model",
     "races",
     "failures",
+    "fork",
     "signals",
     "resources",
     "surface",

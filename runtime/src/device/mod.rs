@@ -204,6 +204,33 @@ pub(crate) trait Device: Send + Sync {
     fn close(&self);
 }
 
+/// What one backend has to offer here (`hmmrt info`).
+#[derive(Clone, Debug)]
+pub struct BackendReport {
+    /// `cuda`, `hip` or `host`.
+    pub backend: &'static str,
+    /// Its devices, or why there are none.
+    pub devices: Result<Vec<DeviceInfo>>,
+}
+
+/// Tries every backend, in the order in which `auto` does: the first that has devices is what it takes. Loads and initialises
+/// the drivers that are there; the devices are closed again. For a process that has not opened devices otherwise.
+pub fn probe(config: &Config) -> Vec<BackendReport> {
+    let report = |backend, list: Result<Vec<Box<dyn Device>>>| BackendReport {
+        backend,
+        devices: list.map(|list| {
+            let infos = list.iter().map(|d| d.info()).collect();
+            list.iter().for_each(|d| d.close());
+            infos
+        }),
+    };
+    vec![
+        report("cuda", cuda::open(config)),
+        report("hip", hip::open_if_any(config)),
+        report("host", host::open(config)),
+    ]
+}
+
 /// The devices of a running runtime. Made at the first device use, replaced only by shutdown; a list once made is never
 /// freed, so that a thread in the fault path can go on reading it.
 pub(crate) struct Devices {

@@ -110,7 +110,10 @@ pub fn drop_in_child(ptr: *const u8) {
 /// them to the first device, or home again. Whether there was anything.
 pub fn stir(random: u64) -> bool {
     let Ok(devices) = runtime::devices("HMMRT_CHAOS") else { return false };
-    let chunks = heap::chunks_in_use();
+    // With the heap locked no block goes meanwhile, and what is said to be around the pages stays true.
+    let _blocked = Blocked::new();
+    let heap = heap::lock();
+    let chunks = heap.chunks_in_use();
     let Some(&at) = chunks.get((random >> 32) as usize % chunks.len().max(1)) else { return false };
     let managed = table::known(at).managed.get();
     let runs = managed.runs().count();
@@ -129,4 +132,11 @@ pub fn stir(random: u64) -> bool {
         let _ = moves::to_device(Span { range, around }, devices.count() - 1, Patience::Skip, "ptr");
     }
     true
+}
+
+/// Makes the calling thread one of the runtime's own, for as long as it lives: it asks for no managed memory, and
+/// signals of the program do not come to it.
+pub fn own_this_thread() {
+    core::mem::forget(Blocked::new());
+    core::mem::forget(thread::OwnThread::register());
 }
