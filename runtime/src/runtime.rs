@@ -147,9 +147,8 @@ fn open() -> Result<&'static Devices> {
     }
     heap::devices_opened(devices);
     segv::ensure_installed(fault::on_fault);
-    for d in 0..devices.count() {
-        let info = devices.at(d).info();
-        log!(Info, "device {d}: {} ({}), {} MiB", info.name, info.backend, info.memory_total >> 20);
+    for device in devices.all() {
+        log!(Info, "device {}: {} ({})", device.number(), device.name(), device.backend());
     }
     log!(Info, "faults: segv (page protection and SIGSEGV)");
     Ok(devices)

@@ -226,6 +226,19 @@ fn current() {
     }
 }
 
+/// A device that is not used costs no context.
+fn one_context() {
+    let double = Double::of_case();
+    double.arm("");
+    assert_eq!(raw::device_count(), Ok(2));
+    assert_eq!(double.calls("cuDevicePrimaryCtxRetain", "hipSetDevice"), 0);
+    let b = Block::new(5 << 20);
+    fill(&b);
+    raw::migrate(b.ptr, b.len, 0).unwrap();
+    check(&b);
+    assert_eq!(double.calls("cuDevicePrimaryCtxRetain", "hipSetDevice"), u64::from(double.kind == "cuda"));
+}
+
 /// The driver that the program has loaded is the one that is used.
 fn loaded() {
     let double = Double::of_case(); // by its path; its name is the driver's
@@ -509,6 +522,7 @@ fn child(name: &str) {
         "any_double" => any(&Double::of_case().kind),
         "any_host" => any("host"),
         "current" => current(),
+        "one_context" => one_context(),
         "loaded" => loaded(),
         "native_streams" => native_streams(),
         "part_of_a_group" => part_of_a_group(),
@@ -550,6 +564,7 @@ fn cases() {
             ("any_host", &[("HMMRT_DOUBLE_VERSION", "8000")]),
             ("any_host", &[(missing, "/nonexistent/library.so")]),
             ("current", &[]),
+            ("one_context", &[]),
             ("loaded", &[]),
             ("split", &[("HMMRT_DOUBLE_HINTS", "none")]),
             ("native_streams", &[]),

@@ -109,7 +109,11 @@ impl Args {
 
 /// One device. All methods but `copy_out` (see there) are called outside the fault path.
 pub(crate) trait Device: Send + Sync {
-    /// What it is.
+    /// Its name.
+    fn name(&self) -> String;
+    /// `host`, `cuda` or `hip`.
+    fn backend(&self) -> &'static str;
+    /// What it is. Of a GPU it makes the context, if need be.
     fn info(&self) -> DeviceInfo;
     /// Its number.
     fn number(&self) -> i32;

@@ -18,10 +18,16 @@ impl Context {
 
     /// The granularity of virtual memory management; an error where the driver has none.
     pub(crate) fn granularity(&self) -> Result<usize> {
-        let _current = self.enter()?;
         let (mut bytes, prop) = (0, self.prop());
-        // SAFETY: reads the properties, writes a size.
-        unsafe { call!(self.driver, self.device, granularity(&mut bytes, &prop, GRANULARITY_MINIMUM)) }?;
+        let mut ask = || {
+            // SAFETY: reads the properties, writes a size.
+            unsafe { call!(self.driver, self.device, granularity(&mut bytes, &prop, GRANULARITY_MINIMUM)) }
+        };
+        // The properties name the device: a context should not be needed, and is not made if it is not.
+        if ask().is_err() {
+            let _current = self.enter()?;
+            ask()?;
+        }
         Ok(bytes)
     }
 
@@ -174,7 +180,7 @@ impl Context {
                     call!(
                         driver,
                         device,
-                        copy_peer_cuda(to.0, self.primary, from.0, source.primary, len, stream)
+                        copy_peer_cuda(to.0, self.primary()?, from.0, source.primary()?, len, stream)
                     )
                 }
                 Kind::Hip => {
@@ -233,7 +239,7 @@ impl Context {
         let _current = self.enter()?;
         // SAFETY: the caller's promise; writes a handle.
         unsafe { call!(self.driver, self.device, stream_context(stream, &mut context)) }?;
-        Ok(context == self.primary)
+        Ok(context == self.primary()?)
     }
 
     /// Makes an event whose waiters sleep.

@@ -6,9 +6,9 @@ use super::driver::{Driver, call};
 use super::table::*;
 use crate::error::{Error, Result};
 use crate::log::log;
-use core::ffi::CStr;
+use core::ffi::{CStr, c_void};
 use core::ptr::null_mut;
-use core::sync::atomic::{AtomicBool, Ordering::*};
+use core::sync::atomic::{AtomicBool, AtomicPtr, Ordering::*};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
@@ -17,8 +17,8 @@ pub(crate) struct Context {
     pub(crate) driver: &'static Driver,
     /// The device's number, here and in the driver.
     pub(crate) device: i32,
-    /// CUDA's context; NULL with HIP, which knows devices only.
-    pub(super) primary: Handle,
+    /// CUDA's context, once it was needed; NULL before, and with HIP, which knows devices only.
+    primary: AtomicPtr<c_void>,
     /// Nothing that the device holds can be believed any more.
     lost: AtomicBool,
 }
@@ -28,9 +28,9 @@ unsafe impl Send for Context {}
 // SAFETY: as above.
 unsafe impl Sync for Context {}
 
-/// The primary contexts that were retained, by driver and device. Kept: giving one up would end what the program and
+/// All of them, by driver and device. Kept, and so are the primary contexts: giving one up would end what the program and
 /// reserved addresses have in it.
-static RETAINED: Mutex<Vec<&'static Context>> = Mutex::new(Vec::new());
+static CONTEXTS: Mutex<Vec<&'static Context>> = Mutex::new(Vec::new());
 
 /// The context is current until this is dropped; then what was is again.
 pub(super) struct Current<'a> {
@@ -62,24 +62,38 @@ impl Drop for Current<'_> {
 }
 
 impl Context {
-    /// Device number `device` of the driver.
-    pub(crate) fn of(driver: &'static Driver, device: i32) -> Result<&'static Context> {
-        let mut retained = RETAINED.lock().unwrap_or_else(|e| e.into_inner());
+    /// Device number `device` of the driver. Costs nothing yet: a context of each device of a large machine would.
+    pub(crate) fn of(driver: &'static Driver, device: i32) -> &'static Context {
+        let mut contexts = CONTEXTS.lock().unwrap_or_else(|e| e.into_inner());
         let same = |c: &&&Context| core::ptr::eq(c.driver, driver) && c.device == device;
-        if let Some(context) = retained.iter().find(same) {
-            return Ok(context);
+        if let Some(context) = contexts.iter().find(same) {
+            return context;
         }
-        let (mut number, mut primary) = (0, null_mut());
-        if driver.kind == Kind::Cuda {
+        let (primary, lost) = (AtomicPtr::new(null_mut()), AtomicBool::new(false));
+        let context = Box::leak(Box::new(Context { driver, device, primary, lost }));
+        contexts.push(context);
+        context
+    }
+
+    /// CUDA's primary context of the device, made when it is first needed.
+    pub(super) fn primary(&self) -> Result<Handle> {
+        let known = self.primary.load(Acquire);
+        if !known.is_null() {
+            return Ok(known);
+        }
+        let _alone = CONTEXTS.lock().unwrap_or_else(|e| e.into_inner());
+        let mut primary = self.primary.load(Acquire);
+        if primary.is_null() {
+            let Context { driver, device, .. } = *self;
+            let mut number = 0;
             // SAFETY: both write what they are given the address of.
             unsafe {
                 call!(driver, device, device_get(&mut number, device))?;
                 call!(driver, device, context_retain(&mut primary, number))?;
             }
+            self.primary.store(primary, Release);
         }
-        let context = Box::leak(Box::new(Context { driver, device, primary, lost: AtomicBool::new(false) }));
-        retained.push(context);
-        Ok(context)
+        Ok(primary)
     }
 
     /// Whether the device was lost: then no byte that it holds may be taken for right.
@@ -137,12 +151,13 @@ impl Context {
 
     /// Makes the context current.
     pub(super) fn enter(&self) -> Result<Current<'_>> {
-        let Context { driver, device, primary, .. } = *self;
+        let Context { driver, device, .. } = *self;
         let (mut now, mut number) = (null_mut(), device);
         // SAFETY: the context was retained and is never given up; the others take and write ints and handles.
         let before = unsafe {
             match driver.kind {
                 Kind::Cuda => {
+                    let primary = self.primary()?;
                     call!(driver, device, context_current(&mut now))?;
                     if now == primary {
                         Before::Same

@@ -73,7 +73,7 @@ pub(super) fn open<V: Vendor + Clone>(
         return Err(Error::NoDevice { device: 0, count: 0 });
     }
     let device = |number| {
-        let context = Context::of(driver, number)?;
+        let context = Context::of(driver, number);
         context.find_again();
         let Features { mapped, overlay } = vendor.features(driver, number);
         Ok(Box::new(GpuDevice {
@@ -105,11 +105,17 @@ impl<V: Vendor> GpuDevice<V> {
 }
 
 impl<V: Vendor> Device for GpuDevice<V> {
+    fn name(&self) -> String {
+        self.context.name()
+    }
+    fn backend(&self) -> &'static str {
+        self.context.driver.backend
+    }
     fn info(&self) -> DeviceInfo {
         let (total, free) = self.context.memory().unwrap_or_default();
         DeviceInfo {
             name: self.context.name(),
-            backend: self.context.driver.backend,
+            backend: self.backend(),
             memory_total: total as u64,
             memory_free: free as u64,
             same_address: self.mirrors && crate::heap::is_mirrored(),
@@ -153,7 +159,7 @@ impl<V: Vendor> Device for GpuDevice<V> {
         self.staging.copy_out(runs)
     }
     fn copy_peer(&self, to: DeviceAddr, source: &dyn Device, from: DeviceAddr, len: usize) -> Result<()> {
-        let source = Context::of(self.context.driver, source.number())?;
+        let source = Context::of(self.context.driver, source.number());
         self.staging.copy_peer(to, source, from, len)
     }
     fn serves_faults_directly(&self) -> bool {

@@ -71,11 +71,17 @@ impl HostDevice {
 }
 
 impl Device for HostDevice {
+    fn name(&self) -> String {
+        format!("host device {} (a stand-in: device memory in host RAM)", self.number)
+    }
+    fn backend(&self) -> &'static str {
+        "host"
+    }
     fn info(&self) -> DeviceInfo {
         let (total, free) = self.memory.size();
         DeviceInfo {
-            name: format!("host device {} (a stand-in: device memory in host RAM)", self.number),
-            backend: "host",
+            name: self.name(),
+            backend: self.backend(),
             memory_total: total as u64,
             memory_free: free as u64,
             same_address: false,
