@@ -291,6 +291,21 @@ fn part_of_a_group() {
     assert_eq!(raw::stats().device_bytes, 0);
 }
 
+/// Makes the first device the thread's, as a program of the driver's would.
+///
+/// # Safety
+/// The double is of the kind that it says.
+unsafe fn make_current(double: &Double) {
+    if double.kind == "cuda" {
+        let retain: unsafe extern "C" fn(*mut *mut c_void, i32) -> i32 =
+            double.function("cuDevicePrimaryCtxRetain");
+        let set: unsafe extern "C" fn(*mut c_void) -> i32 = double.function("cuCtxSetCurrent");
+        let mut context = std::ptr::null_mut();
+        // SAFETY: the functions' own types.
+        unsafe { assert_eq!((retain(&mut context, 0), set(context)), (0, 0)) };
+    }
+}
+
 /// Streams of the program's own.
 fn native_streams() {
     let double = Double::of_case();
@@ -302,13 +317,7 @@ fn native_streams() {
     let mut native = std::ptr::null_mut();
     // SAFETY: the driver's functions with their own types, in the device's context.
     unsafe {
-        if double.kind == "cuda" {
-            let retain: unsafe extern "C" fn(*mut *mut c_void, i32) -> i32 =
-                double.function("cuDevicePrimaryCtxRetain");
-            let set: unsafe extern "C" fn(*mut c_void) -> i32 = double.function("cuCtxSetCurrent");
-            let mut context = std::ptr::null_mut();
-            assert_eq!((retain(&mut context, 0), set(context)), (0, 0));
-        }
+        make_current(&double);
         assert_eq!(create(&mut native, 0), 0);
         let stream = raw::stream_from_native(0, native).unwrap();
         let b = Block::new(5 << 20);
@@ -465,13 +474,7 @@ fn inside_the_driver() {
     // SAFETY: the driver's functions with their own types.
     unsafe {
         let mut at = 0_u64;
-        if double.kind == "cuda" {
-            let retain: unsafe extern "C" fn(*mut *mut c_void, i32) -> i32 =
-                double.function("cuDevicePrimaryCtxRetain");
-            let set: unsafe extern "C" fn(*mut c_void) -> i32 = double.function("cuCtxSetCurrent");
-            let mut context = std::ptr::null_mut();
-            assert_eq!((retain(&mut context, 0), set(context)), (0, 0));
-        }
+        make_current(&double);
         let alloc: unsafe extern "C" fn(*mut u64, usize) -> i32 =
             double.function(double.name("cuMemAlloc_v2", "hipMalloc"));
         assert_eq!(alloc(&mut at, 4096), 0);

@@ -1,10 +1,12 @@
 //! Pointer-level functions: what the C interface wraps, and the Rust types are built on. Each checks its arguments
 //! first, in the order of the C parameters; an error changes nothing. Thread-safe; none may be called from a signal
-//! handler. `memory` is blocks and adopted ranges, `movement` where bytes are, `device` devices, access and kernels.
+//! handler. `memory` is blocks and adopted ranges, `movement` where bytes are, `device` devices, access and kernels,
+//! `native` what an interposed driver needs.
 
 mod device;
 mod memory;
 mod movement;
+pub mod native;
 pub mod preload;
 
 pub use device::*;

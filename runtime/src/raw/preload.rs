@@ -2,14 +2,16 @@
 //! for the time of a system call. None of it is of use to a program that calls the library itself. API context, but for
 //! what says "Signal-safe".
 
-use crate::addr::{ByteRange, HostAddr};
+use crate::addr::{ByteRange, CHUNK, HostAddr, PAGE};
 use crate::chunk::Kind;
 use crate::device::Devices;
+use crate::mask::PageMask;
 use crate::moves::{self, Patience};
 use crate::span::Span;
 use crate::sys::signal::Blocked;
 use crate::sys::thread;
 use crate::{block, heap, pins, runtime, table};
+use core::sync::atomic::{AtomicU8, Ordering::*};
 
 /// Whether the calling thread may use the heap: not in a forked child, where its locks may be held by threads that are
 /// not there; not for the runtime's own threads, which must not wait for managed memory; not inside of the heap, where a
@@ -36,15 +38,19 @@ pub fn is_dead(ptr: *const u8) -> bool {
         .is_some_and(|c| matches!(c.kind(), Kind::Slab | Kind::Large) && !c.managed.has(addr.page_in_chunk()))
 }
 
-/// Whether any page can be away from the host: devices are open, and this is the process that opened them. Signal-safe.
+/// Whether any page can be away from the host, or protected because a device has a copy: devices are open, in this process
+/// or in the one that it was forked from. Signal-safe.
 #[inline]
 pub fn is_active() -> bool {
-    Devices::get().is_some() && !thread::forked()
+    Devices::get().is_some()
 }
 
 /// Memory that is held on the host while the kernel uses it; [`release`] ends that.
 #[derive(Debug)]
-pub struct Held(ByteRange);
+pub struct Held {
+    range: ByteRange,
+    pinned: bool,
+}
 
 /// The first bytes of `len` from `ptr` that are managed, if the first is.
 fn managed(ptr: *const u8, len: usize) -> Option<ByteRange> {
@@ -59,7 +65,7 @@ fn managed(ptr: *const u8, len: usize) -> Option<ByteRange> {
             None => end = part.end,
             Some(p) if p == *pages.start() => break,
             Some(p) => {
-                end = at.0 + p * crate::addr::PAGE;
+                end = at.0 + p * PAGE;
                 break;
             }
         }
@@ -67,23 +73,52 @@ fn managed(ptr: *const u8, len: usize) -> Option<ByteRange> {
     (end > start.0).then_some(ByteRange { start: start.0, end })
 }
 
-/// Brings what is managed of `len` bytes from `ptr` home, waiting for kernels that write it, and holds it there. `None`:
-/// none of it is managed, or it can't be had; then the system call says what there is to say.
-pub fn hold(ptr: *const u8, len: usize) -> Option<Held> {
+/// Brings what is managed of `len` bytes from `ptr` home, waiting for kernels that write it, and holds it there; `write`:
+/// the kernel will write to it. `None`: none of it is managed, or it can't be had; then the system call says what there is
+/// to say.
+pub fn hold(ptr: *const u8, len: usize, write: bool) -> Option<Held> {
     let range = managed(ptr, len)?;
     if !is_active() || thread::is_own() {
         return None;
     }
+    if thread::forked() {
+        if write {
+            open_in_child(range);
+        }
+        return Some(Held { range, pinned: false });
+    }
     // A signal handler that does the same must not interrupt the list's lock.
     let _blocked = Blocked::new();
     pins::pin(range).ok()?;
-    Some(Held(range))
+    Some(Held { range, pinned: true })
 }
 
-/// As [`hold`], without holding: for calls that do not return.
+/// Makes pages of a forked child writable that were so for the program, and protected because its parent's device had a
+/// copy: by touching them.
+fn open_in_child(range: ByteRange) {
+    for (at, part) in range.chunks() {
+        let Some(chunk) = table::get(at) else { return };
+        let closed = chunk.host.get()
+            & chunk.on_devices()
+            & PageMask::of(part)
+            & !chunk.user_read_only.get()
+            & !chunk.user_none.get();
+        for (first, count) in closed.runs() {
+            for page in first..first + count {
+                let byte = at.add(page * PAGE).ptr();
+                // SAFETY: a page of the program's that it may write; the byte stays as it is, whoever else writes it.
+                unsafe { AtomicU8::from_ptr(byte) }.fetch_or(0, SeqCst);
+            }
+        }
+    }
+}
+
+/// As [`hold`], for what is only read, and without holding: for calls that do not return, and for children of vfork, who
+/// share the list with their parent.
 pub fn bring_home(ptr: *const u8, len: usize) {
     if let Some(range) = managed(ptr, len)
         && is_active()
+        && !thread::forked()
         && !thread::is_own()
     {
         let _ = moves::to_host(range, false, Patience::Wait, "ptr");
@@ -92,9 +127,11 @@ pub fn bring_home(ptr: *const u8, len: usize) {
 
 /// Ends a [`hold`].
 pub fn release(held: Held) {
-    let _blocked = Blocked::new();
-    // Nothing is found if the block was freed meanwhile.
-    let _ = pins::unpin(held.0);
+    if held.pinned {
+        let _blocked = Blocked::new();
+        // Nothing is found if the block was freed meanwhile.
+        let _ = pins::unpin(held.range);
+    }
 }
 
 /// Gives the memory of a block back in a forked child; its address stays taken.
@@ -123,12 +160,12 @@ pub fn stir(random: u64) -> bool {
         0 | 1 => (first, count),
         _ => (first + (random >> 16) as usize % count, 1),
     };
-    let range = at.add(first * crate::addr::PAGE).range(count * crate::addr::PAGE);
+    let range = at.add(first * PAGE).range(count * PAGE);
     if random >> 2 & 7 == 0 {
         let _ = moves::to_host(range, random >> 5 & 1 == 0, Patience::Skip, "ptr");
     } else if let Some(found) = heap::find(HostAddr(range.start)) {
         // A whole slab's run lies in more than one block: what is said to be around it is the chunk then.
-        let around = if found.large { found.range } else { at.range(crate::addr::CHUNK) };
+        let around = if found.large { found.range } else { at.range(CHUNK) };
         let _ = moves::to_device(Span { range, around }, devices.count() - 1, Patience::Skip, "ptr");
     }
     true

@@ -1,0 +1,41 @@
+//! For those who stand between a program and its GPU driver: what a launch that the program makes by itself needs. API
+//! context.
+
+use super::counted;
+use crate::access::{self, Access};
+use crate::addr::HostAddr;
+use crate::error::Result;
+use crate::stream::{Stream, StreamId};
+use crate::{heap, runtime, span};
+
+/// The managed block or adopted range that an address lies in: its first byte and its length. Looks only.
+pub fn block_of(ptr: *const u8) -> Option<(*mut u8, usize)> {
+    let at = HostAddr::from(ptr);
+    let range = match heap::find(at) {
+        Some(found) => found.range,
+        None => span::find(at, 1, "ptr").ok()?.around,
+    };
+    Some((HostAddr(range.start).ptr(), range.len()))
+}
+
+/// Makes ranges resident for a launch that the caller then makes on the stream, with the driver's own function. Launches of
+/// different threads on one stream do not get into each other's way; each is ended by [`end_launch`] on its own thread.
+///
+/// # Safety
+/// The bytes of `Write` ranges are given up: the kernel writes all of them.
+pub unsafe fn begin_launch(device: i32, stream: StreamId, accesses: &[Access]) -> Result<()> {
+    counted((|| {
+        let devices = runtime::devices("begin_launch")?;
+        let stream = Stream::find(devices, devices.index(device)?, stream)?;
+        access::acquire(devices, stream, true, accesses)
+    })())
+}
+
+/// The launches that this thread has begun are in the stream, or were not made: what they use is given back when the
+/// stream gets here.
+pub fn end_launch(device: i32, stream: StreamId) -> Result<()> {
+    counted((|| {
+        let devices = runtime::devices_quietly("end_launch")?;
+        access::release(devices, Stream::find(devices, devices.index(device)?, stream)?, true)
+    })())
+}
