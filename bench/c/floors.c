@@ -212,3 +212,20 @@ void floor_lock_pairs(const volatile uint64_t *flags, size_t ranges, size_t n) {
         pthread_mutex_unlock(&lock);
     }
 }
+
+/* The triad's arrays: values that depend on the place. */
+static double triad_b(size_t i) { return 1.0 + 0.5 * (double)(i & 1023); }
+static double triad_c(size_t i) { return 0.25 * (double)(i & 511); }
+
+void bench_triad_init(double *a, double *b, double *c, size_t n) {
+    for (size_t i = 0; i < n; i++) a[i] = 0;
+    for (size_t i = 0; i < n; i++) b[i] = triad_b(i);
+    for (size_t i = 0; i < n; i++) c[i] = triad_c(i);
+}
+
+/* How many elements of a are not b + s * c. */
+size_t bench_triad_check(const double *a, double s, size_t n) {
+    size_t wrong = 0;
+    for (size_t i = 0; i < n; i++) wrong += a[i] != triad_b(i) + s * triad_c(i);
+    return wrong;
+}

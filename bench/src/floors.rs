@@ -14,6 +14,8 @@ unsafe extern "C" {
     fn bench_scan(p: *const c_void, words: usize) -> u64;
     fn bench_touch_read(base: *const u8, off: *const usize, n: usize, ns: *mut u64);
     fn bench_touch_write(base: *mut u8, off: *const usize, n: usize, ns: *mut u64);
+    fn bench_triad_init(a: *mut f64, b: *mut f64, c: *mut f64, n: usize);
+    fn bench_triad_check(a: *const f64, s: f64, n: usize) -> usize;
     fn floor_map(len: usize, huge: c_int) -> *mut c_void;
     fn floor_unmap(p: *mut c_void, len: usize);
     fn floor_drop(p: *mut c_void, len: usize);
@@ -59,6 +61,11 @@ impl Map {
         Ok(map)
     }
 
+    /// Where it begins.
+    pub fn ptr(&self) -> *mut u8 {
+        self.ptr
+    }
+
     /// Gives the pages back to the system: the next touch takes fresh ones.
     pub fn drop_pages(&mut self) {
         // SAFETY: the range is this map; no reference into it exists (only raw pointers are handed out).
@@ -96,6 +103,7 @@ impl Map {
         Ok(())
     }
 
+    /// Sum of the 64-bit words.
     pub fn sum(&self) -> u64 {
         // SAFETY: the map is `len` readable bytes.
         unsafe { scan(self.ptr, self.len) }
@@ -184,6 +192,24 @@ pub unsafe fn touch(base: *mut u8, offsets: &[usize], write: bool) -> Vec<u64> {
         }
     }
     ns
+}
+
+/// Writes the triad's arrays: zeros to the first, values that depend on the place to the others.
+///
+/// # Safety
+/// Each of the arrays is `n` writable elements, if need be after faults that are served.
+pub unsafe fn triad_init([a, b, c]: [*mut f64; 3], n: usize) {
+    // SAFETY: as the caller vouches.
+    unsafe { bench_triad_init(a, b, c, n) };
+}
+
+/// How many of the first array's elements are not what the triad with `s` makes of the others.
+///
+/// # Safety
+/// `a` is `n` readable elements, if need be after faults that are served.
+pub unsafe fn triad_check(a: *const f64, s: f64, n: usize) -> usize {
+    // SAFETY: as the caller vouches.
+    unsafe { bench_triad_check(a, s, n) }
 }
 
 /// `n` times malloc, first byte written, free, with the C library's malloc.

@@ -5,15 +5,24 @@ use hmmrt::DeviceInfo;
 use serde::Serialize;
 use std::fs;
 
+/// Where and with what a run was made.
 #[derive(Serialize)]
 pub struct Machine {
+    /// YYYY-MM-DD, UTC.
     pub date: String,
+    /// The processor's name.
     pub cpu: String,
+    /// How many threads can run at once.
     pub cores: usize,
+    /// The kernel's release.
     pub kernel: String,
+    /// Host memory.
     pub memory_gib: f64,
+    /// What the system says about transparent huge pages.
     pub huge_pages: String,
+    /// Device 0 and its backend.
     pub device: String,
+    /// This library's version.
     pub version: &'static str,
     /// Each `HMMRT_*` variable of the environment; empty means default settings.
     pub settings: Vec<String>,

@@ -2,14 +2,11 @@
 //! Run by hand: `cargo run --release -p hmmrt-bench`. README.md beside this crate says what each row means.
 //! Everything here runs on the main thread; nothing is asserted about time.
 
-mod floors;
-mod machine;
-mod managed;
 mod report;
 mod rows;
-mod sample;
 
 use clap::{Parser, ValueEnum};
+use hmmrt_bench::{floors, machine, managed, sample};
 use std::error::Error;
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -10,6 +10,7 @@ pub struct Block {
     len: usize,
 }
 
+#[allow(clippy::len_without_is_empty, reason = "no row has an empty block")]
 impl Block {
     /// `len` untouched bytes.
     pub fn new(len: usize) -> Result<Self, Error> {
@@ -24,10 +25,12 @@ impl Block {
         Ok(block)
     }
 
+    /// Where it begins.
     pub fn ptr(&self) -> *mut u8 {
         self.ptr
     }
 
+    /// Its length in bytes.
     pub fn len(&self) -> usize {
         self.len
     }
@@ -45,6 +48,7 @@ impl Block {
         }
     }
 
+    /// Sum of the 64-bit words, read by the CPU.
     pub fn sum(&self) -> u64 {
         // SAFETY: the block is `len` readable bytes (a fault brings them home), a multiple of 64 in every row.
         unsafe { floors::scan(self.ptr, self.len) }

@@ -4,28 +4,41 @@ use serde::Serialize;
 use std::time::Instant;
 
 /// Measured values of one thing, in the unit of its row.
+#[derive(Default)]
 pub struct Samples(Vec<f64>);
 
 /// Median and spread (10th to 90th percentile) of some samples.
 #[derive(Clone, Copy, Serialize)]
 pub struct Stat {
+    /// The 50th percentile.
     pub median: f64,
+    /// The 10th.
     pub p10: f64,
+    /// The 90th.
     pub p90: f64,
+    /// How many samples there were.
     pub samples: usize,
 }
 
 impl Samples {
+    /// None yet.
     pub const fn new() -> Self {
         Self(Vec::new())
     }
 
+    /// One more.
     pub fn push(&mut self, value: f64) {
         self.0.push(value);
     }
 
+    /// Some more, of nanoseconds.
     pub fn extend_ns(&mut self, values: &[u64]) {
         self.0.extend(values.iter().map(|&ns| ns as f64));
+    }
+
+    /// All of them, as they came.
+    pub fn values(&self) -> &[f64] {
+        &self.0
     }
 
     /// Nearest-rank percentiles; all zero when there is no sample.
@@ -57,7 +70,14 @@ pub fn time_ns(work: impl FnOnce()) -> f64 {
 /// xorshift64* (Vigna 2016), always from the same seed: each run of the benchmark touches the same places.
 pub struct Random(u64);
 
+impl Default for Random {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Random {
+    /// At the seed.
     pub fn new() -> Self {
         Self(0x9E37_79B9_7F4A_7C15)
     }

@@ -6,6 +6,7 @@ use crate::addr::HostAddr;
 use crate::chunk::{Chunk, Guard};
 use crate::device::Devices;
 use crate::error::Error;
+use crate::fork;
 use crate::inflight::{self, Intent};
 use crate::mask::PageMask;
 use crate::migrate::{self, Stop};
@@ -31,7 +32,9 @@ pub(crate) fn on_fault(addr: HostAddr, touch: Touch) -> Verdict {
     }
     let write = touch == Touch::Write;
     let verdict = loop {
-        let direct = Devices::get().is_none_or(|d| (0..d.count()).all(|i| d.at(i).serves_faults_directly()));
+        // While it forks, this thread holds every chunk's lock: no other can do it.
+        let direct = fork::is_forking()
+            || Devices::get().is_none_or(|d| (0..d.count()).all(|i| d.at(i).serves_faults_directly()));
         let step = if direct { resolve(chunk, addr, write) } else { service::ask(chunk, addr, write) };
         match step {
             Step::Done(verdict) => break verdict,

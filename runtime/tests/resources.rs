@@ -4,7 +4,7 @@ mod common;
 
 use common::{Block, Rng, case, run_case};
 use hmmrt::raw::{self, HMM_HOST};
-use hmmrt::{Advice, Page};
+use hmmrt::{Advice, Page, Protection};
 use std::sync::atomic::Ordering::Relaxed;
 
 /// Resident bytes of `start..end`, page by page (a line of smaps may cover neighbours too).
@@ -179,6 +179,40 @@ fn adoption() {
     }
 }
 
+/// The program changes its protection of pages while a prefetch is at work on others of the same mapping: what the prefetch
+/// learnt of the mapping before does not hold for them.
+fn protected_meanwhile() {
+    let stream = raw::stream_create(0).unwrap();
+    for behind_our_back in [false, true] {
+        let b = Block::new(48 << 20);
+        fill(&b);
+        let part = b.ptr.wrapping_add(40 << 20);
+        raw::prefetch(b.ptr, b.len, 0, stream).unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(8)); // a copy takes 4: it is at one of the first chunks
+        // SAFETY: nobody writes this part meanwhile.
+        unsafe {
+            if behind_our_back {
+                assert_eq!(libc::mprotect(part.cast(), 2 << 20, libc::PROT_READ), 0);
+            } else {
+                raw::protect(part, 2 << 20, Protection::Read).unwrap();
+            }
+        }
+        raw::stream_synchronize(stream).unwrap();
+        assert!(b.pages().iter().all(|p| p.flags & Page::DEVICE != 0));
+        raw::migrate(b.ptr, b.len, HMM_HOST).unwrap();
+        for (i, page) in b.pages().iter().enumerate() {
+            let read_only = (40 * 256..42 * 256).contains(&i);
+            assert_eq!(
+                page.flags & Page::WRITE == 0,
+                read_only,
+                "page {i} of {:p}, {behind_our_back}",
+                b.ptr
+            );
+        }
+        check(&b);
+    }
+}
+
 /// `hmm_init` and `hmm_shutdown` many times: handlers restored, no descriptor, thread or protection left.
 fn start_and_stop() {
     let count = |dir: &str| std::fs::read_dir(dir).unwrap().count();
@@ -216,10 +250,13 @@ fn cases() {
         Some("many") => return many_blocks(),
         Some("adoption") => return adoption(),
         Some("restart") => return start_and_stop(),
+        Some("protected_meanwhile") => return protected_meanwhile(),
         _ => {}
     }
     let budget = [("HMMRT_VMA_BUDGET", "400")];
-    let runs: [(&str, &[(&str, &str)]); 6] = [
+    let slow = [("HMMRT_HOST_LATENCY", "4000000"), ("HMMRT_DOUBLE_LATENCY", "4000000")];
+    let runs: [(&str, &[(&str, &str)]); 7] = [
+        ("protected_meanwhile", &slow),
         ("memory", &[]),
         ("mappings", &[]),
         ("budget", &budget),

@@ -105,6 +105,7 @@ pub(crate) fn release_device(g: &Guard) {
 /// The program's own protection of `pages`: kept in the table, applied as far as the states allow.
 pub(crate) fn set_user_protection(g: &Guard, pages: PageMask, read: bool, write: bool) -> Result<()> {
     let c = g.chunk;
+    super::PROTECTION_CHANGES.fetch_add(1, AcqRel);
     let before = (c.user_none.get(), c.user_read_only.get());
     c.user_none.set(if read { before.0 & !pages } else { before.0 | pages });
     c.user_read_only.set(if read && !write { before.1 | pages } else { before.1 & !pages });

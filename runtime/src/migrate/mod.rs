@@ -24,7 +24,7 @@ use crate::inflight::Blocker;
 use crate::mask::PageMask;
 use crate::stats::STATS;
 use crate::sys::map::{self, Prot};
-use core::sync::atomic::{AtomicUsize, Ordering::*};
+use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering::*};
 
 /// Why a move did not happen. What had been done is consistent; nothing is lost.
 #[derive(Clone, Copy, Debug)]
@@ -101,6 +101,14 @@ impl Guard {
     fn add_pieces(&self, n: u32) {
         self.set_pieces(self.chunk.pieces.load(Relaxed) + n);
     }
+}
+
+/// How often the program's protections were changed through us: changes under the lock of the chunk that it is about.
+static PROTECTION_CHANGES: AtomicU32 = AtomicU32::new(0);
+
+/// See [`PROTECTION_CHANGES`].
+fn protection_changes() -> u32 {
+    PROTECTION_CHANGES.load(Acquire)
 }
 
 /// Gives the managed pages of `pages` the CPU protection that their states ask for. Signal-safe.

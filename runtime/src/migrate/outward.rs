@@ -31,7 +31,8 @@ pub(crate) enum Outward {
 pub(crate) struct Probe {
     maps: Maps,
     pagemap: Pagemap,
-    last: Option<Vma>,
+    /// The last answer, and how often protections had been changed by then.
+    last: Option<(Vma, u32)>,
     /// The argument's name for errors.
     pub(crate) arg: &'static str,
 }
@@ -42,18 +43,29 @@ impl Probe {
         Probe { maps: Maps::open(), pagemap: Pagemap::open(), last: None, arg }
     }
 
+    /// A chunk has been locked: what was learnt before may not hold any more. The program can change protections between
+    /// two chunks; where asking costs much, only changes made through `hmm_protect` are seen at once.
+    fn next_chunk(&mut self) {
+        if self.maps.is_quick() {
+            self.last = None;
+        }
+    }
+
     fn vma(&mut self, addr: HostAddr) -> Result<Vma> {
-        if let Some(v) = self.last.filter(|v| v.start <= addr.0 && addr.0 < v.end) {
+        let changes = super::protection_changes();
+        let known = self.last.filter(|(v, then)| v.start <= addr.0 && addr.0 < v.end && *then == changes);
+        if let Some((v, _)) = known {
             return Ok(v);
         }
         let v = self.maps.at(addr).ok_or(Error::Hole { arg: self.arg, addr: addr.0 })?;
-        self.last = Some(v);
+        self.last = Some((v, changes));
         Ok(v)
     }
 
     /// Checks that a device may use pages in this way, as far as the program's own protection goes.
     pub(crate) fn check(&mut self, g: &Guard, pages: PageMask, write: bool) -> Result<()> {
         let c = g.chunk;
+        self.next_chunk();
         self.learn(g, pages & c.host.get() & !c.on_devices())?;
         if let Some(page) = (pages & c.user_none.get()).first() {
             return Err(Error::AccessDenied { arg: self.arg, addr: g.page(page).0 });
@@ -153,6 +165,7 @@ fn send(
     probe: &mut Probe,
 ) -> core::result::Result<usize, Stop> {
     let c = g.chunk;
+    probe.next_chunk();
     let devices = Devices::get().ok_or(Error::NoDevice { device: device as i32, count: 0 })?;
     let host = c.host.get();
     let (valid, others) = (c.copies[device].valid.get(), c.on_others(device));

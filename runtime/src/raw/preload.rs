@@ -107,21 +107,14 @@ fn open_in_child(range: ByteRange) {
             for page in first..first + count {
                 let byte = at.add(page * PAGE).ptr();
                 // SAFETY: a page of the program's that it may write; the byte stays as it is, whoever else writes it.
-                unsafe { AtomicU8::from_ptr(byte) }.fetch_or(0, SeqCst);
+                let byte = unsafe { AtomicU8::from_ptr(byte) };
+                // Not `fetch_or(0)`: the compiler makes a load of it.
+                let mut now = byte.load(SeqCst);
+                while let Err(other) = byte.compare_exchange(now, now, SeqCst, SeqCst) {
+                    now = other;
+                }
             }
         }
-    }
-}
-
-/// As [`hold`], for what is only read, and without holding: for calls that do not return, and for children of vfork, who
-/// share the list with their parent.
-pub fn bring_home(ptr: *const u8, len: usize) {
-    if let Some(range) = managed(ptr, len)
-        && is_active()
-        && !thread::forked()
-        && !thread::is_own()
-    {
-        let _ = moves::to_host(range, false, Patience::Wait, "ptr");
     }
 }
 

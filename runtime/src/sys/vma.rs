@@ -3,6 +3,7 @@
 //! from a page that came home meanwhile. No descriptor is kept open (see `pagemap`). Signal-safe.
 
 use crate::addr::HostAddr;
+use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 const PROCMAP_QUERY: libc::Ioctl = 0xC068_6611u32 as libc::Ioctl;
 
@@ -43,6 +44,9 @@ pub(crate) struct Vma {
     pub private_anonymous: bool,
 }
 
+/// PROCMAP_QUERY has worked.
+static QUICK: AtomicBool = AtomicBool::new(false);
+
 /// The process's list of mappings, open for one operation.
 pub(crate) struct Maps(Option<i32>);
 
@@ -55,6 +59,11 @@ impl Maps {
     /// Whether questions can be answered at all.
     pub(crate) fn is_open(&self) -> bool {
         self.0.is_some()
+    }
+
+    /// Whether questions are cheap: the kernel has PROCMAP_QUERY (Linux 6.11), and a question is no search through the text.
+    pub(crate) fn is_quick(&self) -> bool {
+        QUICK.load(Relaxed)
     }
 
     /// The mapping that covers `addr`, or the next one above it.
@@ -99,6 +108,7 @@ fn query(fd: i32, addr: HostAddr) -> Result<Option<Vma>, ()> {
     loop {
         // SAFETY: the struct and the name buffer are valid for their sizes; another file answers ENOTTY.
         if unsafe { libc::ioctl(fd, PROCMAP_QUERY, &mut q) } == 0 {
+            QUICK.store(true, Relaxed);
             break;
         }
         match super::errno() {
