@@ -183,7 +183,11 @@ fn adoption() {
 /// learnt of the mapping before does not hold for them.
 fn protected_meanwhile() {
     let stream = raw::stream_create(0).unwrap();
-    for behind_our_back in [false, true] {
+    // Older kernels answer questions about a mapping too slowly to be asked for each chunk.
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
+    let mut numbers = release.split(['.', '-']).map(|n| n.trim().parse().unwrap_or(0));
+    let quick = (numbers.next(), numbers.next()) >= (Some(6), Some(11));
+    for behind_our_back in [false, true].into_iter().filter(|behind| quick || !behind) {
         let b = Block::new(48 << 20);
         fill(&b);
         let part = b.ptr.wrapping_add(40 << 20);
