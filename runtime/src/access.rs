@@ -231,12 +231,13 @@ pub(crate) fn release(devices: &Devices, stream: Stream, launch: bool) -> Result
 
 /// Waits until all that was queued on the stream is done.
 pub(crate) fn synchronize(devices: &Devices, stream: Stream) -> Result<()> {
-    let ticket = stream.mark(devices.at(stream.device))?;
-    {
-        // A launch whose release failed: its kernel is behind this ticket too.
+    let ticket = {
         let _blocked = Blocked::new();
+        let ticket = stream.mark(devices.at(stream.device))?;
+        // A launch whose release failed: its kernel is behind this ticket too.
         inflight::release(stream, true, ticket);
-    }
+        ticket
+    };
     stream.slot.timeline.wait(ticket);
     Ok(())
 }

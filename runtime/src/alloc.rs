@@ -3,8 +3,7 @@
 //! handler.
 
 use crate::addr::PAGE;
-use crate::sys::thread;
-use crate::{block, buffer, heap, raw};
+use crate::{buffer, raw};
 use allocator_api2::alloc::{AllocError, Allocator, GlobalAlloc, Layout, System};
 use core::num::NonZero;
 use core::ptr::NonNull;
@@ -119,10 +118,9 @@ unsafe impl Allocator for HmmAlloc {
     }
 }
 
-/// Whether the global allocator makes such a block a managed one, if it can: not for the runtime itself, whose threads
-/// must not wait for managed memory, and not inside of the locks that an allocation takes.
+/// Whether the global allocator makes such a block a managed one, if it can.
 fn is_for_us(size: usize) -> bool {
-    size >= PAGE && !heap::is_locked_by_me() && !block::is_locked_by_me() && !thread::is_own()
+    size >= PAGE && raw::preload::may_use_heap()
 }
 
 /// Whether `at`, a block for `layout`, is a managed one.

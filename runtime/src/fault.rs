@@ -27,7 +27,7 @@ pub(crate) fn on_fault(addr: HostAddr, touch: Touch) -> Verdict {
     if touch == Touch::Execute || !chunk.managed.has(addr.page_in_chunk()) {
         return Verdict::NotOurs;
     }
-    if thread::forked() {
+    if thread::forked() || fork::is_forking() && !thread::is_owner() {
         return in_child(chunk, addr, touch);
     }
     let write = touch == Touch::Write;

@@ -3,7 +3,7 @@
 //! picture; afterwards parent and child unlock them. The child has no device: pages that a kernel was still writing are not
 //! there, and say so. Runs as pthread_atfork's handlers, in the forking thread.
 
-use crate::addr::{ByteRange, CHUNK, HostAddr};
+use crate::addr::HostAddr;
 use crate::chunk::Guard;
 use crate::config::ForkMode;
 use crate::device::Devices;
@@ -16,6 +16,7 @@ use crate::sys::thread;
 use crate::{adopt, inflight, table};
 use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering::*};
+use std::sync::Once;
 
 /// What the forking thread holds between the handlers.
 struct Held {
@@ -46,13 +47,22 @@ pub(crate) fn is_forking() -> bool {
     FORKING.load(Relaxed) == thread::id()
 }
 
-/// Before the fork.
-pub(crate) extern "C" fn prepare() {
-    if thread::forked() || Devices::get().is_none() || heap::is_locked_by_me() {
+/// Devices of a backend were opened. A driver has handlers of its own, which hold its locks across the fork: ours have to
+/// run before they take them, and so be registered after them.
+pub(crate) fn devices_opened(devices: &Devices) {
+    static ONCE: [Once; 3] = [const { Once::new() }; 3];
+    let backend = devices.at(0).backend();
+    let number = ["host", "cuda", "hip"].iter().position(|name| *name == backend).unwrap_or(0);
+    ONCE[number].call_once(|| thread::at_fork(Some(prepare), Some(let_go), Some(let_go)));
+}
+
+/// Before the fork. The handlers of several backends all call this: the first does it.
+extern "C" fn prepare() {
+    if is_forking() || thread::forked() || Devices::get().is_none() || heap::is_locked_by_me() {
         return;
     }
     if SNAPSHOT.load(Relaxed) {
-        bring_home();
+        moves::copy_all_home(Patience::Wait, usize::MAX, "fork");
     }
     let blocked = Blocked::new();
     let (heap, regions) = (heap::lock(), adopt::lock());
@@ -79,25 +89,8 @@ pub(crate) extern "C" fn prepare() {
     unsafe { *HELD.0.get() = Some(Held { heap, regions, chunks, _blocked: blocked }) };
 }
 
-/// Copies home what is on a device only, waiting for kernels that write it.
-fn bring_home() {
-    let mut chunks = heap::chunks_in_use();
-    chunks.extend(adopt::all().into_iter().flat_map(|r| r.chunks().map(|(at, _)| at).collect::<Vec<_>>()));
-    chunks.retain(|at| table::get(*at).is_some_and(|c| !c.managed.get().within(c.host.get())));
-    chunks.sort_unstable();
-    chunks.dedup();
-    let mut rest = &chunks[..];
-    while let Some(&first) = rest.first() {
-        let count = rest.iter().enumerate().take_while(|(i, at)| at.0 == first.0 + i * CHUNK).count();
-        let run = ByteRange { start: first.0, end: first.0 + count * CHUNK };
-        // An error leaves pages where they are, and they say so in the child.
-        let _ = moves::to_host(run, false, Patience::Wait, "fork");
-        rest = &rest[count..];
-    }
-}
-
 /// After the fork, in the parent and in the child.
-fn let_go() {
+extern "C" fn let_go() {
     if !is_forking() {
         return;
     }
@@ -111,15 +104,4 @@ fn let_go() {
     }
     drop(regions);
     drop(heap);
-}
-
-/// After the fork, in the parent.
-pub(crate) extern "C" fn parent() {
-    let_go();
-}
-
-/// After the fork, in the child.
-pub(crate) extern "C" fn child() {
-    thread::disclaim_process();
-    let_go();
 }

@@ -289,6 +289,7 @@ fn free_large(chunk: &Chunk, addr: HostAddr) -> Result<()> {
     Block::put(block);
     STATS.managed_bytes.sub(range.len() as u64);
     let whole = ByteRange { start: range.start, end: range.end.next_multiple_of(CHUNK) };
+    window::release(whole); // here already: a driver may wait for its kernels, and others should not wait for the heap then
     HEAP.lock().put_chunks(whole);
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! Moving ranges on request: `hmm_migrate`, `hmm_host_ready`, and what prefetch does later. API context, the streams'
 //! threads and the crew, signals blocked while a chunk's lock is held.
 
-use crate::addr::{ByteRange, HostAddr};
+use crate::addr::{ByteRange, CHUNK, HostAddr};
 use crate::chunk::Guard;
 use crate::crew;
 use crate::error::{Error, Result};
@@ -11,7 +11,7 @@ use crate::migrate::{self, Outward, Probe, Stop};
 use crate::policy::advice;
 use crate::span::Span;
 use crate::sys::signal::Blocked;
-use crate::table;
+use crate::{adopt, heap, table};
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering::*};
 
 /// What to do about pages that can't move now.
@@ -127,6 +127,24 @@ fn fetch(
     match migrate::to_host(&g, pages, write) {
         Err(Stop::Wait(_)) if patience == Patience::Skip => Ok(0),
         done => done,
+    }
+}
+
+/// Copies home what is on devices only, up to about `most` bytes; the devices keep their copies. An error leaves pages where
+/// they are.
+pub(crate) fn copy_all_home(patience: Patience, most: usize, arg: &'static str) {
+    let mut chunks = heap::chunks_in_use();
+    chunks.extend(adopt::all().into_iter().flat_map(|r| r.chunks().map(|(at, _)| at).collect::<Vec<_>>()));
+    chunks.retain(|at| table::get(*at).is_some_and(|c| !c.managed.get().within(c.host.get())));
+    chunks.sort_unstable();
+    chunks.dedup();
+    chunks.truncate(most / CHUNK);
+    let mut rest = &chunks[..];
+    while let Some(&first) = rest.first() {
+        let count = rest.iter().enumerate().take_while(|(i, at)| at.0 == first.0 + i * CHUNK).count();
+        let run = ByteRange { start: first.0, end: first.0 + count * CHUNK };
+        let _ = to_host(run, false, patience, arg);
+        rest = &rest[count..];
     }
 }
 

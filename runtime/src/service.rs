@@ -80,11 +80,15 @@ pub(crate) fn ask(chunk: &'static Chunk, addr: HostAddr, write: bool) -> Step {
     request.state.store(POSTED, SeqCst);
     POSTS.fetch_add(1, SeqCst);
     futex::wake(&POSTS, 1);
-    if !wait(request) {
-        return Step::Done(Verdict::Bus(
-            "the GPU's driver did not answer in time (HMMRT_DRIVER_TIMEOUT); was managed memory given to a call of the \
-             driver's?",
-        ));
+    match wait(request) {
+        Waited::Answered => {}
+        Waited::NobodyThere => return fault::resolve(chunk, addr, write),
+        Waited::TooLong => {
+            return Step::Done(Verdict::Bus(
+                "the GPU's driver did not answer in time (HMMRT_DRIVER_TIMEOUT); was managed memory given to a call of \
+                 the driver's?",
+            ));
+        }
     }
     // SAFETY: DONE was read with acquire: the service thread is through with the slot.
     let answer = unsafe { (*request.answer.get()).take() };
@@ -92,33 +96,51 @@ pub(crate) fn ask(chunk: &'static Chunk, addr: HostAddr, write: bool) -> Step {
     answer.unwrap_or(Step::Done(Verdict::Bus("the service thread gave no answer")))
 }
 
-/// Waits for the answer: spins, then sleeps. False: given up, and the slot is not ours any more.
-fn wait(request: &Request) -> bool {
+/// How waiting ended.
+enum Waited {
+    /// With an answer.
+    Answered,
+    /// The service threads have ended meanwhile (shutdown: all is home). The slot is not ours any more.
+    NobodyThere,
+    /// Given up. The slot is not ours any more.
+    TooLong,
+}
+
+/// Waits for the answer: spins, then sleeps.
+fn wait(request: &Request) -> Waited {
     for _ in 0..20_000 {
         if request.state.load(SeqCst) == DONE {
-            return true;
+            return Waited::Answered;
         }
         core::hint::spin_loop();
     }
+    // In slices, of which only what was slept counts: a process that was stopped has not waited.
+    const SLICE: u64 = 100_000_000;
     let limit = LIMIT.load(Relaxed);
-    let end = clock::now_ns().saturating_add(limit);
+    let mut waited = 0;
     loop {
         let state = request.state.load(SeqCst);
         if state == DONE {
-            return true;
+            return Waited::Answered;
         }
-        let left = end.saturating_sub(clock::now_ns());
-        if limit != 0 && left == 0 {
+        if state == POSTED && !RUNNING.load(SeqCst) && give_up(request, state, FREE) {
+            return Waited::NobodyThere;
+        }
+        if limit != 0 && waited >= limit {
             // Not begun yet: the slot is free again. Begun: whoever is at it frees it.
-            let next = if state == POSTED { FREE } else { GIVEN_UP };
-            if request.state.compare_exchange(state, next, SeqCst, SeqCst).is_ok() {
-                return false;
+            if give_up(request, state, if state == POSTED { FREE } else { GIVEN_UP }) {
+                return Waited::TooLong;
             }
             continue;
         }
-        let timeout = (limit != 0).then_some(left);
-        futex::wait(&request.state, state, timeout);
+        let start = clock::now_ns();
+        futex::wait(&request.state, state, Some(SLICE));
+        waited += clock::now_ns().saturating_sub(start).min(SLICE);
     }
+}
+
+fn give_up(request: &Request, state: u32, next: u32) -> bool {
+    request.state.compare_exchange(state, next, SeqCst, SeqCst).is_ok()
 }
 
 /// The running threads.

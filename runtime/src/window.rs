@@ -93,6 +93,11 @@ fn is_unused(host: ByteRange) -> bool {
     host.chunks().all(|(at, _)| table::get(at).is_none_or(|chunk| chunk.kind() == Kind::Unused))
 }
 
+/// Whether this thread is inside of here: a list that grows must not allocate managed memory.
+pub(crate) fn is_locked_by_me() -> bool {
+    WINDOWS.iter().any(|w| w.held_by_me())
+}
+
 /// Forgets all windows: the devices are gone.
 pub(crate) fn forget() {
     WINDOWS.iter().for_each(|w| w.lock().clear());

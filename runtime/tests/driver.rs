@@ -443,6 +443,23 @@ fn given_up() {
     check(&other);
 }
 
+/// Memory is touched until the very end: in exit handlers that were there before the driver was, and run after it has ended.
+fn touched_at_exit() {
+    static BLOCK: std::sync::OnceLock<Block> = std::sync::OnceLock::new();
+    extern "C" fn touch() {
+        if let Some(b) = BLOCK.get() {
+            check(b);
+            b.word(0).store(5, Relaxed);
+            eprintln!("touched");
+        }
+    }
+    // SAFETY: the handler touches a live block.
+    unsafe { libc::atexit(touch) };
+    let b = BLOCK.get_or_init(|| Block::new(9 << 20));
+    fill(b);
+    raw::migrate(b.ptr, b.len, 0).unwrap();
+}
+
 /// A kernel that goes where it has not acquired ends the context; the host's bytes do not mind.
 fn unmapped() {
     raw::device_count().unwrap();
@@ -534,6 +551,7 @@ fn child(name: &str) {
         "lost" => lost(),
         "lost_at_mark" => lost_at_mark(),
         "given_up" => given_up(),
+        "touched_at_exit" => touched_at_exit(),
         "unmapped" => unmapped(),
         "inside_the_driver" => inside_the_driver(),
         "restart" => restart(),
@@ -576,12 +594,14 @@ fn cases() {
             ("modules", &[]),
             ("unmapped", &[]),
             ("given_up", &[]),
+            ("touched_at_exit", &[]),
             ("restart", &[]),
         ];
         for (name, env) in cases {
             let out = double::run_case(kind, &library, name, env);
             let err = String::from_utf8_lossy(&out.stderr);
             assert!(out.status.success(), "{kind} {name} {env:?}: {:?}\n{err}", out.status);
+            assert!(*name != "touched_at_exit" || err.contains("touched"), "{kind}: {err}");
         }
         let limit: &[(&str, &str)] = &[("HMMRT_DRIVER_TIMEOUT", "1")];
         for (name, env, text) in [

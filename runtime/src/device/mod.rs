@@ -118,6 +118,11 @@ pub(crate) trait Device: Send + Sync {
     /// Its number.
     fn number(&self) -> i32;
 
+    /// Whether it has been used at all: a GPU that has not has no context yet, and nothing to wait for.
+    fn is_started(&self) -> bool {
+        true
+    }
+
     /// Whether the device can see host memory at the host's own addresses, if these were reserved with [`Device::mirror`].
     fn mirrors(&self) -> bool {
         false

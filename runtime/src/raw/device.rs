@@ -75,7 +75,8 @@ pub fn stream_synchronize(stream: StreamId) -> Result<()> {
             let s = Stream::from_id(stream)?;
             return access::synchronize(devices, s);
         }
-        (0..devices.count()).try_for_each(|d| access::synchronize(devices, Stream::find(devices, d, stream)?))
+        let started = (0..devices.count()).filter(|d| devices.at(*d).is_started());
+        started.into_iter().try_for_each(|d| access::synchronize(devices, Stream::find(devices, d, stream)?))
     })())
 }
 

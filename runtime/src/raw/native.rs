@@ -3,10 +3,10 @@
 
 use super::counted;
 use crate::access::{self, Access};
-use crate::addr::HostAddr;
+use crate::addr::{ByteRange, CHUNK, HostAddr, PAGE};
 use crate::error::Result;
 use crate::stream::{Stream, StreamId};
-use crate::{heap, runtime, span};
+use crate::{adopt, heap, runtime, span};
 
 /// The managed block or adopted range that an address lies in: its first byte and its length. Looks only.
 pub fn block_of(ptr: *const u8) -> Option<(*mut u8, usize)> {
@@ -16,6 +16,28 @@ pub fn block_of(ptr: *const u8) -> Option<(*mut u8, usize)> {
         None => span::find(at, 1, "ptr").ok()?.around,
     };
     Some((HostAddr(range.start).ptr(), range.len()))
+}
+
+/// All live blocks and adopted ranges: first byte and length of each.
+pub fn blocks() -> Vec<(*mut u8, usize)> {
+    let mut all: Vec<ByteRange> = Vec::new();
+    for chunk in heap::chunks_in_use() {
+        let (mut at, end) = (chunk.0, chunk.0 + CHUNK);
+        while at < end {
+            at = match heap::find(HostAddr(at)) {
+                Some(found) => {
+                    // A large block has several chunks.
+                    if all.last() != Some(&found.range) {
+                        all.push(found.range);
+                    }
+                    found.range.end.next_multiple_of(PAGE)
+                }
+                None => at + PAGE,
+            };
+        }
+    }
+    all.extend(adopt::all());
+    all.into_iter().map(|range| (HostAddr(range.start).ptr(), range.len())).collect()
 }
 
 /// Makes ranges resident for a launch that the caller then makes on the stream, with the driver's own function. Launches of

@@ -4,20 +4,26 @@
 
 use crate::addr::{ByteRange, CHUNK, HostAddr, PAGE};
 use crate::chunk::Kind;
-use crate::device::Devices;
+use crate::device::{Devices, gpu};
 use crate::mask::PageMask;
 use crate::moves::{self, Patience};
 use crate::span::Span;
 use crate::sys::signal::Blocked;
 use crate::sys::thread;
-use crate::{block, heap, pins, runtime, table};
+use crate::{block, heap, pins, runtime, table, window};
 use core::sync::atomic::{AtomicU8, Ordering::*};
 
 /// Whether the calling thread may use the heap: not in a forked child, where its locks may be held by threads that are
-/// not there; not for the runtime's own threads, which must not wait for managed memory; not inside of the heap, where a
-/// signal handler or a fork handler may be. Signal-safe.
+/// not there; not for the runtime's own threads, which must not wait for managed memory; not inside of the locks that an
+/// allocation takes, where a signal handler or a fork handler may be; not for a GPU driver, inside of a call of ours that may
+/// hold a chunk's lock. Signal-safe.
 pub fn may_use_heap() -> bool {
-    !thread::forked() && !heap::is_locked_by_me() && !block::is_locked_by_me() && !thread::is_own()
+    !thread::forked()
+        && !heap::is_locked_by_me()
+        && !block::is_locked_by_me()
+        && !window::is_locked_by_me()
+        && !thread::is_own()
+        && !gpu::is_inside()
 }
 
 /// Whether this is a forked child of the process that started the runtime. Signal-safe.

@@ -59,11 +59,15 @@ pub(crate) fn max_map_count() -> usize {
         .unwrap_or(65_530)
 }
 
-/// Runs `f` when the process ends normally, once however often this is called.
+/// Runs `f` when the process ends normally, before all that was registered so far; once for each call of this.
 pub(crate) fn at_exit(f: extern "C" fn()) {
-    static ONCE: std::sync::Once = std::sync::Once::new();
     // SAFETY: the function takes nothing and is never unloaded (`-z nodelete`).
-    ONCE.call_once(|| unsafe {
-        libc::atexit(f);
-    });
+    unsafe { libc::atexit(f) };
+}
+
+/// Bytes of memory that the kernel could give without swapping; 0 where it does not say.
+pub(crate) fn available_memory() -> usize {
+    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let line = text.lines().find_map(|l| l.strip_prefix("MemAvailable:")?.trim().strip_suffix(" kB"));
+    line.and_then(|kib| kib.parse::<usize>().ok()).unwrap_or(0) * 1024
 }

@@ -65,21 +65,31 @@ pub(crate) fn spawn(
 
 static OWNER_PID: AtomicI32 = AtomicI32::new(0);
 
-/// Remembers this process as the runtime's. The handlers are called around each fork from now on: before it, and after it
-/// in the parent and in the child, which must call [`disclaim_process`].
-pub(crate) fn claim_process(prepare: extern "C" fn(), parent: extern "C" fn(), child: extern "C" fn()) {
+/// Remembers this process as the runtime's, and arranges that a forked child knows it is not.
+pub(crate) fn claim_process() {
+    extern "C" fn in_child() {
+        OWNER_PID.store(-1, SeqCst);
+    }
     static ONCE: std::sync::Once = std::sync::Once::new();
     // SAFETY: getpid has no preconditions.
     OWNER_PID.store(unsafe { libc::getpid() }, SeqCst);
-    ONCE.call_once(|| {
-        // SAFETY: functions that are never unloaded.
-        unsafe { libc::pthread_atfork(Some(prepare), Some(parent), Some(child)) };
-    });
+    ONCE.call_once(|| at_fork(None, None, Some(in_child)));
 }
 
-/// This process is a forked child: the runtime is its parent's.
-pub(crate) fn disclaim_process() {
-    OWNER_PID.store(-1, SeqCst);
+type Handler = Option<unsafe extern "C" fn()>;
+
+/// Has the handlers called around each fork from now on: before it, ahead of all that were there already; after it in the
+/// parent and in the child, behind them.
+pub(crate) fn at_fork(prepare: Handler, parent: Handler, child: Handler) {
+    // SAFETY: functions that are never unloaded.
+    unsafe { libc::pthread_atfork(prepare, parent, child) };
+}
+
+/// Whether this is the process that the runtime belongs to, asked of the kernel: right also in a forked child before its
+/// handlers have run. Signal-safe.
+pub(crate) fn is_owner() -> bool {
+    // SAFETY: getpid has no preconditions.
+    OWNER_PID.load(Relaxed) == unsafe { libc::getpid() }
 }
 
 /// Whether this process is a forked child of the one that started the runtime. Signal-safe.

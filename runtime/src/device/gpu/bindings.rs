@@ -193,6 +193,8 @@ macro_rules! compare_cuda {
             context_set: cuCtxSetCurrent(_);
             context_current: cuCtxGetCurrent(_);
             stream_context: cuStreamGetCtx(_, _);
+            exchange_capture_mode: cuThreadExchangeStreamCaptureMode(_);
+            stream_capturing: cuStreamIsCapturing(_, _);
             memory_alloc: cuMemAlloc_v2(_, _);
             memory_free: cuMemFree_v2(_);
             host_alloc: cuMemHostAlloc(_, _, _);
@@ -328,6 +330,8 @@ mod against_hip_sys {
             device_name: hipDeviceGetName(_, _, _);
             device_attribute: hipDeviceGetAttribute(_, _, _);
             memory_info: hipMemGetInfo(_, _);
+            exchange_capture_mode: hipThreadExchangeStreamCaptureMode(_);
+            stream_capturing: hipStreamIsCapturing(_, _);
             set_device: hipSetDevice(_);
             get_device: hipGetDevice(_);
             memory_alloc: hipMalloc(_, _);

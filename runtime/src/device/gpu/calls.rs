@@ -242,6 +242,18 @@ impl Context {
         Ok(context == self.primary()?)
     }
 
+    /// Whether what is queued on a stream goes into a graph instead, where the driver can say.
+    pub(crate) fn is_capturing(&self, stream: Handle) -> Result<bool> {
+        if self.driver.table.stream_capturing.function.is_none() {
+            return Ok(false);
+        }
+        let _current = self.enter()?;
+        let mut status = 0;
+        // SAFETY: a live stream; writes an int.
+        unsafe { call!(self.driver, self.device, stream_capturing(stream, &mut status)) }?;
+        Ok(status != 0)
+    }
+
     /// Makes an event whose waiters sleep.
     pub(crate) fn event_create(&self) -> Result<Handle> {
         let _current = self.enter()?;

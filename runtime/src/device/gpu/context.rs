@@ -36,6 +36,8 @@ static CONTEXTS: Mutex<Vec<&'static Context>> = Mutex::new(Vec::new());
 pub(super) struct Current<'a> {
     context: &'a Context,
     before: Before,
+    /// The thread's mode of stream capture before, if it had to be changed.
+    capture: Option<i32>,
 }
 
 enum Before {
@@ -50,6 +52,10 @@ enum Before {
 impl Drop for Current<'_> {
     fn drop(&mut self) {
         let Context { driver, device, .. } = *self.context;
+        if let Some(mut mode) = self.capture {
+            // SAFETY: takes and writes an int.
+            let _ = unsafe { call!(driver, device, exchange_capture_mode(&mut mode)) };
+        }
         // SAFETY: undoes what `Context::enter` did. A failure leaves this context current; there is no help.
         let _ = unsafe {
             match self.before {
@@ -73,6 +79,11 @@ impl Context {
         let context = Box::leak(Box::new(Context { driver, device, primary, lost }));
         contexts.push(context);
         context
+    }
+
+    /// Whether the device has been used: CUDA's context is made; HIP's devices always count as used.
+    pub(crate) fn is_made(&self) -> bool {
+        self.driver.kind == Kind::Hip || !self.primary.load(Acquire).is_null()
     }
 
     /// CUDA's primary context of the device, made when it is first needed.
@@ -115,6 +126,10 @@ impl Context {
         loop {
             self.check_lost("waiting")?;
             let Err(e) = attempt(self) else { return Ok(()) };
+            if Context::is_capture(&e) {
+                std::thread::sleep(Duration::from_millis(1)); // it ends with the program's capture
+                continue;
+            }
             if Context::is_fatal(&e) || since.get_or_insert_with(Instant::now).elapsed() > PATIENCE {
                 return Err(e);
             }
@@ -149,6 +164,11 @@ impl Context {
         matches!(e, Error::Device { code, .. } if CODES.contains(code))
     }
 
+    /// Whether an error comes from stream capture: it says nothing about the device.
+    fn is_capture(e: &Error) -> bool {
+        matches!(e, Error::Device { code: 900..=908, .. })
+    }
+
     /// Makes the context current.
     pub(super) fn enter(&self) -> Result<Current<'_>> {
         let Context { driver, device, .. } = *self;
@@ -177,7 +197,13 @@ impl Context {
                 }
             }
         };
-        Ok(Current { context: self, before })
+        // Whatever other threads capture into a graph, our calls are not meant by it, and must not spoil it.
+        let mut mode = CAPTURE_MODE_RELAXED;
+        // SAFETY: takes and writes an int.
+        let changed = unsafe { call!(driver, device, exchange_capture_mode(&mut mode)) };
+        let capture = changed.is_ok().then_some(mode);
+        let capture = capture.filter(|mode| *mode != CAPTURE_MODE_RELAXED);
+        Ok(Current { context: self, before, capture })
     }
 
     /// The device's name.

@@ -22,6 +22,7 @@ use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::launch::LaunchConfig;
 use crate::stream::Timeline;
+use crate::sys::signal::Blocked;
 use context::Context;
 use core::ffi::{CStr, c_void};
 use space::Space;
@@ -92,6 +93,7 @@ pub(super) fn open<V: Vendor + Clone>(
 
 impl<V: Vendor> GpuDevice<V> {
     fn load(&self, image: &[u8]) -> Result<NativeModule> {
+        let _blocked = Blocked::new();
         // SAFETY: the image was made by us or is what the caller of `module_load` says it is.
         let module = unsafe { self.context.module_load(image) }? as NativeModule;
         self.modules.lock().unwrap_or_else(|e| e.into_inner()).push(module);
@@ -122,6 +124,9 @@ impl<V: Vendor> Device for GpuDevice<V> {
         }
     }
 
+    fn is_started(&self) -> bool {
+        self.context.is_made()
+    }
     fn mirror(&self, hint: HostAddr, len: usize) -> Option<HostAddr> {
         if self.mirrors { self.space.mirror(hint, len) } else { None }
     }
@@ -170,9 +175,11 @@ impl<V: Vendor> Device for GpuDevice<V> {
     }
 
     fn stream_create(&self) -> Result<NativeStream> {
+        let _blocked = Blocked::new();
         self.streams.create()
     }
     unsafe fn stream_adopt(&self, native: *mut c_void) -> Result<NativeStream> {
+        let _blocked = Blocked::new();
         // SAFETY: the caller's promise.
         unsafe { self.streams.adopt(native) }
     }
@@ -186,6 +193,7 @@ impl<V: Vendor> Device for GpuDevice<V> {
         self.streams.wait(stream, timeline, ticket)
     }
     fn callback(&self, stream: NativeStream, task: Box<dyn FnOnce() + Send>) -> Result<()> {
+        let _blocked = Blocked::new();
         self.streams.task(stream, task)
     }
 
@@ -223,6 +231,8 @@ impl<V: Vendor> Device for GpuDevice<V> {
             return Err(Error::Unsupported { what: "kernel", why: "a GPU can't run a function of the host" });
         };
         let handle = self.streams.handle(stream)?;
+        // A handler that touches managed memory must not find this thread inside of the driver.
+        let _blocked = Blocked::new();
         // SAFETY: whoever made the kernel promised that it fits the arguments, and what they name has been acquired. The
         // driver copies the values before it returns.
         unsafe { self.context.launch(function as Handle, config, handle, &mut args.pointers()) }

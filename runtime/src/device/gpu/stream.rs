@@ -4,7 +4,7 @@
 //! watcher runs them when the stream has got there. A device that fails reaches every ticket: nobody waits for ever.
 
 use super::context::Context;
-use super::table::Handle;
+use super::table::{Handle, Kind};
 use crate::device::NativeStream;
 use crate::error::{Error, Result};
 use crate::stream::Timeline;
@@ -12,6 +12,7 @@ use crate::sys::thread;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 enum Item {
     /// When the event is done, the timeline reaches the ticket.
@@ -214,6 +215,9 @@ impl Streams {
 impl Stream {
     /// Records an event and queues what it stands for, in the stream's order.
     fn push(self: &Arc<Self>, item: impl FnOnce(Handle) -> Item) -> Result<()> {
+        if !self.owned && self.context.is_capturing(self.handle).unwrap_or(false) {
+            return Err(Error::Unsupported { what: "stream", why: "it is being captured into a graph" });
+        }
         self.watch()?;
         let mut queue = lock(&self.queue);
         let item = match self.record() {
@@ -274,6 +278,14 @@ impl Stream {
     /// Waits until the event is done, or the device lost.
     fn wait_for(&self, event: Handle) {
         let done = |c: &Context| {
+            if c.driver.kind == Kind::Hip {
+                // HIP holds the event's lock while it waits for it, and others have to order streams by the event.
+                let mut pause = 10;
+                while !c.is_lost() && matches!(c.event_query(event), Ok(false)) {
+                    std::thread::sleep(Duration::from_micros(pause));
+                    pause = (pause * 2).min(200);
+                }
+            }
             // One call may fail where the others work.
             c.event_synchronize(event).or_else(|e| match c.event_query(event) {
                 Ok(true) => Ok(()),

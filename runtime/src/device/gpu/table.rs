@@ -59,6 +59,8 @@ pub(crate) const GRANULARITY_MINIMUM: i32 = 0;
 pub(crate) const STREAM_NON_BLOCKING: u32 = 1;
 /// `CU_EVENT_BLOCKING_SYNC | CU_EVENT_DISABLE_TIMING`: whoever waits sleeps.
 pub(crate) const EVENT_FLAGS: u32 = 1 | 2;
+/// `CU_STREAM_CAPTURE_MODE_RELAXED`.
+pub(crate) const CAPTURE_MODE_RELAXED: i32 = 2;
 /// `CU_MEMHOSTALLOC_PORTABLE`: pinned for every context.
 pub(crate) const HOST_ALLOC_PORTABLE: u32 = 1;
 
@@ -142,6 +144,11 @@ table! {
     stream_context: fn(Handle, *mut Handle) = c"cuStreamGetCtx", c"", optional;
     set_device: fn(i32) = c"", c"hipSetDevice";
     get_device: fn(*mut i32) = c"", c"hipGetDevice";
+
+    exchange_capture_mode: fn(*mut i32)
+        = c"cuThreadExchangeStreamCaptureMode", c"hipThreadExchangeStreamCaptureMode", optional;
+    /// Whether a stream's work goes into a graph at this moment.
+    stream_capturing: fn(Handle, *mut i32) = c"cuStreamIsCapturing", c"hipStreamIsCapturing", optional;
 
     memory_alloc: fn(*mut Address, usize) = c"cuMemAlloc_v2", c"hipMalloc";
     memory_free: fn(Address) = c"cuMemFree_v2", c"hipFree";
