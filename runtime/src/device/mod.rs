@@ -268,15 +268,19 @@ impl Devices {
         Ok(devices)
     }
 
-    /// The first backend that has a device; says why the others have not.
+    /// The first backend that has a device; says why the others have not. A driver that the program itself has loaded
+    /// comes before others.
     fn open_any(config: &Config) -> Result<Vec<Box<dyn Device>>> {
-        match cuda::open(config) {
-            Ok(list) => return Ok(list),
-            Err(e) => log!(Info, "the cuda backend is not used: {e}"),
+        type Open = fn(&Config) -> Result<Vec<Box<dyn Device>>>;
+        let mut backends: [(&str, Open); 2] = [("cuda", cuda::open), ("hip", hip::open_if_any)];
+        if hip::is_loaded() && !cuda::is_loaded() {
+            backends.reverse();
         }
-        match hip::open_if_any(config) {
-            Ok(list) => return Ok(list),
-            Err(e) => log!(Info, "the hip backend is not used: {e}"),
+        for (name, open) in backends {
+            match open(config) {
+                Ok(list) => return Ok(list),
+                Err(e) => log!(Info, "the {name} backend is not used: {e}"),
+            }
         }
         host::open(config)
     }

@@ -84,7 +84,7 @@ fn managed(ptr: *const u8, len: usize) -> Option<ByteRange> {
 /// to say.
 pub fn hold(ptr: *const u8, len: usize, write: bool) -> Option<Held> {
     let range = managed(ptr, len)?;
-    if !is_active() || thread::is_own() {
+    if thread::is_own() {
         return None;
     }
     if thread::forked() {

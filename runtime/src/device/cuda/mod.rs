@@ -22,6 +22,11 @@ pub(crate) const VIRTUAL_MEMORY_MANAGEMENT: i32 = 102;
 #[derive(Clone)]
 struct Cuda;
 
+/// Whether the program has loaded the driver.
+pub(super) fn is_loaded() -> bool {
+    NAMES.is_loaded()
+}
+
 /// Opens the driver and its devices.
 pub(super) fn open(config: &Config) -> Result<Vec<Box<dyn Device>>> {
     let driver = Driver::open(&NAMES, &config.cuda_library)?;

@@ -25,6 +25,13 @@ pub(crate) struct Names {
     pub(crate) not_found: &'static str,
 }
 
+impl Names {
+    /// Whether the program has loaded the driver.
+    pub(crate) fn is_loaded(&self) -> bool {
+        self.libraries.iter().any(|name| Library::loaded(name).is_some())
+    }
+}
+
 /// An open driver.
 pub(crate) struct Driver {
     pub(crate) kind: Kind,

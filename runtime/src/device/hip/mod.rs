@@ -24,6 +24,11 @@ pub(crate) const PAGEABLE_MEMORY_ACCESS: i32 = 65;
 #[derive(Clone)]
 struct Hip;
 
+/// Whether the program has loaded the runtime.
+pub(super) fn is_loaded() -> bool {
+    NAMES.is_loaded()
+}
+
 /// Opens the runtime and its devices.
 pub(super) fn open(config: &Config) -> Result<Vec<Box<dyn Device>>> {
     let driver = Driver::open(&NAMES, &config.hip_library)?;
