@@ -1,24 +1,38 @@
-//! `cargo xtask install`: the C library as a distribution would lay it out.
+//! `cargo xtask install`: the C library and the command as a distribution would lay them out.
 //!
-//! lib/libhmmrt.so.0.1.0 with its two links, lib/libhmmrt.a, include/hmmrt.h and hmmrt.hpp, lib/pkgconfig/hmmrt.pc.
-//! Also called by `course` and `tour`, whose C programs are built against such a prefix.
+//! lib/libhmmrt.so.0.1.0 with its two links, lib/libhmmrt.a, include/hmmrt.h and hmmrt.hpp, lib/pkgconfig/hmmrt.pc;
+//! bin/hmmrt, lib/libhmmrt_preload.so, the manual page and the shells' completions in share/.
+//! Also called by `course` and `tour`, whose C programs are built against such a prefix; it has no command.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf, absolute};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 
+use crate::command::{Command, ended};
 use crate::workspace::Workspace;
 
 /// This workspace has one version; the library's file name carries it, its SONAME the first number.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
+/// What the command prints for share/, and where it goes.
+const PAGES: [(&[&str], &str); 4] = [
+    (&["man"], "share/man/man1/hmmrt.1"),
+    (&["completions", "bash"], "share/bash-completion/completions/hmmrt"),
+    (&["completions", "zsh"], "share/zsh/site-functions/_hmmrt"),
+    (&["completions", "fish"], "share/fish/vendor_completions.d/hmmrt.fish"),
+];
+
 /// The subcommand: builds, installs, says what it put where.
 pub fn run(workspace: &Workspace, prefix: &Path, destdir: Option<&Path>) -> Result<()> {
     let prefix = absolute(prefix)?;
-    workspace.build_release(&["hmmrt-ffi"])?;
-    for file in install(workspace, &prefix, destdir)? {
+    // One by one: built together, each would get what another wants of a crate.
+    for package in ["hmmrt-ffi", "hmmrt-preload", "hmmrt-cli"] {
+        workspace.build_release(&[package])?;
+    }
+    let made = install(workspace, &prefix, destdir)?;
+    for file in made.into_iter().chain(install_command(workspace, &root(&prefix, destdir))?) {
         println!("{}", file.display());
     }
     println!(
@@ -38,10 +52,7 @@ pub fn scratch_prefix(workspace: &Workspace) -> Result<PathBuf> {
 
 /// Copies the built library; returns the files made.
 fn install(workspace: &Workspace, prefix: &Path, destdir: Option<&Path>) -> Result<Vec<PathBuf>> {
-    let root = match destdir {
-        Some(dir) => dir.join(prefix.strip_prefix("/").unwrap_or(prefix)),
-        None => prefix.to_path_buf(),
-    };
+    let root = root(prefix, destdir);
     let (lib, include) = (root.join("lib"), root.join("include"));
     for dir in [&lib, &include, &lib.join("pkgconfig")] {
         fs::create_dir_all(dir).with_context(|| format!("cannot make the folder {}", dir.display()))?;
@@ -66,6 +77,44 @@ fn install(workspace: &Workspace, prefix: &Path, destdir: Option<&Path>) -> Resu
     replace(&file, |file| fs::write(file, text))?;
     made.push(file);
     Ok(made)
+}
+
+/// Copies the built command with the preload library, which it looks for in lib/, and writes its pages; returns the files
+/// made.
+fn install_command(workspace: &Workspace, root: &Path) -> Result<Vec<PathBuf>> {
+    let command = workspace.release().join("hmmrt");
+    let files = [
+        ("bin/hmmrt", &command),
+        ("lib/libhmmrt_preload.so", &workspace.release().join("libhmmrt_preload.so")),
+    ];
+    let mut made = Vec::new();
+    for (to, from) in files {
+        made.push(copy(from, &place(root, to)?, 0o755)?);
+    }
+    for (args, to) in PAGES {
+        let output = Command::new(&command).args(args).capture()?;
+        ensure!(output.status.success(), "`hmmrt {}` {}", args.join(" "), ended(output.status));
+        let file = place(root, to)?;
+        replace(&file, |file| fs::write(file, &output.stdout))?;
+        made.push(file);
+    }
+    Ok(made)
+}
+
+/// A file below the root, whose folder is there.
+fn place(root: &Path, file: &str) -> Result<PathBuf> {
+    let file = root.join(file);
+    let folder = file.parent().unwrap_or(root);
+    fs::create_dir_all(folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
+    Ok(file)
+}
+
+/// Where the prefix is while copying.
+fn root(prefix: &Path, destdir: Option<&Path>) -> PathBuf {
+    match destdir {
+        Some(dir) => dir.join(prefix.strip_prefix("/").unwrap_or(prefix)),
+        None => prefix.to_path_buf(),
+    }
 }
 
 /// The pkg-config file: the template with prefix and version filled in.

@@ -1,0 +1,170 @@
+//! What takes the name of a file, and what says something of one.
+
+use core::ffi::{c_char, c_int, c_uint, c_void};
+use libc::{FILE, gid_t, mode_t, off_t, stat as Stat, statfs as Statfs, statvfs as Statvfs, timespec, uid_t};
+
+crate::holds::wraps! {
+    // The mode is a variable argument, which is passed as any other on x86-64 and aarch64.
+    fn open(path: *const c_char, flags: c_int, mode: mode_t) -> c_int |h| { h.text(path) }
+    fn open64(path: *const c_char, flags: c_int, mode: mode_t) -> c_int |h| { h.text(path) }
+    fn __open_2(path: *const c_char, flags: c_int) -> c_int |h| { h.text(path) }
+    fn __open64_2(path: *const c_char, flags: c_int) -> c_int |h| { h.text(path) }
+    fn openat(at: c_int, path: *const c_char, flags: c_int, mode: mode_t) -> c_int |h| { h.text(path) }
+    fn openat64(at: c_int, path: *const c_char, flags: c_int, mode: mode_t) -> c_int |h| { h.text(path) }
+    fn __openat_2(at: c_int, path: *const c_char, flags: c_int) -> c_int |h| { h.text(path) }
+    fn __openat64_2(at: c_int, path: *const c_char, flags: c_int) -> c_int |h| { h.text(path) }
+    fn creat(path: *const c_char, mode: mode_t) -> c_int |h| { h.text(path) }
+    fn creat64(path: *const c_char, mode: mode_t) -> c_int |h| { h.text(path) }
+    fn fopen(path: *const c_char, mode: *const c_char) -> *mut FILE |h| { h.text(path) }
+    fn fopen64(path: *const c_char, mode: *const c_char) -> *mut FILE |h| { h.text(path) }
+    fn freopen(path: *const c_char, mode: *const c_char, file: *mut FILE) -> *mut FILE |h| { h.text(path) }
+    fn freopen64(path: *const c_char, mode: *const c_char, file: *mut FILE) -> *mut FILE |h| { h.text(path) }
+    fn opendir(path: *const c_char) -> *mut c_void |h| { h.text(path) }
+    fn access(path: *const c_char, mode: c_int) -> c_int |h| { h.text(path) }
+    fn faccessat(at: c_int, path: *const c_char, mode: c_int, flags: c_int) -> c_int |h| { h.text(path) }
+    fn mkdir(path: *const c_char, mode: mode_t) -> c_int |h| { h.text(path) }
+    fn mkdirat(at: c_int, path: *const c_char, mode: mode_t) -> c_int |h| { h.text(path) }
+    fn mkfifo(path: *const c_char, mode: mode_t) -> c_int |h| { h.text(path) }
+    fn mkstemp(path: *mut c_char) -> c_int |h| { h.text(path) }
+    fn mkostemp(path: *mut c_char, flags: c_int) -> c_int |h| { h.text(path) }
+    fn mkdtemp(path: *mut c_char) -> *mut c_char |h| { h.text(path) }
+    fn rmdir(path: *const c_char) -> c_int |h| { h.text(path) }
+    fn unlink(path: *const c_char) -> c_int |h| { h.text(path) }
+    fn unlinkat(at: c_int, path: *const c_char, flags: c_int) -> c_int |h| { h.text(path) }
+    fn remove(path: *const c_char) -> c_int |h| { h.text(path) }
+    fn rename(from: *const c_char, to: *const c_char) -> c_int |h| {
+        h.text(from);
+        h.text(to);
+    }
+    fn renameat(a: c_int, from: *const c_char, b: c_int, to: *const c_char) -> c_int |h| {
+        h.text(from);
+        h.text(to);
+    }
+    fn renameat2(a: c_int, from: *const c_char, b: c_int, to: *const c_char, flags: c_uint) -> c_int |h| {
+        h.text(from);
+        h.text(to);
+    }
+    fn link(from: *const c_char, to: *const c_char) -> c_int |h| {
+        h.text(from);
+        h.text(to);
+    }
+    fn linkat(a: c_int, from: *const c_char, b: c_int, to: *const c_char, flags: c_int) -> c_int |h| {
+        h.text(from);
+        h.text(to);
+    }
+    fn symlink(from: *const c_char, to: *const c_char) -> c_int |h| {
+        h.text(from);
+        h.text(to);
+    }
+    fn symlinkat(from: *const c_char, at: c_int, to: *const c_char) -> c_int |h| {
+        h.text(from);
+        h.text(to);
+    }
+    fn chdir(path: *const c_char) -> c_int |h| { h.text(path) }
+    fn chmod(path: *const c_char, mode: mode_t) -> c_int |h| { h.text(path) }
+    fn fchmodat(at: c_int, path: *const c_char, mode: mode_t, flags: c_int) -> c_int |h| { h.text(path) }
+    fn chown(path: *const c_char, uid: uid_t, gid: gid_t) -> c_int |h| { h.text(path) }
+    fn lchown(path: *const c_char, uid: uid_t, gid: gid_t) -> c_int |h| { h.text(path) }
+    fn fchownat(at: c_int, path: *const c_char, uid: uid_t, gid: gid_t, flags: c_int) -> c_int |h| { h.text(path) }
+    fn truncate(path: *const c_char, len: off_t) -> c_int |h| { h.text(path) }
+    fn truncate64(path: *const c_char, len: off_t) -> c_int |h| { h.text(path) }
+    fn utimensat(at: c_int, path: *const c_char, time: *const timespec, flags: c_int) -> c_int |h| {
+        h.text(path);
+        h.reads(time, 32);
+    }
+    fn futimens(fd: c_int, time: *const timespec) -> c_int |h| { h.reads(time, 32) }
+    fn readlink(path: *const c_char, buf: *mut c_char, n: usize) -> isize |h| {
+        h.text(path);
+        h.writes(buf, n);
+    }
+    fn __readlink_chk(path: *const c_char, buf: *mut c_char, n: usize, room: usize) -> isize |h| {
+        h.text(path);
+        h.writes(buf, n);
+    }
+    fn readlinkat(at: c_int, path: *const c_char, buf: *mut c_char, n: usize) -> isize |h| {
+        h.text(path);
+        h.writes(buf, n);
+    }
+    fn realpath(path: *const c_char, buf: *mut c_char) -> *mut c_char |h| {
+        h.text(path);
+        h.writes(buf, if buf.is_null() { 0 } else { 4096 });
+    }
+    fn getcwd(buf: *mut c_char, n: usize) -> *mut c_char |h| { h.writes(buf, n) }
+    fn __getcwd_chk(buf: *mut c_char, n: usize, room: usize) -> *mut c_char |h| { h.writes(buf, n) }
+    fn stat(path: *const c_char, to: *mut Stat) -> c_int |h| {
+        h.text(path);
+        h.one(to);
+    }
+    fn stat64(path: *const c_char, to: *mut Stat) -> c_int |h| {
+        h.text(path);
+        h.one(to);
+    }
+    fn lstat(path: *const c_char, to: *mut Stat) -> c_int |h| {
+        h.text(path);
+        h.one(to);
+    }
+    fn lstat64(path: *const c_char, to: *mut Stat) -> c_int |h| {
+        h.text(path);
+        h.one(to);
+    }
+    fn fstat(fd: c_int, to: *mut Stat) -> c_int |h| { h.one(to) }
+    fn fstat64(fd: c_int, to: *mut Stat) -> c_int |h| { h.one(to) }
+    fn fstatat(at: c_int, path: *const c_char, to: *mut Stat, flags: c_int) -> c_int |h| {
+        h.text(path);
+        h.one(to);
+    }
+    fn fstatat64(at: c_int, path: *const c_char, to: *mut Stat, flags: c_int) -> c_int |h| {
+        h.text(path);
+        h.one(to);
+    }
+    fn statx(at: c_int, path: *const c_char, flags: c_int, mask: c_uint, to: *mut libc::statx) -> c_int |h| {
+        h.text(path);
+        h.one(to);
+    }
+    fn statfs(path: *const c_char, to: *mut Statfs) -> c_int |h| {
+        h.text(path);
+        h.one(to);
+    }
+    fn statfs64(path: *const c_char, to: *mut Statfs) -> c_int |h| {
+        h.text(path);
+        h.one(to);
+    }
+    fn fstatfs(fd: c_int, to: *mut Statfs) -> c_int |h| { h.one(to) }
+    fn fstatfs64(fd: c_int, to: *mut Statfs) -> c_int |h| { h.one(to) }
+    fn statvfs(path: *const c_char, to: *mut Statvfs) -> c_int |h| { h.text(path) }
+    fn getxattr(path: *const c_char, name: *const c_char, to: *mut c_void, n: usize) -> isize |h| {
+        h.text(path);
+        h.text(name);
+        h.writes(to, n);
+    }
+    fn lgetxattr(path: *const c_char, name: *const c_char, to: *mut c_void, n: usize) -> isize |h| {
+        h.text(path);
+        h.text(name);
+        h.writes(to, n);
+    }
+    fn fgetxattr(fd: c_int, name: *const c_char, to: *mut c_void, n: usize) -> isize |h| {
+        h.text(name);
+        h.writes(to, n);
+    }
+    fn setxattr(path: *const c_char, name: *const c_char, from: *const c_void, n: usize, flags: c_int) -> c_int |h| {
+        h.text(path);
+        h.text(name);
+        h.reads(from, n);
+    }
+    fn fsetxattr(fd: c_int, name: *const c_char, from: *const c_void, n: usize, flags: c_int) -> c_int |h| {
+        h.text(name);
+        h.reads(from, n);
+    }
+    fn listxattr(path: *const c_char, to: *mut c_char, n: usize) -> isize |h| {
+        h.text(path);
+        h.writes(to, n);
+    }
+    fn llistxattr(path: *const c_char, to: *mut c_char, n: usize) -> isize |h| {
+        h.text(path);
+        h.writes(to, n);
+    }
+    fn flistxattr(fd: c_int, to: *mut c_char, n: usize) -> isize |h| { h.writes(to, n) }
+    fn inotify_add_watch(fd: c_int, path: *const c_char, mask: c_uint) -> c_int |h| { h.text(path) }
+    fn memfd_create(name: *const c_char, flags: c_uint) -> c_int |h| { h.text(name) }
+    fn shm_open(name: *const c_char, flags: c_int, mode: mode_t) -> c_int |h| { h.text(name) }
+}

@@ -1,0 +1,220 @@
+//! A launch of the program's: which managed memory it needs, and having that on its device from before the kernel runs
+//! until it has run. What the parameters point to is needed as a whole, and may be written; what pointers inside of data
+//! lead to is decided by `HMMRT_PRELOAD_DATA`. Any thread.
+
+use super::params::{Copied, Params};
+use super::{Driver, Place, Queue, code_of, is_managed, pointer, streams};
+use crate::names;
+use core::sync::atomic::{AtomicU8, Ordering::*};
+use hmmrt_core::{Access, AccessMode, Error, StreamId, raw};
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard};
+
+/// What pointers inside of data may lead to.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Data {
+    /// Nothing that the parameters do not point to.
+    Args = 1,
+    /// What the device has used before.
+    Used,
+    /// Anything.
+    All,
+}
+
+fn data() -> Data {
+    static DATA: AtomicU8 = AtomicU8::new(0);
+    let read = || {
+        let data = match names::variable("HMMRT_PRELOAD_DATA") {
+            Some(b"args") => Data::Args,
+            Some(b"all") => Data::All,
+            None | Some(b"" | b"used") => Data::Used,
+            Some(_) => {
+                names::say("hmmrt error: HMMRT_PRELOAD_DATA is not one of: args used all\n");
+                Data::Used
+            }
+        };
+        DATA.store(data as u8, Relaxed);
+        data
+    };
+    match DATA.load(Relaxed) {
+        1 => Data::Args,
+        2 => Data::Used,
+        3 => Data::All,
+        _ => read(),
+    }
+}
+
+/// A block: its start and its length.
+type Block = (usize, usize);
+
+/// What each device has used.
+static USED: Mutex<BTreeMap<(i32, usize), usize>> = Mutex::new(BTreeMap::new());
+
+fn used() -> MutexGuard<'static, BTreeMap<(i32, usize), usize>> {
+    USED.lock().unwrap_or_else(|e| e.into_inner())
+}
+
+/// The device uses blocks: later launches on it bring them, too.
+pub fn note(device: i32, blocks: &[Block]) {
+    used().extend(blocks.iter().map(|(start, len)| ((device, *start), *len)));
+}
+
+/// The block around an address.
+pub fn block_of(at: usize) -> Option<Block> {
+    let (start, len) = raw::native::block_of(pointer(at))?;
+    Some((start.expose_provenance(), len))
+}
+
+/// What the device has used, as far as it is still there.
+fn used_by(device: i32) -> Vec<Block> {
+    let mut used = used();
+    used.retain(|(_, start), len| block_of(*start) == Some((*start, *len)));
+    used.range((device, 0)..=(device, usize::MAX)).map(|((_, start), len)| (*start, *len)).collect()
+}
+
+/// A block that a launch needs, and how far the device's address for it is from the host's.
+struct Needed {
+    block: Block,
+    shift: usize,
+}
+
+fn needed(device: i32, block: Block) -> Result<Needed, Error> {
+    let there = raw::device_ptr(pointer(block.0), device)?.addr();
+    Ok(Needed { block, shift: there.wrapping_sub(block.0) })
+}
+
+fn access(n: &Needed) -> Access {
+    Access { ptr: pointer(n.block.0), len: n.block.1, mode: AccessMode::ReadWrite }
+}
+
+/// Launches: `real` calls the driver, with its own parameters for `None`.
+pub fn launch(
+    driver: &Driver,
+    queue: Queue,
+    end: usize,
+    params: &Params,
+    real: &mut dyn FnMut(Option<&mut Copied>) -> i32,
+) -> i32 {
+    let mut blocks: Vec<Block> = Vec::new();
+    params.words(&mut |word| {
+        if is_managed(word)
+            && let Some(block) = block_of(word)
+            && !blocks.contains(&block)
+        {
+            blocks.push(block);
+        }
+    });
+    let everything = params.is_unknown() || data() == Data::All;
+    // Before any of it is the device's.
+    let mut copied = params.are_managed().then(|| params.copy(end));
+    if blocks.is_empty() && !everything {
+        return real(copied.as_mut());
+    }
+    let code = around(driver, queue, &blocks, everything, &mut |needed| {
+        if needed.iter().any(|n| n.shift != 0) {
+            copied.get_or_insert_with(|| params.copy(end)).translate(&|word| {
+                let inside = |n: &&Needed| word.wrapping_sub(n.block.0) < n.block.1;
+                needed.iter().find(inside).map_or(word, |n| word.wrapping_add(n.shift))
+            });
+        }
+        real(copied.as_mut())
+    });
+    code.unwrap_or_else(|| real(copied.as_mut()))
+}
+
+/// Has a graph run: what its kernels need was noted when they were recorded.
+pub fn graph(driver: &Driver, queue: Queue, real: &mut dyn FnMut() -> i32) -> i32 {
+    if used().is_empty() && data() != Data::All {
+        return real();
+    }
+    around(driver, queue, &[], data() == Data::All, &mut |_| real()).unwrap_or_else(real)
+}
+
+/// Has the driver write managed memory by `real`, which gets the device's address of `at`.
+pub fn fill(driver: &Driver, queue: Queue, at: usize, real: &mut dyn FnMut(usize) -> i32) -> i32 {
+    let Some(block) = Some(at).filter(|at| is_managed(*at)).and_then(block_of) else { return real(at) };
+    around(driver, queue, &[block], false, &mut |needed| real(at.wrapping_add(needed[0].shift)))
+        .unwrap_or_else(|| real(at))
+}
+
+/// Calls `real` with blocks on the device that is current. `None`: the runtime has nothing to do with it.
+fn around(
+    driver: &Driver,
+    queue: Queue,
+    blocks: &[Block],
+    everything: bool,
+    real: &mut dyn FnMut(&[Needed]) -> i32,
+) -> Option<i32> {
+    let place = (driver.place)().ok()?;
+    if !driver.is_ready() {
+        return None;
+    }
+    Some(prepared(driver, place, queue, blocks, everything, real).unwrap_or_else(|e| code_of("a launch", e)))
+}
+
+fn prepared(
+    driver: &Driver,
+    place: Place,
+    queue: Queue,
+    blocks: &[Block],
+    everything: bool,
+    real: &mut dyn FnMut(&[Needed]) -> i32,
+) -> Result<i32, Error> {
+    let device = place.device;
+    let mut all = blocks.iter().map(|b| needed(device, *b)).collect::<Result<Vec<_>, _>>()?;
+    let named = all.len();
+    note(device, blocks);
+    if (driver.is_recording)(queue.native()) {
+        return Ok(real(&all));
+    }
+    let more = match (everything, data()) {
+        (true, _) => {
+            raw::native::blocks().into_iter().map(|(at, len)| (at.expose_provenance(), len)).collect()
+        }
+        (false, Data::Args) => Vec::new(),
+        (false, _) => used_by(device),
+    };
+    for block in more {
+        // A pointer in data leads there only if it is the same on the device.
+        if !blocks.contains(&block)
+            && let Ok(n) = needed(device, block)
+            && n.shift == 0
+        {
+            all.push(n);
+        }
+    }
+    let number = streams::number(place, queue)?;
+    let stream = number.unwrap_or(StreamId::DEFAULT);
+    begin(device, stream, &all, named)?;
+    let code = real(&all[..named]);
+    let waited = if number.is_none() { (driver.wait_all)() } else { 0 };
+    // Its mark could not be set: whoever touches the memory finds out.
+    let _ = raw::native::end_launch(device, stream);
+    Ok(if code == 0 { waited } else { code })
+}
+
+/// Makes all of it resident; of what is not `named` by the launch, what is in use elsewhere may be missing.
+fn begin(device: i32, stream: StreamId, all: &[Needed], named: usize) -> Result<(), Error> {
+    let accesses: Vec<Access> = all.iter().map(access).collect();
+    // SAFETY: nothing is given up.
+    let begun = unsafe { raw::native::begin_launch(device, stream, &accesses) };
+    match begun {
+        Err(Error::DeviceMemory { .. } | Error::NoMemory { .. } | Error::Device { .. }) | Ok(()) => {
+            return begun;
+        }
+        Err(_) if named == all.len() => return begun,
+        Err(_) => {}
+    }
+    // SAFETY: as above.
+    unsafe { raw::native::begin_launch(device, stream, &accesses[..named]) }?;
+    for one in accesses[named..].chunks(1) {
+        // SAFETY: as above.
+        let begun = unsafe { raw::native::begin_launch(device, stream, one) };
+        // Else freed, pinned, or protected by the program meanwhile: a kernel that follows a pointer there fails.
+        if let Err(Error::DeviceMemory { .. } | Error::NoMemory { .. } | Error::Device { .. }) = begun {
+            let _ = raw::native::end_launch(device, stream);
+            return begun;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,30 @@
+//! libhmmrt_preload.so: malloc and its family with managed memory for large blocks, for any program, by `LD_PRELOAD`. It
+//! exports names of the C library's and of GPU drivers', and nothing else. No driver is loaded and no thread started
+//! before a device is used.
+//!
+//! `names` is the C library behind it, `settings` the environment, `malloc` the allocator, `calls` what is given to the
+//! kernel, with what `holds` keeps on the host meanwhile. There is no destructor, and nothing here has thread-local
+//! storage. `HMMRT_CHAOS=1` is a test aid (`chaos`).
+
+mod allocator;
+mod calls;
+mod chaos;
+mod gpu;
+mod holds;
+mod malloc;
+mod names;
+mod settings;
+#[path = "../../src/signals.rs"]
+mod signals;
+
+/// Runs before the program, but not before everything: every function works without it.
+extern "C" fn constructor() {
+    settings::read();
+    malloc::resolve();
+    calls::resolve();
+    chaos::start();
+}
+
+#[used]
+#[unsafe(link_section = ".init_array")]
+static CONSTRUCTOR: extern "C" fn() = constructor;

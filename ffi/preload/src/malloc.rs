@@ -1,0 +1,332 @@
+//! malloc and its family. Large blocks that the program asks for come from the runtime's heap, all others from the C
+//! library; whose a block is, its address says. Each function first notes who called it, in a few instructions of
+//! assembly: what the C library allocates for itself stays its own. Any thread, any time, also before any constructor.
+
+use crate::{names, settings};
+use core::arch::naked_asm;
+use core::ffi::{c_int, c_void};
+use hmmrt_core::raw::preload as heap;
+use hmmrt_core::{Error, raw};
+use libc::{EINVAL, ENOMEM};
+
+const PAGE: usize = 4096;
+
+/// Defines an exported function that calls another with its own arguments and, after them, its return address.
+macro_rules! exported {
+    ($(#[$doc:meta])* $name:ident($($arg:ident: $type:ty),+) -> $ret:ty, $x86:literal, $arm:literal, $body:ident) => {
+        $(#[$doc])*
+        ///
+        /// # Safety
+        /// As the C library's.
+        #[unsafe(naked)]
+        #[unsafe(no_mangle)]
+        pub unsafe extern "C" fn $name($($arg: $type),+) -> $ret {
+            #[cfg(target_arch = "x86_64")]
+            naked_asm!("endbr64", concat!("mov ", $x86, ", [rsp]"), "jmp {body}", body = sym $body);
+            #[cfg(target_arch = "aarch64")]
+            naked_asm!(concat!("mov ", $arm, ", x30"), "b {body}", body = sym $body);
+        }
+    };
+}
+
+exported! {
+    /// malloc(3).
+    malloc(size: usize) -> *mut c_void, "rsi", "x1", malloc_for
+}
+exported! {
+    /// calloc(3).
+    calloc(n: usize, size: usize) -> *mut c_void, "rdx", "x2", calloc_for
+}
+exported! {
+    /// realloc(3).
+    realloc(ptr: *mut c_void, size: usize) -> *mut c_void, "rdx", "x2", realloc_for
+}
+exported! {
+    /// reallocarray(3).
+    reallocarray(ptr: *mut c_void, n: usize, size: usize) -> *mut c_void, "rcx", "x3", reallocarray_for
+}
+exported! {
+    /// posix_memalign(3).
+    posix_memalign(out: *mut *mut c_void, alignment: usize, size: usize) -> c_int, "rcx", "x3", posix_memalign_for
+}
+exported! {
+    /// aligned_alloc(3).
+    aligned_alloc(alignment: usize, size: usize) -> *mut c_void, "rdx", "x2", memalign_for
+}
+exported! {
+    /// memalign(3).
+    memalign(alignment: usize, size: usize) -> *mut c_void, "rdx", "x2", memalign_for
+}
+exported! {
+    /// valloc(3).
+    valloc(size: usize) -> *mut c_void, "rsi", "x1", valloc_for
+}
+exported! {
+    /// pvalloc(3).
+    pvalloc(size: usize) -> *mut c_void, "rsi", "x1", pvalloc_for
+}
+
+fn no_memory() -> *mut c_void {
+    names::set_errno(ENOMEM);
+    core::ptr::null_mut()
+}
+
+/// A managed block, if this one may be and there is room for it. errno stays as it was.
+#[inline(never)]
+fn managed(size: usize, alignment: usize, zeroed: bool, caller: usize) -> Option<*mut c_void> {
+    if !settings::allow(size, caller) || !heap::may_use_heap() {
+        return None;
+    }
+    let saved = names::errno();
+    let block = match (zeroed, alignment <= PAGE) {
+        (true, _) => raw::calloc(1, size),
+        (false, true) => raw::malloc(size),
+        (false, false) => raw::aligned_alloc(alignment, size),
+    };
+    if let Err(error @ (Error::Config(_) | Error::Unsupported { .. })) = &block {
+        // It will not be better the next time.
+        settings::refuse_all();
+        names::say(&format!("hmmrt error: {error}; no memory is managed\n"));
+    }
+    names::set_errno(saved);
+    block.ok().map(|at| at.cast())
+}
+
+unsafe extern "C" fn malloc_for(size: usize, caller: usize) -> *mut c_void {
+    if settings::is_large(size)
+        && let Some(block) = managed(size, 1, false, caller)
+    {
+        return block;
+    }
+    // SAFETY: no preconditions.
+    unsafe { names::__libc_malloc(size) }
+}
+
+unsafe extern "C" fn calloc_for(n: usize, size: usize, caller: usize) -> *mut c_void {
+    let Some(bytes) = n.checked_mul(size) else { return no_memory() };
+    if settings::is_large(bytes)
+        && let Some(block) = managed(bytes, 1, true, caller)
+    {
+        return block;
+    }
+    // SAFETY: no preconditions.
+    unsafe { names::__libc_calloc(n, size) }
+}
+
+unsafe extern "C" fn memalign_for(alignment: usize, size: usize, caller: usize) -> *mut c_void {
+    // The C library takes any alignment and rounds it up.
+    if settings::is_large(size)
+        && let Some(alignment) = alignment.max(1).checked_next_power_of_two()
+        && let Some(block) = managed(size, alignment, false, caller)
+    {
+        return block;
+    }
+    // SAFETY: no preconditions.
+    unsafe { names::__libc_memalign(alignment, size) }
+}
+
+unsafe extern "C" fn posix_memalign_for(
+    out: *mut *mut c_void,
+    alignment: usize,
+    size: usize,
+    caller: usize,
+) -> c_int {
+    if !alignment.is_power_of_two() || !alignment.is_multiple_of(size_of::<*mut c_void>()) {
+        return EINVAL;
+    }
+    let saved = names::errno();
+    // SAFETY: no preconditions.
+    let block = unsafe { memalign_for(alignment, size, caller) };
+    names::set_errno(saved);
+    if block.is_null() {
+        return ENOMEM;
+    }
+    // SAFETY: the caller's pointer is valid.
+    unsafe { *out = block };
+    0
+}
+
+unsafe extern "C" fn valloc_for(size: usize, caller: usize) -> *mut c_void {
+    // SAFETY: no preconditions.
+    unsafe { memalign_for(PAGE, size, caller) }
+}
+
+unsafe extern "C" fn pvalloc_for(size: usize, caller: usize) -> *mut c_void {
+    match size.checked_next_multiple_of(PAGE) {
+        // SAFETY: no preconditions.
+        Some(size) => unsafe { memalign_for(PAGE, size, caller) },
+        None => no_memory(),
+    }
+}
+
+unsafe extern "C" fn reallocarray_for(ptr: *mut c_void, n: usize, size: usize, caller: usize) -> *mut c_void {
+    match n.checked_mul(size) {
+        // SAFETY: the caller's promise.
+        Some(bytes) => unsafe { realloc_for(ptr, bytes, caller) },
+        None => no_memory(),
+    }
+}
+
+unsafe extern "C" fn realloc_for(ptr: *mut c_void, size: usize, caller: usize) -> *mut c_void {
+    if ptr.is_null() {
+        // SAFETY: no preconditions.
+        return unsafe { malloc_for(size, caller) };
+    }
+    if let Some((start, len)) = heap::block(ptr.cast_const().cast()) {
+        // SAFETY: a live block of ours, by the caller's promise.
+        return unsafe { realloc_managed(ptr, start, len, size, caller) };
+    }
+    if heap::is_dead(ptr.cast_const().cast()) {
+        names::abort_with("realloc(): invalid pointer\n");
+    }
+    // The C library's own block. It moves if it becomes a large one, and if it is known how large it is.
+    let usable = USABLE_SIZE.known();
+    if usable != 0
+        && settings::is_large(size)
+        && size != 0
+        && let Some(block) = managed(size, 1, false, caller)
+    {
+        // SAFETY: the block is the C library's, live, and only the caller's; both are as long as what is copied.
+        unsafe {
+            let old = usable_size_of_c_library(ptr);
+            core::ptr::copy_nonoverlapping(ptr.cast::<u8>(), block.cast(), old.min(size));
+            free_of_c_library(ptr);
+        }
+        return block;
+    }
+    // SAFETY: the caller's promise.
+    unsafe { names::__libc_realloc(ptr, size) }
+}
+
+/// realloc of a managed block.
+///
+/// # Safety
+/// `ptr` is in the live block of `len` bytes from `start`, which only the caller uses.
+unsafe fn realloc_managed(
+    ptr: *mut c_void,
+    start: usize,
+    len: usize,
+    size: usize,
+    caller: usize,
+) -> *mut c_void {
+    if ptr.addr() != start {
+        names::abort_with("realloc(): invalid pointer\n");
+    }
+    if size == 0 {
+        // SAFETY: the caller's promise.
+        unsafe { free(ptr) };
+        return core::ptr::null_mut();
+    }
+    if size > isize::MAX as usize {
+        return no_memory();
+    }
+    if settings::is_large(size) && settings::allow(size, caller) && heap::may_use_heap() {
+        let saved = names::errno();
+        // SAFETY: the caller's promise.
+        let block = unsafe { raw::realloc(ptr.cast(), size) };
+        names::set_errno(saved);
+        if let Ok(block) = block {
+            return block.cast();
+        }
+    } else if size <= len && (size > len / 2 || len == PAGE) {
+        return ptr;
+    }
+    // A small block now, or one that the heap has no room for, or a forked child.
+    // SAFETY: both blocks are as long as what is copied.
+    unsafe {
+        let block = names::__libc_malloc(size);
+        if !block.is_null() {
+            core::ptr::copy_nonoverlapping(ptr.cast::<u8>(), block.cast(), len.min(size));
+            free(ptr);
+        }
+        block
+    }
+}
+
+/// free(3). Keeps errno.
+///
+/// # Safety
+/// As the C library's: NULL, or a block that nobody uses any more.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn free(ptr: *mut c_void) {
+    match heap::block(ptr.cast_const().cast()) {
+        None if !ptr.is_null() && heap::is_dead(ptr.cast_const().cast()) => {
+            names::abort_with("free(): invalid pointer\n")
+        }
+        // SAFETY: NULL, or the C library's, by the caller's promise.
+        None => unsafe { free_of_c_library(ptr) },
+        Some((start, _)) => {
+            if ptr.addr() != start {
+                names::abort_with("free(): invalid pointer\n");
+            }
+            let saved = names::errno();
+            // SAFETY: the caller's promise.
+            unsafe { free_managed(ptr) };
+            names::set_errno(saved);
+        }
+    }
+}
+
+/// # Safety
+/// As [`free`], for the start of a managed block.
+#[inline(never)]
+unsafe fn free_managed(ptr: *mut c_void) {
+    if heap::in_child() {
+        // The heap's locks may be held by threads that are not there: its address stays taken.
+        heap::drop_in_child(ptr.cast_const().cast());
+    } else if heap::may_use_heap() {
+        // An error means that a device uses it still: it stays, as a leak.
+        // SAFETY: the caller's promise.
+        let _ = unsafe { raw::free(ptr.cast()) };
+    }
+    // Else a signal handler or a fork handler inside of the heap, or a thread of the runtime's: a leak.
+}
+
+/// # Safety
+/// As [`free`], for a block of the C library's.
+#[inline]
+unsafe fn free_of_c_library(ptr: *mut c_void) {
+    // It keeps errno itself since 2.33; before that, munmap of a large block may change it.
+    let saved = names::errno();
+    // SAFETY: the caller's promise.
+    unsafe { names::__libc_free(ptr) };
+    names::set_errno(saved);
+}
+
+/// The C library's malloc_usable_size, which has no private name.
+static USABLE_SIZE: names::Real = names::Real::of_the_c_library(c"malloc_usable_size");
+
+/// Looks up what has no private name: the constructor.
+pub fn resolve() {
+    USABLE_SIZE.address();
+}
+
+/// # Safety
+/// A live block of the C library's.
+unsafe fn usable_size_of_c_library(ptr: *mut c_void) -> usize {
+    match USABLE_SIZE.address() {
+        0 => 0,
+        // SAFETY: the function of that name; the block is the C library's.
+        at => unsafe {
+            let f: unsafe extern "C" fn(*mut c_void) -> usize =
+                core::mem::transmute(core::ptr::with_exposed_provenance::<()>(at));
+            f(ptr)
+        },
+    }
+}
+
+/// malloc_usable_size(3).
+///
+/// # Safety
+/// As the C library's: NULL or a live block.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn malloc_usable_size(ptr: *mut c_void) -> usize {
+    if ptr.is_null() {
+        return 0;
+    }
+    match raw::usable_size(ptr.cast_const().cast()) {
+        // SAFETY: the caller's promise.
+        0 => unsafe { usable_size_of_c_library(ptr) },
+        n => n,
+    }
+}

@@ -1,0 +1,181 @@
+//! The C library as it is behind our own functions: the one file of its names. The allocator's are linked; everything
+//! else is looked up once, by the constructor or at first use, because our own functions have the same names. Any
+//! thread, any context.
+
+use core::ffi::{CStr, c_char, c_int, c_void};
+use core::sync::atomic::{AtomicUsize, Ordering::*};
+
+unsafe extern "C" {
+    /// glibc's own allocator under the names that nobody interposes: no `dlsym` on malloc's way.
+    pub fn __libc_malloc(size: usize) -> *mut c_void;
+    pub fn __libc_calloc(n: usize, size: usize) -> *mut c_void;
+    pub fn __libc_realloc(ptr: *mut c_void, size: usize) -> *mut c_void;
+    pub fn __libc_free(ptr: *mut c_void);
+    pub fn __libc_memalign(alignment: usize, size: usize) -> *mut c_void;
+    static environ: *const *const c_char;
+}
+
+/// This thread's errno.
+pub fn errno() -> c_int {
+    // SAFETY: valid for the life of the thread.
+    unsafe { *libc::__errno_location() }
+}
+
+/// Sets this thread's errno.
+pub fn set_errno(value: c_int) {
+    // SAFETY: as above.
+    unsafe { *libc::__errno_location() = value };
+}
+
+/// Says something on standard error, in one piece.
+pub fn say(text: &str) {
+    let saved = errno();
+    // SAFETY: the bytes are readable. The system call itself: it is nobody's cancellation point.
+    unsafe { libc::syscall(libc::SYS_write, 2, text.as_ptr(), text.len()) };
+    set_errno(saved);
+}
+
+/// What the C library says about bad pointers before it aborts, and then aborts.
+pub fn abort_with(text: &str) -> ! {
+    say(text);
+    // SAFETY: never returns.
+    unsafe { libc::abort() }
+}
+
+/// Whether the C library has set up the environment.
+pub fn is_up() -> bool {
+    // SAFETY: a pointer that is written once, before any thread is started.
+    unsafe { !(&raw const environ).read_volatile().is_null() }
+}
+
+/// A variable of the environment, without the C library's help and without allocation. Its bytes stay where they are as
+/// long as the program does not change it.
+pub fn variable(name: &str) -> Option<&'static [u8]> {
+    // SAFETY: the environment is an array of C strings that ends with NULL.
+    unsafe {
+        let mut at = (&raw const environ).read_volatile();
+        while !at.is_null() && !(*at).is_null() {
+            let entry = CStr::from_ptr(*at).to_bytes();
+            if let Some(value) = entry.strip_prefix(name.as_bytes()).and_then(|rest| rest.strip_prefix(b"="))
+            {
+                return Some(value);
+            }
+            at = at.add(1);
+        }
+    }
+    None
+}
+
+/// Whether the program runs with more rights than who started it: its environment is not to be trusted then.
+pub fn is_secure() -> bool {
+    // SAFETY: no preconditions.
+    unsafe { libc::getauxval(libc::AT_SECURE) != 0 }
+}
+
+/// This process's number.
+pub fn process() -> c_int {
+    // SAFETY: no preconditions.
+    unsafe { libc::getpid() }
+}
+
+/// The calling thread; a child of vfork is the thread that it came from.
+pub fn thread() -> usize {
+    // SAFETY: no preconditions.
+    unsafe { libc::pthread_self() as usize }
+}
+
+/// The machine's memory and swap, in bytes.
+pub fn total_memory() -> usize {
+    // SAFETY: the struct is written before it is read.
+    unsafe {
+        let mut info: libc::sysinfo = core::mem::zeroed();
+        libc::sysinfo(&mut info);
+        (info.totalram as usize)
+            .saturating_add(info.totalswap as usize)
+            .saturating_mul(info.mem_unit as usize)
+    }
+}
+
+/// Calls `found` with the name and the addresses of each loaded object.
+pub fn objects(mut found: impl FnMut(&CStr, usize, usize)) {
+    extern "C" fn each<F: FnMut(&CStr, usize, usize)>(
+        info: *mut libc::dl_phdr_info,
+        _: usize,
+        found: *mut c_void,
+    ) -> c_int {
+        // SAFETY: the loader's description, valid during the call, and our own closure.
+        unsafe {
+            let (info, found) = (&*info, &mut *found.cast::<F>());
+            let (mut low, mut high) = (usize::MAX, 0);
+            for i in 0..usize::from(info.dlpi_phnum) {
+                let part = &*info.dlpi_phdr.add(i);
+                if part.p_type == libc::PT_LOAD {
+                    let start = info.dlpi_addr as usize + part.p_vaddr as usize;
+                    low = low.min(start);
+                    high = high.max(start + part.p_memsz as usize);
+                }
+            }
+            if !info.dlpi_name.is_null() {
+                found(CStr::from_ptr(info.dlpi_name), low, high);
+            }
+        }
+        0
+    }
+    fn callback<F: FnMut(&CStr, usize, usize)>(
+        _: &F,
+    ) -> unsafe extern "C" fn(*mut libc::dl_phdr_info, usize, *mut c_void) -> c_int {
+        each::<F>
+    }
+    let callback = callback(&found);
+    // SAFETY: the callback gets the closure it was made for.
+    unsafe { libc::dl_iterate_phdr(Some(callback), (&raw mut found).cast()) };
+}
+
+/// A function that stands behind one of ours: found once, then a load.
+pub struct Real {
+    name: &'static CStr,
+    of_c_library: bool,
+    at: AtomicUsize,
+}
+
+impl Real {
+    /// The next function of that name behind this library's.
+    pub const fn new(name: &'static CStr) -> Real {
+        Real { name, of_c_library: false, at: AtomicUsize::new(0) }
+    }
+
+    /// The C library's own function of that name, whoever else has one.
+    pub const fn of_the_c_library(name: &'static CStr) -> Real {
+        Real { name, of_c_library: true, at: AtomicUsize::new(0) }
+    }
+
+    /// Its address, 0 if there is none.
+    #[inline]
+    pub fn address(&self) -> usize {
+        match self.at.load(Relaxed) {
+            0 => self.look_up(),
+            at => at,
+        }
+    }
+
+    /// Its address if it was looked up already.
+    pub fn known(&self) -> usize {
+        self.at.load(Relaxed)
+    }
+
+    #[cold]
+    fn look_up(&self) -> usize {
+        let saved = errno();
+        // SAFETY: C strings; the C library is loaded, and its handle is never closed, as code is never unloaded here.
+        let at = unsafe {
+            let within = match self.of_c_library {
+                true => libc::dlopen(c"libc.so.6".as_ptr(), libc::RTLD_NOLOAD | libc::RTLD_LAZY),
+                false => libc::RTLD_NEXT,
+            };
+            libc::dlsym(within, self.name.as_ptr()).expose_provenance()
+        };
+        self.at.store(at, Relaxed);
+        set_errno(saved);
+        at
+    }
+}

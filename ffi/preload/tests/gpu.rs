@@ -1,0 +1,224 @@
+//! GPU programs that know nothing of the library, on the doubles of the drivers: C programs, linked to a driver or looking
+//! it up, that give what malloc gave them to kernels. Each runs without the library, too, where it must fail.
+
+#[path = "../../../doubles/harness/cdylib.rs"]
+mod cdylib;
+
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::OnceLock;
+use std::{env, fs, process};
+
+/// What the tests run with.
+struct Built {
+    /// The library.
+    preload: PathBuf,
+    /// For each driver a folder with the double under the driver's name.
+    cuda: PathBuf,
+    hip: PathBuf,
+}
+
+fn source(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/c").join(name)
+}
+
+fn cc(arguments: &[&str], inputs: &[&Path], output: &Path) {
+    let mut command = Command::new(env::var_os("CC").unwrap_or_else(|| "cc".into()));
+    command.args(["-O1", "-std=gnu11", "-Wall", "-Wextra", "-Werror", "-pthread"]).args(arguments);
+    let done = command.args(inputs).arg("-o").arg(output).output().expect("a C compiler");
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+}
+
+fn built() -> &'static Built {
+    static BUILT: OnceLock<Built> = OnceLock::new();
+    BUILT.get_or_init(|| {
+        let all = Path::new(env!("CARGO_TARGET_TMPDIR")).join("hmmrt-preload-gpu");
+        fs::create_dir_all(&all).expect("the scratch folder");
+        // Those of processes that have ended.
+        for entry in fs::read_dir(&all).expect("the scratch folder").flatten() {
+            if !Path::new("/proc").join(entry.file_name()).exists() {
+                let _ = fs::remove_dir_all(entry.path());
+            }
+        }
+        let root = all.join(process::id().to_string());
+        let folder = |package: &str, library: &str, name: &str, defined: &str| {
+            let folder = root.join(name);
+            fs::create_dir_all(&folder).expect("a folder");
+            let driver = folder.join(name);
+            symlink(cdylib::build(package).join(library), &driver).expect("the driver's name");
+            let newer = folder.join("libnewer.so");
+            cc(&["-shared", "-fPIC", defined], &[&source("gpu_newer.c"), &driver], &newer);
+            folder
+        };
+        Built {
+            preload: cdylib::build(".").join("libhmmrt_preload.so"),
+            cuda: folder("../../doubles/cuda", "libhmmrt_double_cuda.so", "libcuda.so.1", "-DCUDA"),
+            hip: folder("../../doubles/hip", "libhmmrt_double_hip.so", "libamdhip64.so.6", "-DHIP"),
+        }
+    })
+}
+
+/// A program, and the folder of its driver.
+struct Program {
+    path: PathBuf,
+    driver: &'static Path,
+}
+
+/// Compiles a program. `lookup`: it is not linked to the driver.
+fn compile(name: &str, lookup: u32) -> Program {
+    let built = built();
+    let (driver, library) = match name {
+        "gpu_hip.c" => (&*built.hip, "libamdhip64.so.6"),
+        _ => (&*built.cuda, "libcuda.so.1"),
+    };
+    let path = driver.join(format!("{name}.{lookup}.{:?}", std::thread::current().id()));
+    let (newer, library) = (driver.join("libnewer.so"), driver.join(library));
+    let mut inputs = vec![source(name)];
+    if lookup == 0 {
+        inputs.extend([newer, library]);
+    }
+    let inputs: Vec<&Path> = inputs.iter().map(PathBuf::as_path).collect();
+    cc(&[&format!("-DLOOKUP={lookup}")], &inputs, &path);
+    Program { path, driver }
+}
+
+impl Program {
+    fn command(&self, arguments: &[&str], settings: &[(&str, &str)]) -> Command {
+        let mut command = Command::new(&self.path);
+        command.args(arguments).env("LD_LIBRARY_PATH", self.driver);
+        // The HIP backend looks for the kernel's driver by itself, which is not there.
+        if self.driver == built().hip {
+            command.env("HMMRT_BACKEND", "hip");
+        }
+        command.env("HMMRT_DOUBLE_MEMORY", "128M").envs(settings.iter().copied());
+        command
+    }
+
+    fn output(&self, arguments: &[&str], settings: &[(&str, &str)]) -> Output {
+        let mut command = self.command(arguments, settings);
+        command.env("LD_PRELOAD", &built().preload).output().expect("the program")
+    }
+
+    /// Runs it under the library; it goes through these parts, and says nothing else.
+    fn goes_through(&self, arguments: &[&str], settings: &[(&str, &str)], parts: &[&str]) {
+        let output = self.output(arguments, settings);
+        let expected = parts.iter().map(|p| format!("ok {p}\n")).collect::<String>() + "all well\n";
+        let err = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(String::from_utf8_lossy(&output.stdout), expected, "{settings:?}: {err}");
+        assert!(output.status.success() && err.is_empty(), "{settings:?}: {} {err}", output.status);
+    }
+
+    /// Without the library it does not even get through its first part.
+    fn fails_without(&self) {
+        let output = self.command(&[], &[]).output().expect("the program");
+        assert!(!output.status.success() && output.stdout.is_empty(), "{output:?}");
+    }
+}
+
+const CUDA: &[&str] = &[
+    "plain_pointers",
+    "a_buffer_of_values",
+    "two_streams",
+    "streams_come_and_go",
+    "copies",
+    "fills",
+    "both_kinds",
+    "what_the_driver_reads",
+    "attributes",
+    "nested_pointers",
+];
+const HIP: &[&str] = &[
+    "plain_pointers",
+    "other_launches",
+    "no_room",
+    "a_buffer_of_values",
+    "two_streams",
+    "copies",
+    "both_kinds",
+    "values_in_managed_memory",
+    "attributes",
+];
+/// What must make no difference: where device memory lies, how much is managed, what moves meanwhile, what launches bring.
+const ANY: &[&[(&str, &str)]] = &[
+    &[],
+    &[("HMMRT_DOUBLE_HINTS", "over")],
+    &[("HMMRT_MIN_SIZE", "0")],
+    &[("HMMRT_CHAOS", "1")],
+    &[("HMMRT_PRELOAD_DATA", "all")],
+    &[("HMMRT_TAKE_MANAGED", "1")],
+];
+
+#[test]
+fn a_program_linked_to_cuda() {
+    let program = compile("gpu_cuda.c", 0);
+    program.fails_without();
+    for settings in ANY {
+        program.goes_through(&[], settings, CUDA);
+    }
+}
+
+#[test]
+fn a_program_that_looks_cuda_up() {
+    for lookup in [1, 2] {
+        let program = compile("gpu_cuda.c", lookup);
+        program.fails_without();
+        program.goes_through(&[], &[], CUDA);
+    }
+}
+
+#[test]
+fn a_context_of_the_programs_own() {
+    compile("gpu_cuda.c", 0).goes_through(&["own"], &[], CUDA);
+}
+
+/// By policy, or because the device has other addresses.
+#[test]
+fn nested_pointers_are_not_always_followed() {
+    let program = compile("gpu_cuda.c", 0);
+    for settings in [("HMMRT_PRELOAD_DATA", "args"), ("HMMRT_SAME_ADDRESS", "0")] {
+        let output = program.output(&["args"], &[settings]);
+        let out = String::from_utf8_lossy(&output.stdout);
+        assert!(out.ends_with("ok attributes\nnot followed\n"), "{settings:?}: {output:?}");
+    }
+}
+
+#[test]
+fn every_way_to_launch() {
+    let program = compile("gpu_launches.c", 0);
+    program.fails_without();
+    let parts = ["stream_of_the_thread", "cooperative", "with_a_configuration", "two_dimensions", "no_room"];
+    program.goes_through(&[], &[], &parts);
+}
+
+#[test]
+fn managed_memory_of_cuda() {
+    let program = compile("gpu_managed.c", 0);
+    let parts = ["allocation", "nested_pointers", "moving", "advice", "attributes", "device_memory"];
+    program.goes_through(&[], &[("HMMRT_TAKE_MANAGED", "1")], &parts);
+    // Not asked for, or not there: the driver's, which is told apart by what it says of a range.
+    for output in [program.output(&[], &[]), program.command(&[], &[]).output().expect("the program")] {
+        assert!(!String::from_utf8_lossy(&output.stdout).contains("ok moving"), "{output:?}");
+    }
+}
+
+#[test]
+fn a_program_linked_to_hip() {
+    let program = compile("gpu_hip.c", 0);
+    program.fails_without();
+    for settings in ANY {
+        program.goes_through(&[], settings, HIP);
+    }
+    program.goes_through(&[], &[("HMMRT_SAME_ADDRESS", "0")], HIP);
+    let parts = [HIP, &["managed_memory"]].concat();
+    program.goes_through(&["managed"], &[("HMMRT_TAKE_MANAGED", "1")], &parts);
+}
+
+/// The runtime's device is not the program's: it is told, and its launches are its own.
+#[test]
+fn a_device_of_another_kind() {
+    let output = compile("gpu_cuda.c", 0).output(&[], &[("HMMRT_BACKEND", "host")]);
+    let err = String::from_utf8_lossy(&output.stderr);
+    assert!(err.contains("the program uses cuda, the runtime host (HMMRT_BACKEND)"), "{err}");
+    assert!(output.stdout.is_empty(), "{output:?}");
+}
