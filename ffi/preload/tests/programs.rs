@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::Duration;
 use std::{env, fs};
 
@@ -27,7 +28,9 @@ fn scratch(name: &str) -> PathBuf {
 
 /// Compiles a program of `c/`. Not with what the compiler knows of malloc: it would leave calls out.
 fn compile(name: &str) -> (PathBuf, PathBuf) {
-    let dir = scratch(name);
+    // A folder for each test: two of them use the same program.
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    let dir = scratch(&format!("{name}-{}", NUMBER.fetch_add(1, Relaxed)));
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/c").join(format!("{name}.c"));
     let cc = env::var("CC").ok().filter(|cc| !cc.is_empty()).unwrap_or_else(|| "cc".to_owned());
     let program = dir.join(name);

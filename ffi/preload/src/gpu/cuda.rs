@@ -1,151 +1,20 @@
-//! CUDA's driver: the functions of its that are ours, under their exported names (`_v2`, `_ptsz`: one ABI each), and what
-//! `cuGetProcAddress` gives out in their place. Any thread.
+//! CUDA's driver: the functions of its that are ours, under their exported names (`_v2`, `_ptsz`: one ABI each). Any
+//! thread.
 
-use super::copies::{Rows, Side, copy, copy_rows};
+use super::copies::{Side, copy};
+use super::cuda_driver::{DRIVER, LIBRARIES, forget_sizes, primary, sizes};
+use super::cuda_planes::{Planes, copy_2d};
+use super::cuda_versions::answer;
 use super::launch::{self, fill};
 use super::params::Params;
-use super::symbols::{entries, instead_of, plain, wraps};
-use super::{Driver, INVALID_VALUE, Place, Queue, managed, streams};
+use super::symbols::{entries, wraps};
+use super::{INVALID_VALUE, Queue, managed, streams};
 use crate::holds::Holds;
-use core::ffi::{CStr, c_char, c_void};
+use core::ffi::{c_char, c_void};
 use core::ptr::null_mut;
-use core::sync::atomic::{AtomicU8, AtomicUsize, Ordering::*};
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-const LIBRARIES: &[&CStr] = &[c"libcuda.so.1", c"libcuda.so"];
 /// `CU_LAUNCH_PARAM_END`.
 const END: usize = 0;
-/// `CUDA_ERROR_INVALID_CONTEXT`.
-const INVALID_CONTEXT: i32 = 201;
-
-static DRIVER: Driver = Driver {
-    backend: "cuda",
-    place,
-    wait: |stream| {
-        // SAFETY: a stream of the program's.
-        unsafe { plain!(LIBRARIES, c"cuStreamSynchronize", fn(usize), (stream)) }.unwrap_or(super::UNKNOWN)
-    },
-    wait_all: || {
-        // SAFETY: no preconditions.
-        unsafe { plain!(LIBRARIES, c"cuCtxSynchronize", fn(), ()) }.unwrap_or(super::UNKNOWN)
-    },
-    is_recording: |stream| {
-        let mut state = 0;
-        // SAFETY: writes an int.
-        let code =
-            unsafe { plain!(LIBRARIES, c"cuStreamIsCapturing", fn(usize, *mut i32), (stream, &mut state)) };
-        code == Some(0) && state != 0
-    },
-    copy: |to, from, n, stream| {
-        // SAFETY: the program's pointers, and a buffer with room for `n` bytes.
-        unsafe { plain!(LIBRARIES, c"cuMemcpyAsync", fn(usize, usize, usize, usize), (to, from, n, stream)) }
-            .unwrap_or(super::UNKNOWN)
-    },
-    pinned,
-    ready: AtomicU8::new(0),
-};
-
-/// The primary context of each device, once the program has launched in a context of that device.
-static PRIMARY: [AtomicUsize; 8] = [const { AtomicUsize::new(0) }; 8];
-
-fn primary(device: i32) -> usize {
-    let Some(known) = usize::try_from(device).ok().and_then(|d| PRIMARY.get(d)) else { return 0 };
-    if known.load(Relaxed) == 0 {
-        let mut context = 0;
-        // SAFETY: writes a handle. It is kept, as the runtime keeps it.
-        unsafe {
-            plain!(LIBRARIES, c"cuDevicePrimaryCtxRetain", fn(*mut usize, i32), (&mut context, device))
-        };
-        known.store(context, Relaxed);
-    }
-    known.load(Relaxed)
-}
-
-fn place() -> Result<Place, i32> {
-    let (mut context, mut device) = (0, 0);
-    // SAFETY: both write what they are given the address of.
-    let (code, asked) = unsafe {
-        (
-            plain!(LIBRARIES, c"cuCtxGetCurrent", fn(*mut usize), (&mut context)).unwrap_or(super::UNKNOWN),
-            plain!(LIBRARIES, c"cuCtxGetDevice", fn(*mut i32), (&mut device)).unwrap_or(super::UNKNOWN),
-        )
-    };
-    match (code, asked) {
-        (0, 0) if context != 0 => Ok(Place { device, shared: context == primary(device) }),
-        (0, 0) => Err(INVALID_CONTEXT),
-        (0, code) | (code, _) => Err(code),
-    }
-}
-
-/// Made in the primary context, which nobody ends.
-fn pinned(bytes: usize) -> Option<*mut u8> {
-    const PORTABLE: u32 = 1;
-    let context = primary(place().ok()?.device);
-    let mut at = null_mut();
-    // SAFETY: they write what they are given the address of; what was current is so again.
-    unsafe {
-        if plain!(LIBRARIES, c"cuCtxPushCurrent_v2", fn(usize), (context)) != Some(0) {
-            return None;
-        }
-        let mut before = 0;
-        let code =
-            plain!(LIBRARIES, c"cuMemHostAlloc", fn(*mut *mut u8, usize, u32), (&mut at, bytes, PORTABLE));
-        plain!(LIBRARIES, c"cuCtxPopCurrent_v2", fn(*mut usize), (&mut before));
-        (code == Some(0)).then_some(at)
-    }
-}
-
-/// The sizes of each function's parameters that was launched.
-static SIZES: Mutex<Option<HashMap<usize, Arc<[usize]>>>> = Mutex::new(None);
-
-fn sizes_known() -> MutexGuard<'static, Option<HashMap<usize, Arc<[usize]>>>> {
-    SIZES.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// What a function says of parameter after parameter; the first code, if it says nothing.
-fn list(ask: impl Fn(usize, &mut usize, &mut usize) -> Option<i32>) -> Result<Vec<usize>, Option<i32>> {
-    let mut sizes = Vec::new();
-    let (mut offset, mut size) = (0, 0);
-    loop {
-        match ask(sizes.len(), &mut offset, &mut size) {
-            Some(0) => sizes.push(size),
-            Some(INVALID_VALUE) => return Ok(sizes),
-            code if sizes.is_empty() => return Err(code),
-            _ => return Ok(sizes),
-        }
-    }
-}
-
-/// The sizes of a function's or a library kernel's parameters, if the driver can say.
-fn sizes(function: usize) -> Option<Arc<[usize]>> {
-    if let Some(known) = sizes_known().as_ref().and_then(|all| all.get(&function)) {
-        return Some(known.clone());
-    }
-    type Room = *mut usize;
-    // SAFETY: they write what they are given the address of, and check what they are asked of.
-    let of_function = list(|i, offset, size| unsafe {
-        plain!(LIBRARIES, c"cuFuncGetParamInfo", fn(usize, usize, Room, Room), (function, i, offset, size))
-    });
-    let sizes = match of_function {
-        Ok(sizes) if !sizes.is_empty() => sizes,
-        other => {
-            // SAFETY: as above. A kernel of a library may be launched like a function.
-            let of_kernel = list(|i, offset, size| unsafe {
-                plain!(
-                    LIBRARIES,
-                    c"cuKernelGetParamInfo",
-                    fn(usize, usize, Room, Room),
-                    (function, i, offset, size)
-                )
-            });
-            of_kernel.or(other).ok()?
-        }
-    };
-    let sizes: Arc<[usize]> = sizes.into();
-    sizes_known().get_or_insert_with(HashMap::new).insert(function, sizes.clone());
-    Some(sizes)
-}
 
 /// Launches with what `real` makes of the two ways to give parameters.
 ///
@@ -180,77 +49,6 @@ pub struct Config {
 
 /// `CUlaunchAttribute`.
 type Attribute = [u64; 9];
-
-/// A side of a `CUDA_MEMCPY2D`.
-#[derive(Clone, Copy)]
-#[repr(C)]
-struct Plane {
-    x: usize,
-    y: usize,
-    kind: u32,
-    host: usize,
-    device: usize,
-    array: usize,
-    pitch: usize,
-}
-
-impl Plane {
-    const HOST: u32 = 1;
-
-    fn rows(&self) -> Rows {
-        let base = match self.kind {
-            Plane::HOST => self.host,
-            2 | 4 => self.device, // or either's
-            _ => return Rows { start: 0, pitch: 0 },
-        };
-        let start = base.wrapping_add(self.y.wrapping_mul(self.pitch)).wrapping_add(self.x);
-        Rows { start, pitch: self.pitch }
-    }
-}
-
-/// `CUDA_MEMCPY2D`.
-#[derive(Clone, Copy)]
-#[repr(C)]
-pub struct Planes {
-    from: Plane,
-    to: Plane,
-    width: usize,
-    height: usize,
-}
-
-/// A copy in two dimensions.
-///
-/// # Safety
-/// As `cuMemcpy2D`.
-unsafe fn copy_2d(queue: Queue, planes: *const Planes, real: &mut dyn FnMut(*const Planes) -> i32) -> i32 {
-    if planes.is_null() {
-        return real(planes);
-    }
-    // SAFETY: the caller's promise.
-    let planes = unsafe { *planes };
-    let (to, from) = (planes.to.rows(), planes.from.rows());
-    let mut again = |at, first, rows| {
-        let mut part = Planes { height: rows, ..planes };
-        let (managed, other) = match super::is_managed(from.start) {
-            true => (&mut part.from, &mut part.to),
-            false => (&mut part.to, &mut part.from),
-        };
-        *managed =
-            Plane { x: 0, y: 0, kind: Plane::HOST, host: at, device: 0, array: 0, pitch: planes.width };
-        other.y += first;
-        real(&part)
-    };
-    let mut whole = None;
-    let code = copy_rows(
-        &DRIVER,
-        queue,
-        (to, from),
-        (planes.width, planes.height),
-        &mut || *whole.insert(0),
-        &mut again,
-    );
-    if whole.is_some() { real(&planes) } else { code }
-}
 
 /// `CUmemLocation`.
 #[derive(Clone, Copy)]
@@ -557,12 +355,12 @@ wraps! {
     }
 
     cuModuleUnload fn (module: usize) => real, per_thread {
-        *sizes_known() = None;
+        forget_sizes();
         real(module)
     }
 
     cuLibraryUnload fn (library: usize) => real, per_thread {
-        *sizes_known() = None;
+        forget_sizes();
         real(library)
     }
 
@@ -697,93 +495,3 @@ pub static ENTRIES: &[super::symbols::Entry] = entries! {
     cuMemAlloc_v2 cuMemAllocHost_v2 cuMemHostAlloc cuStreamCreate cuEventCreate cuStreamCreateWithPriority
     cuMemGetInfo_v2 cuGetProcAddress cuGetProcAddress_v2
 };
-
-/// Names as `cuGetProcAddress` takes them, the versions between which they stand for a function of ours, that function's
-/// exported name, and the one whose NULL stream is the thread's. From `cudaTypedefs.h`, 12.8 and 13.0. Where a header
-/// gave one name another type (prefetch, advice), only an address says which it is, and from 14 on nothing is known.
-type Version = (&'static CStr, i32, i32, &'static CStr, &'static CStr);
-const UNTIL: i32 = 14_000;
-const VERSIONS: &[Version] = &[
-    (c"cuLaunchKernel", 4000, UNTIL, c"cuLaunchKernel", c"cuLaunchKernel_ptsz"),
-    (
-        c"cuLaunchCooperativeKernel",
-        9000,
-        UNTIL,
-        c"cuLaunchCooperativeKernel",
-        c"cuLaunchCooperativeKernel_ptsz",
-    ),
-    (c"cuLaunchKernelEx", 11060, UNTIL, c"cuLaunchKernelEx", c"cuLaunchKernelEx_ptsz"),
-    (c"cuGraphLaunch", 10000, UNTIL, c"cuGraphLaunch", c"cuGraphLaunch_ptsz"),
-    (c"cuMemcpy", 4000, UNTIL, c"cuMemcpy", c"cuMemcpy_ptds"),
-    (c"cuMemcpyAsync", 4000, UNTIL, c"cuMemcpyAsync", c"cuMemcpyAsync_ptsz"),
-    (c"cuMemcpyHtoD", 3020, UNTIL, c"cuMemcpyHtoD_v2", c"cuMemcpyHtoD_v2_ptds"),
-    (c"cuMemcpyHtoDAsync", 3020, UNTIL, c"cuMemcpyHtoDAsync_v2", c"cuMemcpyHtoDAsync_v2_ptsz"),
-    (c"cuMemcpyDtoH", 3020, UNTIL, c"cuMemcpyDtoH_v2", c"cuMemcpyDtoH_v2_ptds"),
-    (c"cuMemcpyDtoHAsync", 3020, UNTIL, c"cuMemcpyDtoHAsync_v2", c"cuMemcpyDtoHAsync_v2_ptsz"),
-    (c"cuMemcpyDtoD", 3020, UNTIL, c"cuMemcpyDtoD_v2", c"cuMemcpyDtoD_v2_ptds"),
-    (c"cuMemcpyDtoDAsync", 3020, UNTIL, c"cuMemcpyDtoDAsync_v2", c"cuMemcpyDtoDAsync_v2_ptsz"),
-    (c"cuMemcpyPeer", 4000, UNTIL, c"cuMemcpyPeer", c"cuMemcpyPeer_ptds"),
-    (c"cuMemcpyPeerAsync", 4000, UNTIL, c"cuMemcpyPeerAsync", c"cuMemcpyPeerAsync_ptsz"),
-    (c"cuMemcpy2D", 3020, UNTIL, c"cuMemcpy2D_v2", c"cuMemcpy2D_v2_ptds"),
-    (c"cuMemcpy2DUnaligned", 3020, UNTIL, c"cuMemcpy2DUnaligned_v2", c"cuMemcpy2DUnaligned_v2_ptds"),
-    (c"cuMemcpy2DAsync", 3020, UNTIL, c"cuMemcpy2DAsync_v2", c"cuMemcpy2DAsync_v2_ptsz"),
-    (c"cuMemsetD8", 3020, UNTIL, c"cuMemsetD8_v2", c"cuMemsetD8_v2_ptds"),
-    (c"cuMemsetD16", 3020, UNTIL, c"cuMemsetD16_v2", c"cuMemsetD16_v2_ptds"),
-    (c"cuMemsetD32", 3020, UNTIL, c"cuMemsetD32_v2", c"cuMemsetD32_v2_ptds"),
-    (c"cuMemsetD8Async", 3020, UNTIL, c"cuMemsetD8Async", c"cuMemsetD8Async_ptsz"),
-    (c"cuMemsetD16Async", 3020, UNTIL, c"cuMemsetD16Async", c"cuMemsetD16Async_ptsz"),
-    (c"cuMemsetD32Async", 3020, UNTIL, c"cuMemsetD32Async", c"cuMemsetD32Async_ptsz"),
-    (c"cuMemAllocManaged", 6000, UNTIL, c"cuMemAllocManaged", c"cuMemAllocManaged"),
-    (c"cuMemFree", 3020, UNTIL, c"cuMemFree_v2", c"cuMemFree_v2"),
-    (c"cuMemPrefetchAsync", 8000, 12_020, c"cuMemPrefetchAsync", c"cuMemPrefetchAsync_ptsz"),
-    (c"cuMemPrefetchAsync_v2", 12_020, UNTIL, c"cuMemPrefetchAsync_v2", c"cuMemPrefetchAsync_v2_ptsz"),
-    (c"cuMemAdvise", 8000, 12_020, c"cuMemAdvise", c"cuMemAdvise"),
-    (c"cuMemAdvise_v2", 12_020, UNTIL, c"cuMemAdvise_v2", c"cuMemAdvise_v2"),
-    (c"cuMemRangeGetAttribute", 8000, UNTIL, c"cuMemRangeGetAttribute", c"cuMemRangeGetAttribute"),
-    (c"cuMemRangeGetAttributes", 8000, UNTIL, c"cuMemRangeGetAttributes", c"cuMemRangeGetAttributes"),
-    (c"cuPointerGetAttribute", 4000, UNTIL, c"cuPointerGetAttribute", c"cuPointerGetAttribute"),
-    (c"cuPointerGetAttributes", 7000, UNTIL, c"cuPointerGetAttributes", c"cuPointerGetAttributes"),
-    (c"cuMemGetAddressRange", 3020, UNTIL, c"cuMemGetAddressRange_v2", c"cuMemGetAddressRange_v2"),
-    (c"cuMemHostRegister", 6050, UNTIL, c"cuMemHostRegister_v2", c"cuMemHostRegister_v2"),
-    (c"cuMemHostUnregister", 4000, UNTIL, c"cuMemHostUnregister", c"cuMemHostUnregister"),
-    (
-        c"cuMemHostGetDevicePointer",
-        3020,
-        UNTIL,
-        c"cuMemHostGetDevicePointer_v2",
-        c"cuMemHostGetDevicePointer_v2",
-    ),
-    (c"cuStreamDestroy", 4000, UNTIL, c"cuStreamDestroy_v2", c"cuStreamDestroy_v2"),
-    (c"cuModuleUnload", 2000, UNTIL, c"cuModuleUnload", c"cuModuleUnload"),
-    (c"cuLibraryUnload", 12_000, UNTIL, c"cuLibraryUnload", c"cuLibraryUnload"),
-    (c"cuDevicePrimaryCtxReset", 11_000, UNTIL, c"cuDevicePrimaryCtxReset_v2", c"cuDevicePrimaryCtxReset_v2"),
-    (c"cuModuleLoadData", 2000, UNTIL, c"cuModuleLoadData", c"cuModuleLoadData"),
-    (c"cuModuleLoadDataEx", 2010, UNTIL, c"cuModuleLoadDataEx", c"cuModuleLoadDataEx"),
-    (c"cuLibraryLoadData", 12_000, UNTIL, c"cuLibraryLoadData", c"cuLibraryLoadData"),
-    (c"cuGetProcAddress", 12_000, UNTIL, c"cuGetProcAddress_v2", c"cuGetProcAddress_v2"),
-    (c"cuGetProcAddress", 11_030, 12_000, c"cuGetProcAddress", c"cuGetProcAddress"),
-];
-
-/// Puts our function in the place of what `cuGetProcAddress` has found.
-///
-/// # Safety
-/// As `cuGetProcAddress`, which has answered `code`.
-unsafe fn answer(code: i32, name: *const c_char, out: *mut usize, version: i32, flags: u64) {
-    // Default, legacy stream, per-thread stream.
-    if code != 0 || name.is_null() || out.is_null() || flags > 2 {
-        return;
-    }
-    // SAFETY: the caller's promise.
-    unsafe {
-        let (name, at) = (CStr::from_ptr(name), *out);
-        if at == 0 {
-            return;
-        }
-        let known = VERSIONS.iter().find(|v| v.0 == name && v.1 <= version && version < v.2);
-        let symbol = known.map(|v| if flags == 2 { v.4 } else { v.3 });
-        match instead_of(ENTRIES, at, symbol) {
-            0 => {}
-            ours => *out = ours,
-        }
-    }
-}

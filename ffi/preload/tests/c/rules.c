@@ -34,6 +34,8 @@ static void calloc_is_zero_and_does_not_overflow(void) {
     CHECK(calloc(ANY(SIZE_MAX / 2 + 2), 2) == NULL && errno == ENOMEM);
     errno = 0;
     CHECK(calloc(ANY(1ul << 33), 1ul << 33) == NULL && errno == ENOMEM);
+    errno = 0; // the product is 5 MiB after it has wrapped
+    CHECK(calloc(ANY(SIZE_MAX / 4096 + 1 + (5 << 20) / 4096), 4096) == NULL && errno == ENOMEM);
     EACH(size) {
         for (int again = 0; again < 3; again++) {
             unsigned char *p = calloc(size / 8 + 1, 8);
