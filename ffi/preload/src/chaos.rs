@@ -1,7 +1,7 @@
 //! `HMMRT_CHAOS=1`, a test aid: a background thread that keeps sending pages of live managed blocks to a device and home
 //! again, at random, so that whatever a program does meets memory that is away.
 
-use crate::settings;
+use crate::{names, settings};
 use hmmrt_core::raw::preload as heap;
 use std::time::Duration;
 
@@ -10,6 +10,9 @@ pub fn start() {
     if !settings::chaos() {
         return;
     }
+    // The devices are opened here, and with them the fault handler set: a child of vfork that is there when the thread
+    // would do so has the handlers of before.
+    heap::stir(0);
     let started = std::thread::Builder::new().name("hmmrt-chaos".into()).stack_size(256 << 10);
     // A process that may not have threads does without.
     let _ = started.spawn(run);
@@ -17,6 +20,7 @@ pub fn start() {
 
 fn run() {
     heap::own_this_thread();
+    names::leave_descriptors();
     let mut random = 0x9e37_79b9_7f4a_7c15_u64;
     loop {
         // xorshift64, Marsaglia 2003.
