@@ -535,6 +535,7 @@ fn child(name: &str) {
         "groups_32m" => groups(2),
         "full" => full(),
         "no_library" => refused("can't be loaded"),
+        "no_function" => refused("the driver lacks it"),
         "no_device" => refused("(100)"),
         "too_old" => refused("older than"),
         "init_fails" => refused("(999)"),
@@ -577,6 +578,7 @@ fn cases() {
             ("groups_32m", &[]),
             ("full", &[("HMMRT_DOUBLE_MEMORY", "41M")]),
             ("no_library", &[(missing, "/nonexistent/library.so")]),
+            ("no_function", &[(missing, "libc.so.6")]), // a library, but no driver
             ("no_device", &[("HMMRT_DOUBLE_DEVICES", "0")]),
             ("too_old", &[("HMMRT_DOUBLE_VERSION", "8000")]),
             ("init_fails", &[("HMMRT_DOUBLE_INIT", "999")]),

@@ -191,3 +191,30 @@ table! {
     launch: fn(Handle, u32, u32, u32, u32, u32, u32, u32, Handle, *mut *mut c_void, *mut *mut c_void)
         = c"cuLaunchKernel", c"hipModuleLaunchKernel";
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A driver in which one function is missing. Its functions are never called.
+    fn without(kind: Kind, missing: &str) -> Result<Table, Missing> {
+        let mut find = |name: &CStr| match name.to_str() == Ok(missing) {
+            true => core::ptr::null_mut(),
+            false => core::ptr::dangling_mut(),
+        };
+        // SAFETY: nothing that was found is called.
+        unsafe { Table::resolve(kind, &mut find) }
+    }
+
+    #[test]
+    fn a_missing_function_is_named_unless_it_is_optional() {
+        for kind in [Kind::Cuda, Kind::Hip] {
+            for (name, optional) in Table::names(kind) {
+                assert_eq!(without(kind, name).err(), (!optional).then_some(Missing(name)));
+            }
+        }
+        let table = without(Kind::Cuda, "cuMemCreate").expect("it is optional");
+        assert!(table.create.function.is_none() && table.release.function.is_some());
+        assert!(table.set_device.function.is_none(), "only HIP has it");
+    }
+}
