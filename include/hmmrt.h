@@ -314,6 +314,11 @@ typedef struct {
     hmm_switch same_address;
     // HMMRT_FORK.
     hmm_fork_mode fork;
+    // HMMRT_TRACE: the file that gets a trace of what happens to managed memory, for `hmmrt report` ("" for none); %p in it
+    // is the process's number. NULL: the environment's. Not looked at in a setuid program.
+    const char *trace;
+    // HMMRT_TRACE_SIZE: the most bytes that the trace may have.
+    uint64_t trace_size;
 } hmm_config;
 
 // What a device is. Read with hmm_device_info.

@@ -129,6 +129,11 @@ pub struct hmm_config {
     pub same_address: MaybeUninit<hmm_switch>,
     /// HMMRT_FORK.
     pub fork: MaybeUninit<hmm_fork_mode>,
+    /// HMMRT_TRACE: the file that gets a trace of what happens to managed memory, for `hmmrt report` ("" for none); %p in it
+    /// is the process's number. NULL: the environment's. Not looked at in a setuid program.
+    pub trace: *const c_char,
+    /// HMMRT_TRACE_SIZE: the most bytes that the trace may have.
+    pub trace_size: u64,
 }
 
 // SAFETY: repr(C), the size comes first.
@@ -141,6 +146,9 @@ const _: () = assert!(size_of::<hmm_config>() >= hmm_config::FIRST);
 /// What `device_group` can be.
 const GROUPS: core::ops::RangeInclusive<usize> = 2 << 20..=128 << 20;
 
+/// What `trace_size` can be.
+const TRACES: core::ops::RangeInclusive<u64> = 64 << 10..=1 << 40;
+
 /// `HMM_NOUGHT` of the header.
 const NOUGHT: u64 = u64::MAX;
 
@@ -148,7 +156,7 @@ impl hmm_config {
     /// The environment's settings with this struct's on top.
     ///
     /// # Safety
-    /// `host_fail`, `cuda_library` and `hip_library` are NULL or C strings.
+    /// `host_fail`, `cuda_library`, `hip_library` and `trace` are NULL or C strings.
     pub(crate) unsafe fn over(&self, mut base: Config) -> Result<Config, Failure> {
         base.backend = match int(self.backend) {
             0 => base.backend,
@@ -205,10 +213,18 @@ impl hmm_config {
             });
         }
         base.driver_timeout = number(self.driver_timeout, base.driver_timeout);
+        base.trace_size = number(self.trace_size, base.trace_size);
+        if !TRACES.contains(&base.trace_size) {
+            return Err(Failure::Invalid {
+                argument: "config->trace_size",
+                why: "is not from 64 KiB to 1 TiB",
+            });
+        }
         for (text, setting) in [
             (self.host_fail, &mut base.host_fail),
             (self.cuda_library, &mut base.cuda_library),
             (self.hip_library, &mut base.hip_library),
+            (self.trace, &mut base.trace),
         ] {
             if !text.is_null() {
                 // SAFETY: not NULL, and the caller promises a C string.
@@ -263,6 +279,7 @@ mod tests {
         (base.host_direct, base.stats, base.same_address) = (true, false, true);
         (base.device_group, base.driver_timeout) = (4 << 20, 18);
         (base.cuda_library, base.hip_library) = ("c".to_owned(), "h".to_owned());
+        (base.trace, base.trace_size) = ("t".to_owned(), 19 << 20);
         base
     }
 
@@ -277,7 +294,7 @@ mod tests {
         let host = format!("{} {} {} {}", c.host_devices, c.host_memory, c.host_bandwidth, c.host_latency_ns);
         let gpu =
             format!("{} {} {} {}", c.same_address, c.device_group >> 20, c.driver_timeout, c.cuda_library);
-        let gpu = format!("{gpu} {} {:?}", c.hip_library, c.fork);
+        let gpu = format!("{gpu} {} {:?} {} {}", c.hip_library, c.fork, c.trace, c.trace_size >> 20);
         format!("{enums} | {} {} | {host} | {} | {gpu}", c.spare_bytes, c.vma_budget, c.host_fail)
     }
 
@@ -301,8 +318,9 @@ mod tests {
         (config.device_group, config.driver_timeout) = (64 << 20, 28);
         config.same_address = MaybeUninit::new(hmm_switch::HMM_SWITCH_OFF);
         config.fork = MaybeUninit::new(hmm_fork_mode::HMM_FORK_EXEC);
+        (config.trace, config.trace_size) = (c"/t".as_ptr(), 29 << 20);
         let config = over(config);
-        let expected = "Host Segv Debug false true | 21 24 | 7 23 25 26 | launch:7+ | false 64 28 /a  Exec";
+        let expected = "Host Segv Debug false true | 21 24 | 7 23 25 26 | launch:7+ | false 64 28 /a  Exec /t 29";
         assert_eq!(text(&config), expected);
     }
 
@@ -322,6 +340,17 @@ mod tests {
             // SAFETY: there is no string.
             let failure = unsafe { config.over(base()) }.unwrap_err().to_string();
             assert!(failure.starts_with("config->device_group: "), "{failure}");
+        }
+    }
+
+    #[test]
+    fn odd_trace_sizes_are_refused() {
+        for bytes in [1, (64 << 10) - 1, (1 << 40) + 1, NOUGHT] {
+            let mut config = zero();
+            config.trace_size = bytes;
+            // SAFETY: there is no string.
+            let failure = unsafe { config.over(base()) }.unwrap_err().to_string();
+            assert!(failure.starts_with("config->trace_size: "), "{failure}");
         }
     }
 

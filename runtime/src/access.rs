@@ -14,6 +14,7 @@ use crate::span::{self, Span};
 use crate::stream::Stream;
 use crate::sys::signal::Blocked;
 use crate::table;
+use crate::trace::{self, What, Why};
 use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 /// What a device (or the CPU) does with bytes (`hmm_access_mode`).
@@ -50,15 +51,36 @@ pub struct Access {
 struct Wanted {
     span: Span,
     mode: AccessMode,
+    launch: bool,
 }
 
 /// Makes `accesses` resident on the stream's device and keeps them there until the release's place in the stream.
 pub(crate) fn acquire(devices: &Devices, stream: Stream, launch: bool, accesses: &[Access]) -> Result<()> {
+    let begun = trace::now();
+    let done = acquire_untraced(devices, stream, launch, accesses);
+    trace::record(|| {
+        let (device, ranges, failed) = (stream.device as u16, accesses.len() as u64, done.is_err());
+        let took = trace::since(begun);
+        What::Acquired { why: why(launch), device, stream: stream.number, ranges, took, failed }
+    });
+    done
+}
+
+fn why(launch: bool) -> Why {
+    if launch { Why::Launch } else { Why::Acquire }
+}
+
+fn acquire_untraced(devices: &Devices, stream: Stream, launch: bool, accesses: &[Access]) -> Result<()> {
     let mut wanted = Vec::with_capacity(accesses.len());
     for a in accesses {
         let span = span::find(HostAddr::from(a.ptr), a.len, "accesses")?;
         if span.range.len() > 0 {
-            wanted.push(Wanted { span, mode: a.mode });
+            trace::record(|| {
+                let (addr, len) = trace::place(span.range);
+                let (device, stream) = (stream.device as u16, stream.number);
+                What::Acquire { addr, len, why: why(launch), device, stream, mode: a.mode }
+            });
+            wanted.push(Wanted { span, mode: a.mode, launch });
         }
     }
     let claims: Vec<Claim> =
@@ -193,6 +215,7 @@ fn settle_chunk(
     part: ByteRange,
     probe: &mut Probe,
 ) -> core::result::Result<(), Stop> {
+    g.why.set(why(w.launch));
     let pages = PageMask::of(part);
     if let Some(page) = (pages & !g.chunk.managed.get()).first() {
         return Err(Error::NotManaged { arg: probe.arg, addr: g.page(page).0 }.into());
@@ -226,6 +249,10 @@ pub(crate) fn release(devices: &Devices, stream: Stream, launch: bool) -> Result
         inflight::release(stream, false, ticket);
     }
     inflight::release(stream, true, ticket);
+    trace::record(|| {
+        let (device, stream) = (stream.device as u16, stream.number);
+        What::Release { why: why(launch), device, stream, ticket }
+    });
     Ok(())
 }
 

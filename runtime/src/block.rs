@@ -35,6 +35,11 @@ impl Block {
         block
     }
 
+    /// Lets it end later, in the chunk that it ends in. With that chunk locked.
+    pub(crate) fn extend(&self, end: usize) {
+        self.end.store(end, Release);
+    }
+
     /// Gives a block back whose chunks are all unlinked.
     pub(crate) fn put(block: &'static Block) {
         debug_assert_eq!(block.chunks.load(Relaxed), 0);

@@ -7,7 +7,9 @@ use crate::block::Block;
 use crate::device::{Devices, MAX_DEVICES};
 use crate::mask::{PageMask, SharedMask};
 use crate::sys::futex::FutexLock;
-use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering::*};
+use crate::trace::Why;
+use core::cell::Cell;
+use core::sync::atomic::{AtomicPtr, AtomicU16, AtomicU32, AtomicU64, AtomicUsize, Ordering::*};
 
 /// What a chunk's pages are used for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,7 +50,9 @@ pub(crate) struct Chunk {
     /// Advice bits (`policy`).
     pub(crate) advice: AtomicU32,
     /// Mappings this chunk is answerable for, an upper estimate.
-    pub(crate) pieces: AtomicU32,
+    pub(crate) pieces: AtomicU16,
+    /// Those of them that pages from elsewhere have made, and that no protection makes one again.
+    pub(crate) strangers: AtomicU16,
     /// 1: some page's protection could not be set; the fault path tries again.
     pub(crate) unsettled: AtomicU32,
     /// Bits of the last summary: ready on device d, owned by device d (`<< 8`), to be looked at (`1 << 16`).
@@ -151,6 +155,8 @@ pub(crate) struct Guard {
     block: Option<&'static Block>,
     /// The lock is the forking thread's already, and stays so.
     borrowed: bool,
+    /// What it was taken for, as traces have it.
+    pub(crate) why: Cell<Why>,
 }
 
 impl Guard {
@@ -158,7 +164,7 @@ impl Guard {
     pub(crate) fn lock(chunk: &'static Chunk, at: HostAddr) -> Guard {
         if !chunk.lock.try_lock() {
             if chunk.lock.held_by_me() && crate::fork::is_forking() {
-                return Guard { chunk, at, block: None, borrowed: true };
+                return Guard { chunk, at, block: None, borrowed: true, why: Cell::new(Why::Other) };
             }
             chunk.lock.lock();
         }
@@ -169,7 +175,7 @@ impl Guard {
         if let Some(b) = block {
             b.begin_change();
         }
-        Guard { chunk, at, block, borrowed: false }
+        Guard { chunk, at, block, borrowed: false, why: Cell::new(Why::Other) }
     }
 
     /// The guard of a lock that is held, and whose guard was forgotten.
@@ -177,7 +183,7 @@ impl Guard {
     /// # Safety
     /// This thread took the lock with [`Guard::lock`] and forgot that guard, and only that one.
     pub(crate) unsafe fn held(chunk: &'static Chunk, at: HostAddr) -> Guard {
-        Guard { chunk, at, block: chunk.block(), borrowed: false }
+        Guard { chunk, at, block: chunk.block(), borrowed: false, why: Cell::new(Why::Other) }
     }
 
     /// The host address of page `page`.

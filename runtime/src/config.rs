@@ -119,6 +119,12 @@ pub struct Config {
     pub stats: bool,
     /// `HMMRT_LOG`: off, error, warn, info or debug.
     pub log: LogLevel,
+    /// `HMMRT_TRACE`: the file that gets a trace of what happens to managed memory (`hmmrt report` shows it); `%p` in it is
+    /// the process's number. An empty file or an old trace is replaced, nothing else. Empty: none. Not looked at in a setuid
+    /// program.
+    pub trace: String,
+    /// `HMMRT_TRACE_SIZE`: the most bytes that the trace may have (default 256M); what comes then is counted only.
+    pub trace_size: u64,
 }
 
 impl Default for Config {
@@ -142,6 +148,8 @@ impl Default for Config {
             fork: ForkMode::Snapshot,
             stats: false,
             log: LogLevel::Warn,
+            trace: String::new(),
+            trace_size: 256 << 20,
         }
     }
 }
@@ -188,6 +196,11 @@ impl Config {
         set("HMMRT_FORK", &mut |v| ForkMode::parse("HMMRT_FORK", v).map(|x| c.fork = x))?;
         set("HMMRT_STATS", &mut |v| flag("HMMRT_STATS", v).map(|x| c.stats = x))?;
         set("HMMRT_LOG", &mut |v| LogLevel::parse("HMMRT_LOG", v).map(|x| c.log = x))?;
+        set("HMMRT_TRACE", &mut |v| {
+            c.trace = v.into();
+            Ok(())
+        })?;
+        set("HMMRT_TRACE_SIZE", &mut |v| trace_size(v).map(|x| c.trace_size = x))?;
         Ok(c)
     }
 }
@@ -219,6 +232,13 @@ fn group(value: &str) -> Result<usize> {
     match size("HMMRT_DEVICE_GROUP", value) {
         Ok(n @ 0x20_0000..=0x800_0000) => Ok(n as usize),
         _ => Err(bad("HMMRT_DEVICE_GROUP", value, "bytes from 2M to 128M")),
+    }
+}
+
+fn trace_size(value: &str) -> Result<u64> {
+    match size("HMMRT_TRACE_SIZE", value) {
+        Ok(n @ 0x1_0000..=0x100_0000_0000) => Ok(n),
+        _ => Err(bad("HMMRT_TRACE_SIZE", value, "bytes from 64K to 1T")),
     }
 }
 
@@ -276,6 +296,8 @@ mod tests {
             ("HMMRT_SAME_ADDRESS", "2"),
             ("HMMRT_DRIVER_TIMEOUT", "-1"),
             ("HMMRT_LOG", "loud"),
+            ("HMMRT_TRACE_SIZE", "1K"),
+            ("HMMRT_TRACE_SIZE", "much"),
             ("HMMRT_HOST_FAIL", "nonsense"),
         ] {
             let text = with(&[(name, value)]).unwrap_err().to_string();

@@ -96,7 +96,8 @@ pub(crate) struct Crew {
 impl Crew {
     /// Starts up to `count` threads; fewer do as well.
     pub(crate) fn start(count: usize) -> Crew {
-        let threads: Vec<_> = (0..count).map_while(|_| thread::spawn("hmmrt-crew", run).ok()).collect();
+        let threads: Vec<_> =
+            (0..count).map_while(|_| thread::spawn_helper("hmmrt-crew", run).ok()).collect();
         HELPERS.store(threads.len(), Relaxed);
         Crew { threads }
     }

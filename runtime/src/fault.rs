@@ -16,6 +16,7 @@ use crate::sys::segv::{Touch, Verdict};
 use crate::sys::stderr::Line;
 use crate::sys::thread;
 use crate::sys::vma::Maps;
+use crate::trace::{self, What, Why};
 use crate::{service, table};
 
 /// How often a move that failed is tried before the access gets SIGBUS.
@@ -31,6 +32,7 @@ pub(crate) fn on_fault(addr: HostAddr, touch: Touch) -> Verdict {
         return in_child(chunk, addr, touch);
     }
     let write = touch == Touch::Write;
+    let (begun, mut waited) = (trace::now(), 0);
     let verdict = loop {
         // While it forks, this thread holds every chunk's lock: no other can do it.
         let direct = fork::is_forking()
@@ -50,9 +52,23 @@ pub(crate) fn on_fault(addr: HostAddr, touch: Touch) -> Verdict {
                     .write();
                 break Verdict::NotOurs; // it would wait for itself
             }
-            Step::Wait(blocker) => blocker.wait(),
+            Step::Wait(blocker) => {
+                let since = trace::now();
+                blocker.wait();
+                waited += trace::since(since);
+            }
         }
     };
+    if verdict != Verdict::NotOurs {
+        let answered = verdict == Verdict::Resolved;
+        trace::record(|| What::Fault {
+            addr: addr.0 as u64,
+            write,
+            answered,
+            took: trace::since(begun),
+            waited,
+        });
+    }
     if verdict == Verdict::Resolved {
         STATS.faults.add(1);
         if write { STATS.write_faults.add(1) } else { STATS.read_faults.add(1) }
@@ -73,6 +89,7 @@ pub(crate) enum Step {
 pub(crate) fn resolve(chunk: &'static Chunk, addr: HostAddr, write: bool) -> Step {
     let page = addr.page_in_chunk();
     let g = Guard::lock(chunk, addr.chunk_start());
+    g.why.set(Why::Fault);
     if !chunk.managed.has(page) || chunk.user_none.has(page) || write && chunk.user_read_only.has(page) {
         return Step::Done(Verdict::NotOurs);
     }

@@ -3,7 +3,7 @@
 //! picture; afterwards parent and child unlock them. The child has no device: pages that a kernel was still writing are not
 //! there, and say so. Runs as pthread_atfork's handlers, in the forking thread.
 
-use crate::addr::HostAddr;
+use crate::addr::{ByteRange, HostAddr};
 use crate::chunk::Guard;
 use crate::config::ForkMode;
 use crate::device::Devices;
@@ -13,6 +13,7 @@ use crate::moves::{self, Patience};
 use crate::sys::futex::LockedGuard;
 use crate::sys::signal::Blocked;
 use crate::sys::thread;
+use crate::trace::Why;
 use crate::{adopt, inflight, table};
 use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering::*};
@@ -62,13 +63,22 @@ extern "C" fn prepare() {
         return;
     }
     if SNAPSHOT.load(Relaxed) {
-        moves::copy_all_home(Patience::Wait, usize::MAX, "fork");
+        moves::copy_all_home(Patience::Wait, usize::MAX, Why::Fork, "fork");
     }
     let blocked = Blocked::new();
-    let (heap, regions) = (heap::lock(), adopt::lock());
+    let heap = heap::lock();
+    let count = |r: ByteRange| r.chunks().count();
+    let (regions, mut chunks) = loop {
+        // Room first: nothing is allocated with the regions locked.
+        let mut chunks = heap.chunks_in_use();
+        chunks.reserve(adopt::all().into_iter().map(count).sum::<usize>() + 64);
+        let regions = adopt::lock();
+        if chunks.len() + regions.ranges().map(count).sum::<usize>() <= chunks.capacity() {
+            regions.ranges().for_each(|r| chunks.extend(r.chunks().map(|(at, _)| at)));
+            break (regions, chunks);
+        }
+    };
     // In the order of addresses, as whoever takes two.
-    let mut chunks = heap.chunks_in_use();
-    chunks.extend(regions.ranges().flat_map(|r| r.chunks().map(|(at, _)| at).collect::<Vec<_>>()));
     chunks.sort_unstable();
     chunks.dedup();
     for &at in &chunks {
@@ -79,6 +89,7 @@ extern "C" fn prepare() {
             let missing =
                 c.managed.get() & !c.host.get() & c.on_devices() & !inflight::written_by_kernels(at);
             if !missing.is_empty() {
+                g.why.set(Why::Fork);
                 let _ = migrate::to_host(&g, missing, false); // else it says so in the child
             }
         }

@@ -2,7 +2,7 @@
 //! ones. Every block has pages of its own (so that moving one never moves another), and all bookkeeping is outside of
 //! managed memory: `free` touches no page. One lock; API context only, the fault path never comes here.
 
-use crate::addr::{ByteRange, CHUNK, HostAddr, PAGE};
+use crate::addr::{ByteRange, CHUNK, HostAddr, PAGE, PAGES};
 use crate::block::Block;
 use crate::chunk::{Chunk, Guard, Kind};
 use crate::device::Devices;
@@ -13,8 +13,10 @@ use crate::stats::STATS;
 use crate::sys::futex::{Locked, LockedGuard};
 use crate::sys::map::{self, Prot};
 use crate::sys::signal::Blocked;
+use crate::trace::{self, What, Why};
+use crate::warm::Warm;
 use crate::{migrate, table, window};
-use core::sync::atomic::Ordering::*;
+use core::sync::atomic::{AtomicUsize, Ordering::*};
 use std::collections::BTreeMap;
 
 /// Where arenas are tried first: far from everything, and where GPU drivers honour reservations.
@@ -33,6 +35,17 @@ struct Arena {
     mirrored: bool,
 }
 
+/// The arenas' first addresses and ends, for looks without the lock; arenas are never given up.
+static BOUNDS: [(AtomicUsize, AtomicUsize); 64] = [const { (AtomicUsize::new(0), AtomicUsize::new(0)) }; 64];
+
+/// Whether an address is the heap's, used or not. A look without the lock. Signal-safe.
+pub(crate) fn is_in_arena(addr: HostAddr) -> bool {
+    BOUNDS
+        .iter()
+        .take_while(|b| b.1.load(Acquire) != 0)
+        .any(|(start, end)| start.load(Relaxed) <= addr.0 && addr.0 < end.load(Relaxed))
+}
+
 /// The heap's state.
 pub(crate) struct Heap {
     /// Free runs of chunks in all arenas: start and length in bytes, never two that touch inside one arena.
@@ -41,10 +54,17 @@ pub(crate) struct Heap {
     /// The driver has refused to reserve more addresses of ours.
     refused: bool,
     pub(crate) slabs: Slabs,
+    /// Chunks that are free and keep their memory: not in `free`.
+    warm: Warm,
 }
 
-static HEAP: Locked<Heap> =
-    Locked::new(Heap { free: BTreeMap::new(), arenas: Vec::new(), refused: false, slabs: Slabs::new() });
+static HEAP: Locked<Heap> = Locked::new(Heap {
+    free: BTreeMap::new(),
+    arenas: Vec::new(),
+    refused: false,
+    slabs: Slabs::new(),
+    warm: Warm::new(),
+});
 
 /// The heap, locked.
 pub(crate) fn lock() -> LockedGuard<'static, Heap> {
@@ -76,6 +96,48 @@ impl Heap {
         Ok(range)
     }
 
+    /// As [`Heap::take_chunks`], for a large block: of what was freed before, if there is such; then it is not zero. And
+    /// whether it is.
+    fn take_for_block(&mut self, len: usize, align: usize) -> Result<(ByteRange, bool)> {
+        if let Some(range) = self.warm.take(len, align) {
+            // The program may have protected it behind our back.
+            if map::protect(HostAddr(range.start), len, Prot::ReadWrite).is_ok() {
+                table::account(range, true);
+                return Ok((range, false));
+            }
+            self.cool(range);
+        }
+        let range = self.take_chunks(len, align)?;
+        map::huge_pages(HostAddr(range.start), len, true);
+        Ok((range, true))
+    }
+
+    /// Takes chunks of a large block back whose records say nothing any more, with their memory if there is room for it.
+    fn put_warm(&mut self, range: ByteRange) {
+        let mut out = Vec::new();
+        // A device would be sent what the memory had before.
+        if Devices::get().is_some() || !self.warm.put(range, &mut out) {
+            return self.put_chunks(range);
+        }
+        table::account(range, false);
+        window::release(range);
+        out.into_iter().for_each(|range| self.cool(range));
+    }
+
+    /// Gives the memory of free chunks back.
+    fn cool(&mut self, range: ByteRange) {
+        if map::replace(HostAddr(range.start), range.len(), Prot::None).is_err() {
+            let _ = map::give_back(HostAddr(range.start), range.len());
+        }
+        self.insert(range);
+    }
+
+    fn cool_all(&mut self) {
+        while let Some(range) = self.warm.pop() {
+            self.cool(range);
+        }
+    }
+
     /// Takes chunks back whose records say nothing any more; their memory is given back at once.
     pub(crate) fn put_chunks(&mut self, range: ByteRange) {
         if map::replace(HostAddr(range.start), range.len(), Prot::None).is_err() {
@@ -104,7 +166,7 @@ impl Heap {
             if let Some(at) = free.take(8).find_map(|at| device.mirror(at, size)) {
                 // Over the driver's reservation, in one step: what the CPU finds there is ours from now on.
                 map::replace(at, size, Prot::None).ok()?;
-                self.arenas.push(Arena { range: at.range(size), mirrored: true });
+                self.add_arena(at.range(size), true);
                 self.insert(at.range(size));
                 return self.find(len, align, true);
             }
@@ -112,6 +174,15 @@ impl Heap {
         }
         self.refused = true;
         None
+    }
+
+    /// Another arena. With more than there is room for, `is_in_arena` does not know the last ones.
+    fn add_arena(&mut self, range: ByteRange, mirrored: bool) {
+        if let Some((start, end)) = BOUNDS.get(self.arenas.len()) {
+            start.store(range.start, Relaxed);
+            end.store(range.end, Release);
+        }
+        self.arenas.push(Arena { range, mirrored });
     }
 
     fn is_mirrored(&self, addr: usize) -> bool {
@@ -156,7 +227,11 @@ impl Heap {
         let mut all = Vec::new();
         for arena in self.arenas.iter().map(|a| a.range) {
             let mut at = arena.start;
-            for (&start, &len) in self.free.range(arena.start..arena.end) {
+            let free = self.free.range(arena.start..arena.end).map(|(&start, &len)| (start, len));
+            let warm = self.warm.runs().filter(|r| r.overlaps(arena)).map(|r| (r.start, r.len()));
+            let mut unused: Vec<_> = free.chain(warm).collect();
+            unused.sort_unstable();
+            for (start, len) in unused {
                 all.extend((at..start).step_by(CHUNK).map(HostAddr));
                 at = start + len;
             }
@@ -177,7 +252,7 @@ impl Heap {
             let hinted = steps.take(16).find_map(|at| map::reserve_at(HostAddr(at), size));
             match hinted.map_or_else(|| map::map(size, CHUNK, Prot::None, "an arena"), Ok) {
                 Ok(at) => {
-                    self.arenas.push(Arena { range: at.range(size), mirrored: false });
+                    self.add_arena(at.range(size), false);
                     self.insert(at.range(size));
                     return Ok(());
                 }
@@ -198,18 +273,22 @@ pub(crate) fn allocate(size: usize, align: usize) -> Result<(HostAddr, bool)> {
     }
     let align_pages = align.div_ceil(PAGE).max(1);
     let pages = (size.div_ceil(PAGE).max(1) + align_pages - 1) & !(align_pages - 1);
-    if pages * PAGE <= slab::LARGEST {
-        return slab::allocate(pages, align_pages);
+    let made = if pages * PAGE <= slab::LARGEST {
+        slab::allocate(pages, align_pages)
+    } else {
+        allocate_large(size, align)
+    };
+    if let Ok((at, _)) = made {
+        trace::record(|| What::Begin { addr: at.0 as u64, len: (pages * PAGE) as u64, why: Why::Heap });
     }
-    allocate_large(size, align).map(|at| (at, true))
+    made
 }
 
 #[inline(never)] // the other kind of block is the one that is to be fast
-fn allocate_large(size: usize, align: usize) -> Result<HostAddr> {
+fn allocate_large(size: usize, align: usize) -> Result<(HostAddr, bool)> {
     let len = size.div_ceil(PAGE) * PAGE;
-    let range = HEAP.lock().take_chunks(len.next_multiple_of(CHUNK), align.max(CHUNK))?;
+    let (range, zeroed) = HEAP.lock().take_for_block(len.next_multiple_of(CHUNK), align.max(CHUNK))?;
     let used = ByteRange { start: range.start, end: range.start + len };
-    map::huge_pages(HostAddr(range.start), range.len(), true);
     let block = Block::take(used);
     let _blocked = Blocked::new();
     for (at, part) in used.chunks() {
@@ -221,7 +300,38 @@ fn allocate_large(size: usize, align: usize) -> Result<HostAddr> {
         g.link(block);
     }
     STATS.managed_bytes.add(len as u64);
-    Ok(HostAddr(range.start))
+    Ok((HostAddr(range.start), zeroed))
+}
+
+/// Lets the large block at `addr` have `size` bytes, more than it has, in the chunks that it has; whether it can.
+pub(crate) fn extend(addr: HostAddr, size: usize) -> bool {
+    let Some(found) = find(addr).filter(|f| f.large && f.range.start == addr.0) else { return false };
+    let (old, end) = (found.range, addr.0.saturating_add(size.next_multiple_of(PAGE)));
+    if end > old.end.next_multiple_of(CHUNK) {
+        return false;
+    }
+    let last = HostAddr(old.end - 1).chunk_start();
+    let more = PageMask::of(ByteRange { start: old.end, end });
+    let chunk = table::known(last);
+    let _blocked = Blocked::new();
+    let g = Guard::lock(chunk, last);
+    // What is behind the block has been through nothing: not so if the chunk was away.
+    let new = chunk.is_as_new(0, PAGES) && chunk.copies.iter().all(|c| c.base.load(Relaxed) == 0);
+    if !new || map::protect(HostAddr(old.end), end - old.end, Prot::ReadWrite).is_err() {
+        return false;
+    }
+    chunk.managed.add(more);
+    if let Some(block) = chunk.block() {
+        block.extend(end);
+    }
+    drop(g);
+    STATS.managed_bytes.add((end - old.end) as u64);
+    if trace::is_on() {
+        let (addr, len) = trace::place(old);
+        trace::record(|| What::End { addr, len, why: Why::Heap });
+        trace::record(|| What::Begin { addr, len: (end - old.start) as u64, why: Why::Heap });
+    }
+    true
 }
 
 /// A live block of the heap.
@@ -252,13 +362,30 @@ pub(crate) fn find(addr: HostAddr) -> Option<Found> {
 
 /// Frees the block that starts at `addr`.
 pub(crate) fn free(addr: HostAddr) -> Result<()> {
+    free_with(addr, true)
+}
+
+/// As [`free`]; whether its memory is worth keeping.
+pub(crate) fn free_with(addr: HostAddr, keep: bool) -> Result<()> {
     let unknown = Error::NotManaged { arg: "ptr", addr: addr.0 };
     let Some(chunk) = table::get(addr) else { return Err(unknown) };
+    if trace::is_on() {
+        trace_free(addr);
+    }
     match chunk.kind() {
         _ if !chunk.managed.has(addr.page_in_chunk()) => Err(unknown),
         Kind::Slab => slab::free(chunk, addr),
-        Kind::Large => free_large(chunk, addr),
+        Kind::Large => free_large(chunk, addr, keep),
         Kind::Adopted | Kind::Unused => Err(unknown),
+    }
+}
+
+/// Records that a block ends, before it does: afterwards another thread may have its address.
+#[cold]
+fn trace_free(addr: HostAddr) {
+    if let Some(found) = find(addr).filter(|found| found.range.start == addr.0) {
+        let (addr, len) = trace::place(found.range);
+        trace::record(|| What::End { addr, len, why: Why::Heap });
     }
 }
 
@@ -267,7 +394,7 @@ pub(crate) const INSIDE: Error =
     Error::InvalidArgument { arg: "ptr", why: "it points into a block, not at its start" };
 
 #[inline(never)] // as `allocate_large`
-fn free_large(chunk: &Chunk, addr: HostAddr) -> Result<()> {
+fn free_large(chunk: &Chunk, addr: HostAddr, mut keep: bool) -> Result<()> {
     let block = chunk.block().ok_or(Error::NotManaged { arg: "ptr", addr: addr.0 })?;
     let range = block.range();
     if range.start != addr.0 {
@@ -280,6 +407,7 @@ fn free_large(chunk: &Chunk, addr: HostAddr) -> Result<()> {
         for (at, _) in range.chunks() {
             let chunk = table::known(at);
             let mut g = Guard::lock(chunk, at);
+            keep &= chunk.is_as_new(0, PAGES) && chunk.copies.iter().all(|c| c.base.load(Relaxed) == 0);
             g.unlink();
             chunk.managed.set(PageMask::EMPTY);
             chunk.set_kind(Kind::Unused);
@@ -290,14 +418,25 @@ fn free_large(chunk: &Chunk, addr: HostAddr) -> Result<()> {
     STATS.managed_bytes.sub(range.len() as u64);
     let whole = ByteRange { start: range.start, end: range.end.next_multiple_of(CHUNK) };
     window::release(whole); // here already: a driver may wait for its kernels, and others should not wait for the heap then
-    HEAP.lock().put_chunks(whole);
+    let mut heap = HEAP.lock();
+    if keep {
+        heap.put_warm(whole)
+    } else {
+        heap.put_chunks(whole)
+    }
     Ok(())
+}
+
+/// Gives the memory of free chunks back that was kept.
+pub(crate) fn cool() {
+    HEAP.lock().cool_all();
 }
 
 /// Devices were opened: what there is of the heap gets the same addresses on one of them, if its driver can reserve
 /// addresses that are in use.
 pub(crate) fn devices_opened(devices: &Devices) {
     let mut heap = HEAP.lock();
+    heap.cool_all();
     heap.refused = false;
     let Some(device) = devices.all().find(|d| d.mirrors()) else { return };
     if heap.arenas.iter().all(|a| a.mirrored) || !device.mirrors_in_place() {
@@ -311,6 +450,7 @@ pub(crate) fn devices_opened(devices: &Devices) {
 /// Whether a device has the addresses of all blocks that there are, and of those to come.
 pub(crate) fn is_mirrored() -> bool {
     let mut heap = HEAP.lock();
+    heap.cool_all();
     // The answer must be about memory that is there: the first arena is made now, if there is none.
     if heap.arenas.is_empty()
         && let Some(range) = heap.find_mirrored(CHUNK, CHUNK)

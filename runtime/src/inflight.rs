@@ -7,10 +7,12 @@
 
 use crate::addr::{ByteRange, CHUNK, HostAddr};
 use crate::error::{Error, Result};
+use crate::holds;
 use crate::mask::PageMask;
 use crate::stream::Stream;
 use crate::sys::futex::{self, Locked};
 use crate::sys::thread;
+use crate::trace::{self, What};
 use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering::*};
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -92,31 +94,49 @@ impl Registry {
 
 /// A use that something has to wait for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Blocker {
-    stream: u16,
-    /// `None` while it is open.
-    ticket: Option<u64>,
-    owner: usize,
+pub(crate) enum Blocker {
+    /// What a stream has been given, and has not reached yet.
+    Queued { stream: u16, ticket: u64 },
+    /// What nobody has released yet.
+    Open { stream: u16, owner: usize },
+    /// A system call.
+    Call(holds::Blocker),
 }
 
 impl Blocker {
     /// Whether waiting for it would never end: it is open and the calling thread opened it. Signal-safe.
     pub(crate) fn is_own(&self) -> bool {
-        self.ticket.is_none() && self.owner == thread::id()
+        match self {
+            Blocker::Queued { .. } => false,
+            Blocker::Open { owner, .. } => *owner == thread::id(),
+            Blocker::Call(call) => call.is_own(),
+        }
     }
-    /// Whether nobody has released it yet.
+    /// Whether it is not known that it will end.
     pub(crate) fn is_open(&self) -> bool {
-        self.ticket.is_none()
+        !matches!(self, Blocker::Queued { .. })
     }
     /// Waits for it, or for some change that makes it worth looking again. Holds no lock. Signal-safe.
     pub(crate) fn wait(&self) {
         crate::stats::STATS.waits.add(1);
-        match self.ticket {
-            Some(ticket) => Stream::slot(self.stream).timeline.wait(ticket),
-            None => {
+        let begun = trace::now();
+        self.wait_untraced();
+        trace::record(|| {
+            let stream = match *self {
+                Blocker::Queued { stream, .. } | Blocker::Open { stream, .. } => Some(stream),
+                Blocker::Call(_) => None,
+            };
+            What::Wait { stream, took: trace::since(begun) }
+        });
+    }
+    fn wait_untraced(&self) {
+        match *self {
+            Blocker::Queued { stream, ticket } => Stream::slot(stream).timeline.wait(ticket),
+            Blocker::Call(call) => call.wait(),
+            Blocker::Open { stream, owner } => {
                 let seen = RELEASES.load(SeqCst);
                 let still_open = REGISTRY.lock().all().iter().any(|u| {
-                    u.stream == self.stream && u.owner == self.owner && !matches!(u.phase, Phase::Released(_))
+                    u.stream == stream && u.owner == owner && !matches!(u.phase, Phase::Released(_))
                 });
                 if still_open {
                     futex::wait(&RELEASES, seen, Some(100_000_000));
@@ -167,8 +187,10 @@ pub(crate) fn blocker(range: ByteRange, intent: Intent) -> Option<Blocker> {
         .iter_mut()
         .filter(|u| u.range.overlaps(range))
         .find_map(|u| meets(u, intent).then_some(*u))?;
-    let ticket = if let Phase::Released(t) = u.phase { Some(t) } else { None };
-    Some(Blocker { stream: u.stream, ticket, owner: u.owner })
+    Some(match u.phase {
+        Phase::Released(ticket) => Blocker::Queued { stream: u.stream, ticket },
+        _ => Blocker::Open { stream: u.stream, owner: u.owner },
+    })
 }
 
 /// Whether nothing is in use by any kernel. A look without the lock.
@@ -226,7 +248,7 @@ pub(crate) fn publish(
             continue;
         }
         let Phase::Released(ticket) = u.phase else {
-            return Err(Some(Blocker { stream: u.stream, ticket: None, owner: u.owner }));
+            return Err(Some(Blocker::Open { stream: u.stream, owner: u.owner }));
         };
         match after[..waits].iter_mut().find(|(s, _)| *s == u.stream) {
             Some(entry) => entry.1 = entry.1.max(ticket),
@@ -234,7 +256,7 @@ pub(crate) fn publish(
                 after[waits] = (u.stream, ticket);
                 waits += 1;
             }
-            None => return Err(Some(Blocker { stream: u.stream, ticket: Some(ticket), owner: u.owner })),
+            None => return Err(Some(Blocker::Queued { stream: u.stream, ticket })),
         }
     }
     for c in claims {
@@ -362,15 +384,24 @@ const PATIENCE_NS: u64 = 10_000_000_000;
 /// Waits for what stands in the way of an API call. `since` remembers when the waiting for open entries began (0: not
 /// yet); after about 10 s of it the call fails.
 pub(crate) fn wait_or_busy(blocker: Blocker, arg: &'static str, addr: usize, since: &mut u64) -> Result<()> {
+    let is_call = matches!(blocker, Blocker::Call(_));
     if blocker.is_own() {
-        return Err(Error::Busy { arg, addr, why: "this thread acquired it and has not released it" });
+        let why = match is_call {
+            true => "a system call of this thread uses it",
+            false => "this thread acquired it and has not released it",
+        };
+        return Err(Error::Busy { arg, addr, why });
     }
     if blocker.is_open() {
         let now = crate::sys::clock::now_ns();
         if *since == 0 {
             *since = now;
         } else if now - *since > PATIENCE_NS {
-            return Err(Error::Busy { arg, addr, why: "another thread acquired it and does not release it" });
+            let why = match is_call {
+                true => "a system call of another thread uses it, and does not end",
+                false => "another thread acquired it and does not release it",
+            };
+            return Err(Error::Busy { arg, addr, why });
         }
     }
     let _blocked = crate::sys::signal::Blocked::new();

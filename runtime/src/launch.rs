@@ -7,6 +7,7 @@ use crate::device::host::kernels::BUILTIN;
 use crate::device::{Args, Devices, NativeKernel, NativeModule, Param};
 use crate::error::{Error, Result};
 use crate::stream::{Stream, StreamId};
+use crate::trace::{self, Name, What};
 use crate::{span, window};
 use core::ffi::c_void;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -185,6 +186,8 @@ pub(crate) fn from_function(devices: &Devices, device: usize, function: HostFunc
 fn add(l: &mut Loaded, kernel: Kernel) -> KernelId {
     let same = |k: &Kernel| k.device == kernel.device && k.native.is(kernel.native) && k.name == kernel.name;
     let at = l.kernels.iter().position(same).unwrap_or_else(|| {
+        let (number, name) = (l.kernels.len() as u32 + 1, Name::new(&kernel.name));
+        trace::record(|| What::Kernel { kernel: number, name });
         l.kernels.push(kernel);
         l.kernels.len() - 1
     });
@@ -277,6 +280,10 @@ pub(crate) unsafe fn launch(
         .collect();
     let values = Args::new(&values);
     access::acquire(devices, stream, true, &accesses)?;
+    trace::record(|| {
+        let kernel = kernel.0 as u32;
+        What::Launch { device: device as u16, stream: stream.number, kernel }
+    });
     let launched = devices.at(device).launch(stream.native(), native, config, values);
     let released = access::release(devices, stream, true);
     launched.and(released)

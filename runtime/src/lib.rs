@@ -91,6 +91,7 @@ mod fork;
 mod guard;
 mod handle;
 mod heap;
+mod holds;
 mod inflight;
 pub mod interop;
 pub mod kernels;
@@ -116,7 +117,9 @@ mod stats;
 mod stream;
 mod sys;
 mod table;
+pub mod trace;
 mod transfer;
+mod warm;
 mod window;
 
 pub use access::{Access, AccessMode};

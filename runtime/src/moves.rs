@@ -5,12 +5,14 @@ use crate::addr::{ByteRange, CHUNK, HostAddr};
 use crate::chunk::Guard;
 use crate::crew;
 use crate::error::{Error, Result};
+use crate::holds;
 use crate::inflight::{self, Intent};
 use crate::mask::PageMask;
 use crate::migrate::{self, Outward, Probe, Stop};
 use crate::policy::advice;
 use crate::span::Span;
 use crate::sys::signal::Blocked;
+use crate::trace::Why;
 use crate::{adopt, heap, table};
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering::*};
 
@@ -24,13 +26,25 @@ pub(crate) enum Patience {
 }
 
 /// Moves a span to a device. Returns how many pages moved.
-pub(crate) fn to_device(span: Span, device: usize, patience: Patience, arg: &'static str) -> Result<usize> {
-    each_chunk(span.range, arg, &|at, part, probe| send(at, part, span, device, patience, probe))
+pub(crate) fn to_device(
+    span: Span,
+    device: usize,
+    patience: Patience,
+    why: Why,
+    arg: &'static str,
+) -> Result<usize> {
+    each_chunk(span.range, arg, &|at, part, probe| send(at, part, span, device, patience, why, probe))
 }
 
 /// Makes a range valid on the host; with `write`, only there. Returns how many pages came home.
-pub(crate) fn to_host(range: ByteRange, write: bool, patience: Patience, arg: &'static str) -> Result<usize> {
-    each_chunk(range, arg, &|at, part, _| fetch(at, part, write, patience))
+pub(crate) fn to_host(
+    range: ByteRange,
+    write: bool,
+    patience: Patience,
+    why: Why,
+    arg: &'static str,
+) -> Result<usize> {
+    each_chunk(range, arg, &|at, part, _| fetch(at, part, write, patience, why))
 }
 
 /// One try at one chunk's part: how many pages moved.
@@ -80,14 +94,16 @@ fn send(
     span: Span,
     device: usize,
     patience: Patience,
+    why: Why,
     probe: &mut Probe,
 ) -> core::result::Result<usize, Stop> {
     let chunk = table::known(at);
     let _blocked = Blocked::new();
     let g = Guard::lock(chunk, at);
+    g.why.set(why);
     let mut pages = PageMask::of(part);
     if patience == Patience::Skip {
-        pages = pages & chunk.managed.get() & !chunk.pinned.get();
+        pages = pages & chunk.managed.get() & !chunk.pinned.get() & !holds::pages_in(at);
     } else if let Some(page) = (pages & !chunk.managed.get()).first() {
         return Err(Error::NotManaged { arg: probe.arg, addr: g.page(page).0 }.into());
     }
@@ -114,10 +130,12 @@ fn fetch(
     part: ByteRange,
     write: bool,
     patience: Patience,
+    why: Why,
 ) -> core::result::Result<usize, Stop> {
     let chunk = table::known(at);
     let _blocked = Blocked::new();
     let g = Guard::lock(chunk, at);
+    g.why.set(why);
     let mut pages = PageMask::of(part) & chunk.managed.get();
     if patience == Patience::Skip {
         pages = pages & !inflight::written_by_kernels(at);
@@ -132,7 +150,7 @@ fn fetch(
 
 /// Copies home what is on devices only, up to about `most` bytes; the devices keep their copies. An error leaves pages where
 /// they are.
-pub(crate) fn copy_all_home(patience: Patience, most: usize, arg: &'static str) {
+pub(crate) fn copy_all_home(patience: Patience, most: usize, why: Why, arg: &'static str) {
     let mut chunks = heap::chunks_in_use();
     chunks.extend(adopt::all().into_iter().flat_map(|r| r.chunks().map(|(at, _)| at).collect::<Vec<_>>()));
     chunks.retain(|at| table::get(*at).is_some_and(|c| !c.managed.get().within(c.host.get())));
@@ -143,14 +161,14 @@ pub(crate) fn copy_all_home(patience: Patience, most: usize, arg: &'static str) 
     while let Some(&first) = rest.first() {
         let count = rest.iter().enumerate().take_while(|(i, at)| at.0 == first.0 + i * CHUNK).count();
         let run = ByteRange { start: first.0, end: first.0 + count * CHUNK };
-        let _ = to_host(run, false, patience, arg);
+        let _ = to_host(run, false, patience, why, arg);
         rest = &rest[count..];
     }
 }
 
 /// Brings a range home for good: the host's copy is the only one.
-pub(crate) fn bring_home(range: ByteRange, arg: &'static str) -> Result<()> {
-    to_host(range, true, Patience::Wait, arg).map(|_| ())
+pub(crate) fn bring_home(range: ByteRange, why: Why, arg: &'static str) -> Result<()> {
+    to_host(range, true, Patience::Wait, why, arg).map(|_| ())
 }
 
 /// Gives up the contents of the whole pages in `range`.

@@ -1,5 +1,5 @@
 //! Pins: ranges that stay on the host while something outside of our sight uses them (a system call, a DMA). Each
-//! `hmm_pin` is undone by one `hmm_unpin` of the same range. API context; one lock, taken before any chunk's.
+//! `hmm_pin` is undone by one `hmm_unpin` of the same range. API context; one lock, taken before any chunk's, with signals blocked.
 
 use crate::addr::ByteRange;
 use crate::chunk::Guard;
@@ -10,13 +10,17 @@ use crate::migrate::{self, Stop};
 use crate::sys::futex::Locked;
 use crate::sys::signal::Blocked;
 use crate::table;
+use crate::trace::Why;
 use std::collections::BTreeMap;
 
 static PINS: Locked<BTreeMap<(usize, usize), usize>> = Locked::new(BTreeMap::new());
 
 /// Brings `range` home, writable, and keeps it there. The list's lock is not held while a kernel is waited for.
 pub(crate) fn pin(range: ByteRange) -> Result<()> {
-    *PINS.lock().entry((range.start, range.end)).or_insert(0) += 1;
+    {
+        let _blocked = Blocked::new();
+        *PINS.lock().entry((range.start, range.end)).or_insert(0) += 1;
+    }
     range.chunks().try_for_each(|(at, part)| pin_chunk(at, part)).inspect_err(|_| {
         let _ = unpin(range);
     })
@@ -27,6 +31,7 @@ fn pin_chunk(at: crate::addr::HostAddr, part: ByteRange) -> Result<()> {
     loop {
         let blocked = Blocked::new();
         let g = Guard::lock(table::known(at), at);
+        g.why.set(Why::Pin);
         let pages = PageMask::of(part) & g.chunk.managed.get();
         let blocker = match inflight::blocker(part.pages_out(), Intent::Take { to: None }) {
             Some(b) => b,
@@ -47,6 +52,7 @@ fn pin_chunk(at: crate::addr::HostAddr, part: ByteRange) -> Result<()> {
 
 /// Undoes one pin of exactly this range.
 pub(crate) fn unpin(range: ByteRange) -> Result<()> {
+    let _blocked = Blocked::new();
     let mut pins = PINS.lock();
     let key = (range.start, range.end);
     match pins.get_mut(&key) {
@@ -63,7 +69,6 @@ pub(crate) fn unpin(range: ByteRange) -> Result<()> {
 
 /// Sets the pinned pages of the chunks that `range` touches to what the list says.
 fn recompute(pins: &BTreeMap<(usize, usize), usize>, range: ByteRange) {
-    let _blocked = Blocked::new();
     for (at, part) in range.chunks() {
         let g = Guard::lock(table::known(at), at);
         let mut still = PageMask::EMPTY;
@@ -77,5 +82,7 @@ fn recompute(pins: &BTreeMap<(usize, usize), usize>, range: ByteRange) {
 
 /// Forgets the pins inside a block that is freed or disowned.
 pub(crate) fn forget(range: ByteRange) {
+    crate::holds::forget(range);
+    let _blocked = Blocked::new();
     PINS.lock().retain(|&(start, end), _| end <= range.start || range.end <= start);
 }

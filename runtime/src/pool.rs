@@ -171,7 +171,7 @@ impl Keeper {
     pub(crate) fn start() -> Option<Keeper> {
         STOP.store(false, SeqCst);
         CALLS.store(0, SeqCst);
-        let thread = thread::spawn("hmmrt-spare", run).ok()?;
+        let thread = thread::spawn_helper("hmmrt-spare", run).ok()?;
         Some(Keeper { thread })
     }
 

@@ -8,6 +8,7 @@ use crate::moves::{self, Patience};
 use crate::span::Span;
 use crate::stats::STATS;
 use crate::stream::Stream;
+use crate::trace::{self, What, Why};
 
 /// Where a prefetch goes.
 #[derive(Clone, Copy)]
@@ -20,6 +21,15 @@ pub(crate) enum Target {
 
 /// Queues the move of `span` on `stream`.
 pub(crate) fn prefetch(devices: &Devices, span: Span, target: Target, stream: Stream) -> Result<()> {
+    // Before it can happen.
+    trace::record(|| {
+        let (addr, len) = trace::place(span.range);
+        let device = match target {
+            Target::Host => None,
+            Target::Device(d) => Some(d as u16),
+        };
+        What::Prefetch { addr, len, device, stream: stream.number }
+    });
     devices.at(stream.device).callback(stream.native(), Box::new(move || run(span, target)))?;
     STATS.prefetches.add(1);
     Ok(())
@@ -27,8 +37,8 @@ pub(crate) fn prefetch(devices: &Devices, span: Span, target: Target, stream: St
 
 fn run(span: Span, target: Target) {
     let done = match target {
-        Target::Host => moves::to_host(span.range, true, Patience::Skip, "ptr"),
-        Target::Device(d) => moves::to_device(span, d, Patience::Skip, "ptr"),
+        Target::Host => moves::to_host(span.range, true, Patience::Skip, Why::Prefetch, "ptr"),
+        Target::Device(d) => moves::to_device(span, d, Patience::Skip, Why::Prefetch, "ptr"),
     };
     if let Err(e) = done {
         // Only a hint: the pages stay where they are, and whoever needs them moves them or gets the error.

@@ -10,7 +10,8 @@ use crate::pool::Keeper;
 use crate::service::Service;
 use crate::stats::STATS;
 use crate::sys::{self, segv, thread};
-use crate::{access, adopt, fault, fork, heap, inflight, launch, migrate, moves, pool, stream, window};
+use crate::trace::{self, Why};
+use crate::{access, adopt, fault, fork, heap, inflight, launch, migrate, moves, pool, stream, warm, window};
 use core::sync::atomic::{AtomicU8, Ordering::*};
 use std::sync::{Mutex, MutexGuard};
 
@@ -65,11 +66,13 @@ fn start(state: &mut State, config: Option<Config>) -> Result<()> {
     let budget = if config.vma_budget == 0 { sys::max_map_count() / 2 } else { config.vma_budget };
     migrate::set_vma_budget(budget);
     fork::set_mode(config.fork);
+    warm::set_limit(config.spare_bytes);
     thread::claim_process();
     if config.stats {
         static ONCE: std::sync::Once = std::sync::Once::new();
         ONCE.call_once(|| sys::at_exit(print_stats));
     }
+    trace::start(&config);
     state.config = Some(config);
     PHASE.store(RUNNING, Release);
     Ok(())
@@ -80,7 +83,7 @@ fn start(state: &mut State, config: Option<Config>) -> Result<()> {
 /// what running kernels use, nor more than half of what the machine has free.
 extern "C" fn driver_ends() {
     if !thread::forked() && Devices::get().is_some_and(|d| d.all().any(|d| !d.serves_faults_directly())) {
-        moves::copy_all_home(moves::Patience::Skip, sys::available_memory() / 2, "exit");
+        moves::copy_all_home(moves::Patience::Skip, sys::available_memory() / 2, Why::Exit, "exit");
     }
 }
 
@@ -140,6 +143,7 @@ fn open() -> Result<&'static Devices> {
     pool::start(config.spare_bytes)?;
     let devices = Devices::open(&config)?;
     let direct = (0..devices.count()).all(|d| devices.at(d).serves_faults_directly());
+    thread::set_private_files(devices.at(0).backend() == "host");
     let threads = (|| {
         Ok(Threads {
             service: if direct { None } else { Some(Service::start(config.driver_timeout)?) },
@@ -161,6 +165,7 @@ fn open() -> Result<&'static Devices> {
         sys::at_exit(driver_ends);
     }
     segv::ensure_installed(fault::on_fault);
+    trace::devices_opened(devices);
     for device in devices.all() {
         log!(Info, "device {}: {} ({})", device.number(), device.name(), device.backend());
     }
@@ -197,7 +202,7 @@ pub(crate) fn shutdown() -> Result<()> {
         let heap =
             chunks.iter().map(|at| crate::addr::ByteRange { start: at.0, end: at.0 + crate::addr::CHUNK });
         for range in heap.chain(adopt::all()) {
-            moves::bring_home(range, "hmm_shutdown")?;
+            moves::bring_home(range, Why::Shutdown, "hmm_shutdown")?;
         }
         PHASE.store(DOWN, Release);
         if let Some(threads) = state.threads.take() {
@@ -215,6 +220,8 @@ pub(crate) fn shutdown() -> Result<()> {
         segv::uninstall();
         pool::drain();
     }
+    warm::set_limit(0);
+    heap::cool();
     PHASE.store(DOWN, Release);
     state.config = None;
     Ok(())

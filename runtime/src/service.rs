@@ -156,7 +156,7 @@ impl Service {
         let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
         let mut service = Service { threads: Vec::new() };
         for number in 0..(cores / 4).clamp(1, MOST) {
-            match thread::spawn("hmmrt-service", move || run(number)) {
+            match thread::spawn_helper("hmmrt-service", move || run(number)) {
                 Ok(thread) => service.threads.push(thread),
                 Err(e) if number == 0 => return Err(e),
                 Err(_) => break,

@@ -4,6 +4,7 @@
 use crate::device::{Device, Devices, MAX_DEVICES, NativeStream};
 use crate::error::{Error, Result};
 use crate::sys::futex::{self, Locked};
+use crate::trace::{self, What};
 use core::ffi::c_void;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::*};
 
@@ -31,11 +32,17 @@ impl Timeline {
     }
     /// The work up to `ticket` is done: called by the backend, in order. Signal-safe.
     pub(crate) fn reach(&self, ticket: u64) {
+        trace::record(|| What::Reached { stream: self.number(), ticket });
         self.reached.fetch_max(ticket, SeqCst);
         self.changes.fetch_add(1, SeqCst);
         if self.waiters.load(SeqCst) != 0 {
             futex::wake(&self.changes, i32::MAX);
         }
+    }
+    /// Its stream's number. Signal-safe.
+    fn number(&self) -> u16 {
+        let first = core::ptr::from_ref(&STREAMS[0].timeline).addr();
+        (core::ptr::from_ref(self).addr().wrapping_sub(first) / size_of::<Slot>()) as u16
     }
     /// Whether `ticket` is done. Signal-safe.
     pub(crate) fn has_reached(&self, ticket: u64) -> bool {

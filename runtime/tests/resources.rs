@@ -105,6 +105,44 @@ fn mappings_are_bounded(budget: Option<usize>) {
     assert!(mappings() < start + 200, "{} mappings are left behind", mappings());
 }
 
+/// Small blocks leave by the chunk and come home one by one: that is bounded, too, and so is what it is thought to be.
+fn small_blocks() {
+    const BUDGET: usize = 2000;
+    let blocks: Vec<Block> = (0..10_000).map(|_| Block::new(4096)).collect();
+    let mut words = vec![0_u64; blocks.len()];
+    let mut rng = Rng(common::seed());
+    let start = mappings();
+    for chunk in 0..100 {
+        raw::preload::stir(chunk << 32 | 4); // all of it
+    }
+    for i in (0..blocks.len()).step_by(2) {
+        words[i] = i as u64;
+        blocks[i].word(3).store(words[i], Relaxed);
+    }
+    let (mut most, mut least) = (mappings(), usize::MAX);
+    assert!(most < start + BUDGET + BUDGET * 3 / 4, "{most} mappings");
+    for i in 0..(10_000.0 * common::scale()) as usize {
+        raw::preload::stir(rng.next());
+        for _ in 0..4 {
+            let b = rng.below(blocks.len());
+            assert_eq!(blocks[b].word(3).load(Relaxed), words[b], "{i}");
+            if rng.below(2) == 0 {
+                words[b] = rng.next();
+                blocks[b].word(3).store(words[b], Relaxed);
+            }
+        }
+        if i % 500 == 0 {
+            most = most.max(mappings());
+            least = least.min(raw::stats().vmas as usize);
+        }
+    }
+    assert!(blocks.iter().zip(&words).all(|(b, w)| b.word(3).load(Relaxed) == *w));
+    let stats = raw::stats();
+    eprintln!("{start} to {most} mappings, estimated {least} and more, {} moves", stats.moves_to_device);
+    assert!(stats.moves_to_device > 1000);
+    assert!(most < start + BUDGET + BUDGET * 3 / 4, "{most} mappings");
+}
+
 fn many_blocks() {
     let tib = raw::malloc(1 << 40).unwrap();
     // SAFETY: inside the block.
@@ -259,6 +297,7 @@ fn cases() {
         Some("memory") => return memory_falls(),
         Some("mappings") => return mappings_are_bounded(None),
         Some("budget") => return mappings_are_bounded(Some(400)),
+        Some("small") => return small_blocks(),
         Some("many") => return many_blocks(),
         Some("adoption") => return adoption(),
         Some("restart") => return start_and_stop(),
@@ -266,12 +305,14 @@ fn cases() {
         _ => {}
     }
     let budget = [("HMMRT_VMA_BUDGET", "400")];
+    let more = [("HMMRT_VMA_BUDGET", "2000")];
     let slow = [("HMMRT_HOST_LATENCY", "4000000"), ("HMMRT_DOUBLE_LATENCY", "4000000")];
-    let runs: [(&str, &[(&str, &str)]); 7] = [
+    let runs: [(&str, &[(&str, &str)]); 8] = [
         ("protected_meanwhile", &slow),
         ("memory", &[]),
         ("mappings", &[]),
         ("budget", &budget),
+        ("small", &more),
         ("many", &[]),
         ("adoption", &[]),
         ("restart", &[]),

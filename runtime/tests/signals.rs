@@ -78,6 +78,87 @@ fn works(b: &Block) {
 
 const INFO: i32 = libc::SA_SIGINFO;
 
+/// A word of managed memory that handlers add to.
+static WORD: AtomicUsize = AtomicUsize::new(0);
+
+extern "C" fn touches(_: i32, _: *mut libc::siginfo_t, _: *mut libc::c_void) {
+    SEEN[0].fetch_add(1, SeqCst);
+    let word = std::ptr::with_exposed_provenance_mut::<u64>(WORD.load(SeqCst));
+    // SAFETY: a word of a live block that only the handlers use.
+    unsafe { word.write_volatile(word.read_volatile() + 1) };
+    let page = MEND.load(SeqCst);
+    // SAFETY: a page of the test's, if any.
+    unsafe { libc::mprotect(page as *mut _, 4096, libc::PROT_READ | libc::PROT_WRITE) };
+}
+
+extern "C" fn faults(_: i32, _: *mut libc::siginfo_t, _: *mut libc::c_void) {
+    if SEEN[0].fetch_add(1, SeqCst) > 0 {
+        // SAFETY: ends the process: the handler was called for its own fault.
+        unsafe { libc::_exit(7) };
+    }
+    // SAFETY: dies.
+    unsafe { std::ptr::with_exposed_provenance_mut::<u8>(0x10).write_volatile(1) };
+}
+
+/// With every signal blocked meanwhile.
+fn install_filled(sig: i32, handler: usize) {
+    // SAFETY: a zeroed action is filled in.
+    unsafe {
+        let mut a: libc::sigaction = std::mem::zeroed();
+        a.sa_sigaction = handler;
+        a.sa_flags = INFO;
+        libc::sigfillset(&mut a.sa_mask);
+        assert_eq!(hmmrt::program_sigaction(sig, &a, std::ptr::null_mut()), 0);
+    }
+}
+
+/// Handlers touch memory that is away while every signal is blocked, as far as the program knows.
+fn masks() {
+    let handler = touches as *const () as usize;
+    install_filled(libc::SIGUSR1, handler); // before the runtime has anything to do with signals
+    let b = on_device(2 << 20);
+    WORD.store(b.ptr as usize, SeqCst);
+    install_filled(libc::SIGUSR2, handler);
+    install_filled(libc::SIGSEGV, handler);
+    let page = forbidden();
+    MEND.store(page as usize, SeqCst);
+    for round in 0..100_u64 {
+        raw::migrate(b.ptr, b.len, 0).unwrap();
+        // SAFETY: signals to oneself, and a fault that the handler mends.
+        unsafe {
+            match round % 4 {
+                0 => libc::raise(libc::SIGUSR1),
+                1 => libc::raise(libc::SIGUSR2),
+                2 => libc::raise(libc::SIGSEGV),
+                _ => {
+                    libc::mprotect(page.cast(), 4096, 0);
+                    page.write_volatile(1);
+                    0
+                }
+            };
+        }
+        assert_eq!(b.word(0).load(Relaxed), round + 2);
+    }
+    assert_eq!(seen().0, 100);
+    for sig in [libc::SIGUSR1, libc::SIGUSR2, libc::SIGSEGV] {
+        // SAFETY: zeroed is overwritten; the sets are valid.
+        unsafe {
+            let mut now: libc::sigaction = std::mem::zeroed();
+            assert_eq!(hmmrt::program_sigaction(sig, std::ptr::null(), &mut now), 0);
+            assert_eq!(now.sa_sigaction, handler);
+            for blocked in [libc::SIGSEGV, libc::SIGBUS, libc::SIGTERM] {
+                assert_eq!(libc::sigismember(&now.sa_mask, blocked), 1, "{sig}: {blocked}");
+            }
+        }
+    }
+    works_but_first(&b, 101);
+}
+
+fn works_but_first(b: &Block, first: u64) {
+    assert_eq!(b.word(0).swap(1, Relaxed), first);
+    works(b);
+}
+
 fn child(name: &str) {
     let handler = with_info as *const () as usize;
     match name {
@@ -212,6 +293,14 @@ fn child(name: &str) {
             overflow();
         }
         "overflow_plain" => overflow(),
+        "masks" => masks(),
+        "fault_in_handler" => {
+            let b = on_device(2 << 20);
+            install_filled(libc::SIGSEGV, faults as *const () as usize);
+            works(&b);
+            // SAFETY: dies in the handler.
+            unsafe { std::ptr::with_exposed_provenance_mut::<u8>(0x10).write_volatile(1) };
+        }
         "timer" => timer(),
         "fork" => fork(),
         other => panic!("{other}"),
@@ -337,6 +426,7 @@ fn cases() {
         "kill_handler",
         "own_protection",
         "alternate_stack",
+        "masks",
         "timer",
         "fork",
         "stack_use",
@@ -344,7 +434,7 @@ fn cases() {
         let out = run(name);
         assert!(out.status.success(), "{name}: {:?}\n{}", out.status, String::from_utf8_lossy(&out.stderr));
     }
-    for name in ["default", "ignored", "kill_default", "reset"] {
+    for name in ["default", "ignored", "kill_default", "reset", "fault_in_handler"] {
         let out = run(name);
         assert_eq!(
             out.status.signal(),

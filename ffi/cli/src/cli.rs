@@ -42,6 +42,23 @@ pub enum Task {
         #[arg(long)]
         json: bool,
     },
+    /// Show what a trace says: what moved, when, why, and what it cost
+    ///
+    /// A trace is what `hmmrt run --trace FILE` or HMMRT_TRACE=FILE leaves: which memory was managed, which touches
+    /// faulted, what went to a device and came home, and for which launch.
+    Report {
+        /// The trace
+        #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
+        file: PathBuf,
+
+        /// How many lines tables have at most
+        #[arg(long, value_name = "N", default_value_t = 10)]
+        top: usize,
+
+        /// As JSON, for programs: times in nanoseconds, sizes in bytes
+        #[arg(long)]
+        json: bool,
+    },
     /// Print completions for a shell
     Completions {
         /// The shell
@@ -74,6 +91,13 @@ pub struct Run {
     /// Print what was moved on standard error, when each process ends [sets HMMRT_STATS]
     #[arg(long)]
     pub stats: bool,
+
+    /// Record what happens to managed memory, for `hmmrt report`; %p is the process number [sets HMMRT_TRACE]
+    ///
+    /// An empty file and an old trace are replaced, nothing else is. Of processes with one name the last has it: with %p
+    /// each has its own.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub trace: Option<String>,
 
     /// Test aid: keep moving managed blocks away and home, at random [sets HMMRT_CHAOS]
     #[arg(long)]

@@ -1,6 +1,7 @@
-//! The `hmmrt` command: `run` starts a program under the preload library, `info` says what this machine has to offer.
+//! The `hmmrt` command: `run` starts a program under the preload library, `info` says what this machine has to offer, and
+//! `report` what a trace says.
 //!
-//! `cli` is what can be typed, `run` and `info` do it, `pages` makes completions and the manual page; `lookup`, `image`,
+//! `cli` is what can be typed, `run`, `info` and `report` do it, `pages` makes completions and the manual page; `lookup`, `image`,
 //! `privilege` and `obstacle` know programs, `library` the preload library, and `os` has every call to the operating
 //! system. One thread, until a backend is probed.
 //!
@@ -20,6 +21,7 @@ mod obstacle;
 mod os;
 mod pages;
 mod privilege;
+mod report;
 mod run;
 mod size;
 
@@ -51,6 +53,7 @@ fn command() -> c_int {
     let text = match cli.task {
         Task::Run(run) => run::run(&run).map(|never| match never {}),
         Task::Info { json } => info::report(json),
+        Task::Report { file, top, json } => report::report(&file, top, json),
         Task::Completions { shell } => Ok(pages::completions(shell)),
         Task::Man => pages::man(),
     };

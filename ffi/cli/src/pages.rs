@@ -27,7 +27,7 @@ const SECTIONS: [(&str, &[(&str, &str)]); 4] = [
             ("127", "There is no such program."),
             (
                 "All others",
-                "0; 1 if a setting is wrong or the output can't be written; 2 for a wrong option.",
+                "0; 1 if a setting is wrong, a trace can't be read or the output can't be written; 2 for a wrong option.",
             ),
         ],
     ),
@@ -54,6 +54,10 @@ const SECTIONS: [(&str, &[(&str, &str)]); 4] = [
             (
                 "hmmrt run --backend host --min-size 64K --chaos -- make check",
                 "Tests a program with memory that keeps moving.",
+            ),
+            (
+                "hmmrt run --trace t -- python3 model.py; hmmrt report t",
+                "Records what happens to managed memory, and shows what moved, when and why.",
             ),
             ("hmmrt info --json | jq .backend.chosen", "Asks which kind of device would be used."),
         ],

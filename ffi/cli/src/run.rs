@@ -4,7 +4,7 @@
 use crate::cli::Run;
 use crate::failure::{Failure, NOT_EXECUTABLE};
 use crate::{library, lookup, obstacle, os, size};
-use hmmrt::{Config, Error, LogLevel, raw};
+use hmmrt::{Config, Error, LogLevel, raw, trace};
 use std::convert::Infallible;
 use std::env;
 use std::ffi::{CString, OsStr};
@@ -15,6 +15,12 @@ use std::os::unix::ffi::OsStrExt;
 pub fn run(args: &Run) -> Result<Infallible, Failure> {
     for (name, value) in variables(args) {
         os::set_variable(name, value.as_ref());
+    }
+    if let Some(trace) = &args.trace {
+        // The program may go to another folder before it is made.
+        let path =
+            std::path::absolute(trace).map_err(|why| Failure::ours(format!("--trace {trace}: {why}")))?;
+        os::set_variable("HMMRT_TRACE", path.as_os_str());
     }
     check_settings(args).map_err(Failure::ours)?;
     // There is one: the parser requires it.
@@ -70,7 +76,13 @@ fn check_settings(args: &Run) -> Result<(), String> {
         return Err(format!("HMMRT_CHAOS: unknown value \"{chaos}\" (expected 0 or 1)"));
     }
     // Started in here, the runtime sees what it will see there. It is quiet, opens no device, and ends with the exec.
-    let start = |config| raw::init(Some(Config { stats: false, log: LogLevel::Off, ..config }));
+    let start = |config| {
+        let trace = String::new();
+        raw::init(Some(Config { stats: false, log: LogLevel::Off, trace, ..config }))
+    };
+    if let Some(trace) = value("HMMRT_TRACE") {
+        trace::check(&trace).map_err(|why| format!("HMMRT_TRACE={trace}: cannot be made: {why}"))?;
+    }
     Config::from_env().and_then(start).map_err(|error| match (error, args.fault) {
         (Error::Unsupported { what: "HMMRT_FAULT", why }, Some(engine)) => {
             format!("--fault {}: not supported ({why})", engine.name())

@@ -9,14 +9,16 @@ use std::fs::OpenOptions;
 /// Every long option of every subcommand, as the help shows them, without dashes.
 fn options() -> BTreeSet<String> {
     let mut found = BTreeSet::new();
-    for task in ["run", "info", "completions", "man"] {
+    for task in ["run", "info", "report", "completions", "man"] {
         let help = good(hmmrt().args([task, "--help"]));
         let words = help.split_whitespace().filter_map(|word| word.strip_prefix("--"));
         let clean = words.map(|word| word.trim_end_matches([',', ';']).to_owned());
         found.extend(clean.filter(|word| word.starts_with(|c: char| c.is_ascii_lowercase())));
     }
-    for name in ["backend", "fault", "min-size", "stats", "chaos", "log", "preload", "force", "json", "help"]
-    {
+    for name in [
+        "backend", "fault", "min-size", "stats", "trace", "chaos", "log", "preload", "force", "json", "top",
+        "help",
+    ] {
         assert!(found.contains(name), "--{name} in {found:?}");
     }
     found
@@ -30,9 +32,17 @@ fn the_manual_page_has_every_option() {
     for option in options() {
         assert!(plain.contains(&format!("--{option}")), "--{option} in {plain}");
     }
-    for words in
-        ["HMMRT RUN", "HMMRT INFO", "EXIT STATUS", "ENVIRONMENT", "FILES", "EXAMPLES", "HMMRT_BACKEND", "125"]
-    {
+    for words in [
+        "HMMRT RUN",
+        "HMMRT INFO",
+        "HMMRT REPORT",
+        "EXIT STATUS",
+        "ENVIRONMENT",
+        "FILES",
+        "EXAMPLES",
+        "HMMRT_BACKEND",
+        "125",
+    ] {
         assert!(plain.contains(words), "{words} in {plain}");
     }
 }

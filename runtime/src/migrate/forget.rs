@@ -9,6 +9,7 @@ use crate::error::Result;
 use crate::mask::PageMask;
 use crate::stats::STATS;
 use crate::sys::map;
+use crate::trace::{self, What};
 use core::sync::atomic::Ordering::*;
 
 /// Pages of the heap or of the program become managed: all their bytes are the host's.
@@ -47,11 +48,16 @@ pub(crate) fn discard(g: &Guard, pages: PageMask) -> Result<()> {
         map::huge_pages(g.at, CHUNK, true); // coming back from a device may have cost the mapping its advice
     }
     STATS.bytes_not_copied.add((pages.count() * PAGE) as u64);
+    trace::record(|| {
+        let (addr, len) = trace::place(g.span_of(pages));
+        What::Discard { addr, len, spared: (pages.count() * PAGE) as u64 }
+    });
     Ok(())
 }
 
 /// As [`discard`], but what is on the host may stay: for blocks that are freed.
 pub(crate) fn make_plain(g: &Guard, pages: PageMask) -> Result<()> {
+    super::follow::reclaim(g, pages)?;
     let c = g.chunk;
     let away = pages & (!c.host.get() | c.on_devices());
     if away.is_empty() {
@@ -66,26 +72,31 @@ pub(crate) fn make_plain(g: &Guard, pages: PageMask) -> Result<()> {
 /// A whole chunk of the heap ends: its copies, pins and device memory go.
 pub(crate) fn forget_chunk(g: &Guard) {
     let c = g.chunk;
+    super::follow::reclaimed(g);
     super::account_prefetched(g, PageMask::FULL, false);
     c.copies.iter().for_each(|copy| copy.valid.set(PageMask::EMPTY));
     c.host.set(PageMask::EMPTY);
     c.pinned.set(PageMask::EMPTY);
-    release_device(g);
-    g.set_pieces(0);
+    end_of_chunk(g);
 }
 
-/// Part of a chunk is the program's own again: it is on the host, and no longer ours.
+/// Part of a chunk is the program's own again, or nobody's: what is on a device only was given up. Nothing is done to the
+/// memory, which may be somebody else's already.
 pub(crate) fn disown(g: &Guard, pages: PageMask) {
     let c = g.chunk;
+    super::account_prefetched(g, pages, false);
+    c.copies.iter().for_each(|copy| copy.valid.remove(pages));
     c.managed.remove(pages);
     c.host.remove(pages);
     c.pinned.remove(pages);
     c.user_none.remove(pages);
     c.user_read_only.remove(pages);
-    if c.managed.get().is_empty() {
-        release_device(g);
-        g.set_pieces(0);
-    }
+}
+
+/// No page of the chunk is managed any more.
+pub(crate) fn end_of_chunk(g: &Guard) {
+    release_device(g);
+    g.set_pieces(0);
 }
 
 /// Gives the chunk's device memory back, on every device. Nothing there is valid or in use.

@@ -3,19 +3,23 @@
 
 use super::{Stop, near_vma_limit, settle};
 use crate::addr::{CHUNK, DeviceAddr, HostAddr, PAGE};
-use crate::chunk::Guard;
+use crate::chunk::{Guard, Kind};
 use crate::device::Devices;
 use crate::error::{Error, Result};
+use crate::fork;
+use crate::holds;
 use crate::inflight;
 use crate::mask::PageMask;
 use crate::pool;
 use crate::stats::STATS;
 use crate::sys::map::{self, Prot};
 use crate::sys::procmem;
+use crate::sys::thread;
+use crate::trace::{self, What};
 use core::sync::atomic::Ordering::*;
 
 /// More pieces than this in one chunk: take the chunk home in one piece.
-const MOST_PIECES: u32 = 96;
+const MOST_PIECES: u16 = 96;
 
 /// Makes `want` (managed pages of one chunk) valid on the host, and with `write` valid only there. The caller has made
 /// sure that no kernel may be writing them. Returns how many pages came home. Signal-safe.
@@ -23,12 +27,17 @@ const MOST_PIECES: u32 = 96;
 pub(crate) fn to_host(g: &Guard, want: PageMask, write: bool) -> core::result::Result<usize, Stop> {
     let c = g.chunk;
     let mut want = want;
-    if near_vma_limit() && g.is_exchangeable() && !want.within(c.host.get()) {
-        want = want | c.managed.get() & !c.host.get() & c.on_devices() & !inflight::written_by_kernels(g.at);
+    if near_vma_limit() && (g.is_exchangeable() && !want.within(c.host.get()) || may_flatten(g)) {
+        want = want | c.managed.get() & c.on_devices() & !inflight::written_by_kernels(g.at);
     }
     let missing = want & !c.host.get();
     if let Some(page) = (missing & !c.on_devices()).first() {
         return Err(Error::Lost { arg: "addr", addr: g.page(page).0 }.into());
+    }
+    if near_vma_limit() && may_flatten(g) {
+        flatten(g, want, missing)?;
+        came(g, missing, write);
+        return Ok(missing.count());
     }
     if missing.is_empty() {
         return if write { take_from_devices(g, want) } else { Ok(0) };
@@ -36,17 +45,53 @@ pub(crate) fn to_host(g: &Guard, want: PageMask, write: bool) -> core::result::R
     if let Some(devices) = Devices::get() {
         if missing == c.managed.get() & !c.host.get() && may_replace_chunk(g, missing) {
             whole(g, devices, missing, write)?;
-        } else if near_vma_limit() {
+        } else if near_vma_limit() || c.strangers.load(Relaxed) > MOST_PIECES {
             in_place(g, devices, missing, write)?;
         } else {
             parts(g, devices, missing, write)?;
         }
     }
     STATS.moves_to_host.add(1);
+    came(g, missing, write);
     if write && want != missing {
         take_from_devices(g, want)?;
     }
     Ok(missing.count())
+}
+
+/// Records that pages were copied home. Signal-safe.
+fn came(g: &Guard, pages: PageMask, write: bool) {
+    trace::record(|| {
+        let (addr, len) = trace::place(g.span_of(pages));
+        What::Home { addr, len, why: g.why.get(), write, copied: (pages.count() * PAGE) as u64, spared: 0 }
+    });
+}
+
+/// Whether the pages of a chunk that can't be exchanged can all get one protection: the free ones of a slab have that
+/// already.
+fn may_flatten(g: &Guard) -> bool {
+    g.chunk.kind() == Kind::Slab && !thread::forked() && !fork::is_forking()
+}
+
+/// Near the limit of mappings all of a slab comes home, to one protection: this adds no mapping, and block by block there
+/// would be no end of them. `want` is what comes, with `missing` among it on devices only.
+#[inline(never)] // the signal stack may be 8 KiB: no frame holds what another path needs
+fn flatten(g: &Guard, want: PageMask, missing: PageMask) -> core::result::Result<(), Stop> {
+    let c = g.chunk;
+    if let Some(devices) = Devices::get().filter(|_| !missing.is_empty()) {
+        fill_in_place(g, devices, missing)?;
+        STATS.moves_to_host.add(1);
+    }
+    drop_copies(g, want);
+    c.host.add(missing);
+    // Pinned pages may be a mapping of the program's own.
+    let special =
+        c.user_none.get() | c.user_read_only.get() | c.on_devices() | !c.host.get() | c.pinned.get();
+    if !c.managed.get().meets(special) && map::protect(g.at, CHUNK, Prot::ReadWrite).is_ok() {
+        g.merged();
+        return Ok(());
+    }
+    Ok(settle(g, want)?)
 }
 
 /// Pages that are valid on both sides become the CPU's alone. Signal-safe.
@@ -56,6 +101,10 @@ fn take_from_devices(g: &Guard, pages: PageMask) -> core::result::Result<usize, 
     if !both.is_empty() {
         drop_copies(g, both);
         settle(g, both)?;
+        trace::record(|| {
+            let (addr, len) = trace::place(g.span_of(both));
+            What::Taken { addr, len, why: g.why.get() }
+        });
     }
     Ok(0)
 }
@@ -76,6 +125,9 @@ fn may_replace_chunk(g: &Guard, missing: PageMask) -> bool {
     let alone = missing == g.chunk.managed.get();
     let pieces = g.chunk.pieces.load(Relaxed);
     let near = near_vma_limit();
+    if !alone && g.chunk.managed.get().meets((g.chunk.pinned.get() | holds::pages_in(g.at)) & !missing) {
+        return false; // what is in use by the kernel, or by a DMA, stays the memory that it is
+    }
     g.is_exchangeable() && if alone { !near || pieces > 1 } else { pieces > MOST_PIECES || near }
 }
 
@@ -190,7 +242,7 @@ fn parts(g: &Guard, devices: &Devices, missing: PageMask, write: bool) -> Result
         if result.is_err() {
             break;
         }
-        g.add_pieces(2);
+        g.split(true);
         arrived(g, run, write);
         if !uniform {
             settle(g, run)?;
@@ -208,6 +260,15 @@ fn parts(g: &Guard, devices: &Devices, missing: PageMask, write: bool) -> Result
 /// Fills the pages where they are, through /proc/self/mem: slower, but adds no mapping that would not merge again.
 #[inline(never)] // the signal stack may be 8 KiB: no frame holds what another path needs
 fn in_place(g: &Guard, devices: &Devices, missing: PageMask, write: bool) -> Result<()> {
+    fill_in_place(g, devices, missing)?;
+    // The bytes are in place. If the protection can't be set now, the fault path tries again.
+    arrived(g, missing, write);
+    settle(g, missing)
+}
+
+/// Writes the devices' bytes into the pages as they are.
+#[inline(never)] // the signal stack may be 8 KiB: no frame holds what another path needs
+fn fill_in_place(g: &Guard, devices: &Devices, missing: PageMask) -> Result<()> {
     let Some(spare) = pool::take() else {
         return Err(Error::NoMemory { what: "a spare block", bytes: CHUNK });
     };
@@ -217,8 +278,5 @@ fn in_place(g: &Guard, devices: &Devices, missing: PageMask, write: bool) -> Res
             .try_for_each(|(first, n)| procmem::fill(g.page(first), spare.at.add(first * PAGE), n * PAGE))
     });
     pool::put(spare, true);
-    filled?;
-    // The bytes are in place. If the protection can't be set now, the fault path tries again.
-    arrived(g, missing, write);
-    settle(g, missing)
+    filled
 }

@@ -3,18 +3,22 @@
 //! handler and signal-safe. What can't be done now because a kernel is using the pages comes back as
 //! [`Stop::Wait`], and the caller waits without the lock.
 
+mod follow;
 mod forget;
 mod homeward;
 mod outward;
 mod relocate;
 
+pub(crate) use follow::{
+    follow_discard, follow_new_mapping, follow_protection, foreign_begin, note_protection,
+};
 pub(crate) use forget::{
-    adopt, discard, disown, forget_chunk, make_plain, release_device, set_pinned, set_user_protection,
-    start_block,
+    adopt, discard, disown, end_of_chunk, forget_chunk, make_plain, release_device, set_pinned,
+    set_user_protection, start_block,
 };
 pub(crate) use homeward::to_host;
 pub(crate) use outward::{Outward, Probe, to_device};
-pub(crate) use relocate::relocate;
+pub(crate) use relocate::{move_plain, relocate};
 
 use crate::addr::{CHUNK, DeviceAddr, HostAddr, PAGE};
 use crate::chunk::{Guard, Kind};
@@ -51,6 +55,9 @@ fn account_prefetched(g: &Guard, pages: PageMask, used: bool) {
         counter.add((of_prefetch.count() * PAGE) as u64);
     }
 }
+
+/// The most mappings that a chunk counts for: each page one, and as many again for what is not known exactly.
+const MOST_IN_CHUNK: u16 = 1024;
 
 /// How many mappings the runtime may be answerable for.
 static VMA_BUDGET: AtomicUsize = AtomicUsize::new(32_765);
@@ -92,14 +99,27 @@ impl Guard {
             len: count * PAGE,
         })
     }
-    /// Sets how many mappings the chunk is answerable for. Signal-safe.
-    fn set_pieces(&self, n: u32) {
-        let before = self.chunk.pieces.swap(n.min(1024), Relaxed);
-        STATS.vmas.add(u64::from(n.min(1024)));
-        STATS.vmas.sub(u64::from(before));
+    /// The chunk is exchanged as a whole: sets how many mappings it is answerable for. Signal-safe.
+    fn set_pieces(&self, n: u16) {
+        self.chunk.strangers.store(0, Relaxed);
+        self.count_pieces(n);
     }
-    fn add_pieces(&self, n: u32) {
-        self.set_pieces(self.chunk.pieces.load(Relaxed) + n);
+    fn count_pieces(&self, n: u16) {
+        let n = n.min(MOST_IN_CHUNK);
+        STATS.vmas.add(u64::from(n));
+        STATS.vmas.sub(u64::from(self.chunk.pieces.swap(n, Relaxed)));
+    }
+    /// A run of pages got a protection of its own, or (`strangers`) pages from elsewhere. Signal-safe.
+    fn split(&self, strangers: bool) {
+        let c = self.chunk;
+        if strangers {
+            c.strangers.store((c.strangers.load(Relaxed) + 2).min(MOST_IN_CHUNK), Relaxed);
+        }
+        self.count_pieces(c.pieces.load(Relaxed) + 2);
+    }
+    /// All of the chunk has one protection: what had split it by protections is one mapping again. Signal-safe.
+    fn merged(&self) {
+        self.count_pieces(1 + self.chunk.strangers.load(Relaxed));
     }
 }
 
@@ -144,13 +164,13 @@ pub(crate) fn settle_again(g: &Guard) -> Result<bool> {
 /// Sets one protection for all pages of `pages`. Signal-safe.
 fn protect(g: &Guard, pages: PageMask, prot: Prot) -> Result<()> {
     if pages.is_full() {
-        return map::protect(g.at, CHUNK, prot);
+        map::protect(g.at, CHUNK, prot)?;
+        g.merged();
+        return Ok(());
     }
     for (first, count) in pages.runs() {
         map::protect(g.page(first), count * PAGE, prot)?;
-        if g.chunk.pieces.load(Relaxed) < 1024 {
-            g.add_pieces(2);
-        }
+        g.split(false);
     }
     Ok(())
 }

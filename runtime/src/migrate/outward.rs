@@ -7,13 +7,15 @@ use crate::addr::{ByteRange, CHUNK, DeviceAddr, HostAddr, PAGE};
 use crate::chunk::Guard;
 use crate::device::Devices;
 use crate::error::{Error, Result};
-use crate::inflight::{self, Intent};
+use crate::holds;
+use crate::inflight::{self, Blocker, Intent};
 use crate::mask::PageMask;
 use crate::pool;
 use crate::stats::STATS;
 use crate::sys::map::{self, Prot};
 use crate::sys::pagemap::Pagemap;
 use crate::sys::vma::{Maps, Vma};
+use crate::trace::{self, Sent, What};
 use core::sync::atomic::Ordering::*;
 
 /// What the device is to have.
@@ -177,10 +179,15 @@ fn send(
     let leaves = if owned { want & host } else { PageMask::EMPTY };
     if (lacks | leaves).is_empty() && !(owned && want.meets(others)) {
         STATS.bytes_not_copied.add((want.count() * PAGE) as u64);
+        went(g, want, device, how, 0, want.count() * PAGE);
         return Ok(0);
     }
     if let Some(page) = ((lacks | leaves) & c.pinned.get()).first() {
         return Err(Error::Busy { arg: probe.arg, addr: g.page(page).0, why: "it is pinned" }.into());
+    }
+    // Before anything is waited for: a page that a system call writes can't be read-only either.
+    if let Some(call) = holds::blocker(g.span_of(lacks | leaves), !owned) {
+        return Err(Stop::Wait(Blocker::Call(call)));
     }
     let lost = lacks & !host & !others;
     if how != Outward::Overwrite
@@ -210,17 +217,23 @@ fn send(
         return Err(Error::AccessDenied { arg: probe.arg, addr: g.page(page).0 }.into());
     }
     let base = committed(g, devices, device, around)?;
-    if how != Outward::Overwrite
-        && let Err(e) = fill(g, devices, device, base, lacks, plain, others, probe)
-    {
-        let _ = settle(g, plain);
-        return Err(e.into());
+    let mut copied = 0;
+    if how != Outward::Overwrite {
+        copied = match fill(g, devices, device, base, lacks, plain, others, probe) {
+            Ok(bytes) => bytes,
+            Err(e) => {
+                let _ = settle(g, plain);
+                return Err(e.into());
+            }
+        };
     }
     let moved = (lacks | leaves).count();
+    let spared = ((leaves & valid).count() + lacks.count()) * PAGE - copied;
     STATS.bytes_not_copied.add(((leaves & valid).count() * PAGE) as u64);
     if how == Outward::Share {
         c.copies[device].valid.add(lacks);
         STATS.moves_to_device.add(1);
+        went(g, want, device, how, copied, spared);
         return Ok(moved);
     }
     if how == Outward::Own {
@@ -246,14 +259,32 @@ fn send(
         give_up(g, leaves);
     }
     STATS.moves_to_device.add(1);
+    went(g, want, device, how, copied, spared);
     Ok(moved)
+}
+
+/// Records that a device has pages.
+fn went(g: &Guard, pages: PageMask, device: usize, how: Outward, copied: usize, spared: usize) {
+    trace::record(|| {
+        let (addr, len) = trace::place(g.span_of(pages));
+        let sent = match how {
+            Outward::Share => Sent::Shared,
+            Outward::Own => Sent::Owned,
+            Outward::Overwrite => Sent::Overwritten,
+        };
+        let (device, copied, spared) = (device as u16, copied as u64, spared as u64);
+        What::Out { addr, len, why: g.why.get(), device, sent, copied, spared }
+    });
 }
 
 /// Near the limit of mappings the rest of the chunk goes along, if it can, so that the chunk stays one mapping.
 fn widen(g: &Guard, want: PageMask, device: usize, how: Outward, around: ByteRange, probe: &mut Probe) {
     let c = g.chunk;
     let rest = c.managed.get() & !want & c.host.get();
-    if !g.is_exchangeable() || rest.is_empty() || rest.meets(c.pinned.get() | c.user_none.get()) {
+    if !g.is_exchangeable()
+        || rest.is_empty()
+        || rest.meets(c.pinned.get() | c.user_none.get() | holds::pages_in(g.at))
+    {
         return;
     }
     let how = if how == Outward::Share { Outward::Share } else { Outward::Own };
@@ -265,7 +296,7 @@ fn widen(g: &Guard, want: PageMask, device: usize, how: Outward, around: ByteRan
     }
 }
 
-/// Gives the device the bytes of `lacks`: from the host what it has, from another device the rest.
+/// Gives the device the bytes of `lacks`: from the host what it has, from another device the rest. How many were copied.
 #[expect(clippy::too_many_arguments, reason = "one step of to_device, with its names")]
 fn fill(
     g: &Guard,
@@ -276,7 +307,7 @@ fn fill(
     plain: PageMask,
     others: PageMask,
     probe: &Probe,
-) -> Result<()> {
+) -> Result<usize> {
     let c = g.chunk;
     let dev = devices.at(device);
     protect(g, plain & !c.user_read_only.get(), Prot::Read)?; // writers wait from here on
@@ -292,6 +323,7 @@ fn fill(
         STATS.bytes_not_copied.add((cleared.count() * PAGE) as u64);
     }
     let mut rest = lacks & !from_host & others;
+    let copied = (sent | rest).count() * PAGE;
     for d in (0..devices.count()).filter(|d| *d != device) {
         let here = rest & c.copies[d].valid.get();
         let source = DeviceAddr(c.copies[d].base.load(Relaxed));
@@ -301,7 +333,7 @@ fn fill(
         }
         rest = rest & !here;
     }
-    Ok(())
+    Ok(copied)
 }
 
 /// The CPU can't reach these pages any more: gives their memory back, a whole chunk's to the spare pool if it has room.

@@ -1,15 +1,19 @@
 //! Moves a block's device-resident bytes to another block on the same device, without a trip over the host: what
-//! `hmm_realloc` does with pages that are not on the host. API context with signals blocked.
+//! `hmm_realloc` does with pages that are not on the host; and pages of large blocks that were never anywhere else. API
+//! context with signals blocked.
 
 use super::{Stop, protect};
-use crate::addr::{ByteRange, CHUNK, DeviceAddr, HostAddr, PAGE};
-use crate::chunk::Guard;
+use crate::addr::{ByteRange, CHUNK, DeviceAddr, HostAddr, PAGE, PAGES};
+use crate::chunk::{Guard, Kind};
 use crate::device::Devices;
 use crate::error::Result;
+use crate::holds;
 use crate::inflight::{self, Intent};
 use crate::mask::PageMask;
 use crate::stats::STATS;
-use crate::sys::map::Prot;
+use crate::sys::map::{self, Prot};
+use crate::sys::signal::Blocked;
+use crate::trace::{self, Sent, What, Why};
 use crate::{table, window};
 use core::sync::atomic::Ordering::*;
 
@@ -41,6 +45,44 @@ pub(crate) fn relocate(
         done += step;
     }
     Ok(())
+}
+
+/// Moves up to `len` bytes from one large block to a fresh one by their pages, as far as nothing but the program has touched
+/// them: no device, no pin, no system call. How many bytes; these are not at `from` any more.
+pub(crate) fn move_plain(from: HostAddr, to: HostAddr, len: usize) -> usize {
+    let is_large = |at| table::known(at).kind() == Kind::Large;
+    if len < CHUNK || !is_large(from) || !is_large(to) || !inflight::is_empty() {
+        return 0;
+    }
+    let mut done = 0;
+    while done < len {
+        let step = (len - done).min(CHUNK);
+        let _blocked = Blocked::new();
+        if !move_chunk(from.add(done), to.add(done), step.next_multiple_of(PAGE)) {
+            break;
+        }
+        done += step;
+    }
+    done
+}
+
+/// Moves the pages of one chunk to another's place.
+fn move_chunk(from: HostAddr, to: HostAddr, len: usize) -> bool {
+    let (low, high) = if from < to { (from, to) } else { (to, from) };
+    let first = Guard::lock(table::known(low), low);
+    let second = Guard::lock(table::known(high), high);
+    let is_plain = |g: &Guard| {
+        let c = g.chunk;
+        c.is_as_new(0, PAGES)
+            && c.copies.iter().all(|copy| copy.base.load(Relaxed) == 0)
+            && holds::pages_in(g.at).is_empty()
+    };
+    let moved = is_plain(&first) && is_plain(&second) && map::move_pages(from, to, len).is_ok();
+    if moved {
+        let target = if from < to { &second } else { &first };
+        target.set_pieces(1);
+    }
+    moved
 }
 
 fn move_step(
@@ -104,5 +146,10 @@ fn move_run(
     protect(target, run, Prot::None)?;
     copy.valid.add(run);
     target.chunk.host.remove(run);
+    trace::record(|| {
+        let (addr, length) = trace::place(target.span_of(run));
+        let (why, device, spared) = (Why::Resize, d as u16, len as u64);
+        What::Out { addr, len: length, why, device, sent: Sent::Owned, copied: 0, spared }
+    });
     Ok(true)
 }

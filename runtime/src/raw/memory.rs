@@ -62,17 +62,29 @@ pub unsafe fn realloc(ptr: *mut u8, size: usize) -> Result<*mut u8> {
     if size <= old.len() && size > old.len() / 2 || size.max(1) <= PAGE && old.len() == PAGE {
         return Ok(ptr);
     }
+    if size > old.len() && heap::extend(HostAddr(old.start), size) {
+        return Ok(ptr);
+    }
     let (at, _) = heap::allocate(size, 1)?;
     let keep = old.len().min(size);
-    if let Err(e) = move_contents(HostAddr(old.start), at, keep) {
+    let done = migrate::move_plain(HostAddr(old.start), at, keep);
+    let rest = match done < keep {
+        true => move_contents(HostAddr(old.start).add(done), at.add(done), keep - done),
+        false => Ok(()),
+    };
+    if let Err(e) = rest {
+        // SAFETY: both blocks are live for so many bytes; the old one's pages there are its own, and empty.
+        unsafe { core::ptr::copy_nonoverlapping(at.ptr().cast_const(), ptr, done) };
         let _ = heap::free(at);
         return Err(e);
     }
-    if let Err(e) = heap::free(HostAddr(old.start)) {
-        let _ = heap::free(at); // the old block is in use by a device: it stays, with its bytes
-        return Err(e);
+    match heap::free_with(HostAddr(old.start), done == 0) {
+        Err(e) if done == 0 => {
+            let _ = heap::free(at); // the old block is in use by a device: it stays, with its bytes
+            Err(e)
+        }
+        _ => Ok(at.ptr()), // the old block is gone, or a leak
     }
-    Ok(at.ptr())
 }
 
 fn move_contents(from: HostAddr, to: HostAddr, len: usize) -> Result<()> {

@@ -4,6 +4,7 @@
 //! `native` what an interposed driver needs.
 
 mod device;
+pub mod mapping;
 mod memory;
 mod movement;
 pub mod native;
@@ -19,6 +20,7 @@ use crate::error::{Error, Result};
 use crate::query::{self, Page};
 use crate::runtime;
 use crate::stats::{STATS, Stats};
+use crate::trace::{self, What};
 
 /// The host as a location (`HMM_HOST`).
 pub const HMM_HOST: i32 = -1;
@@ -70,8 +72,9 @@ pub(super) fn location(value: i32, devices: usize) -> Result<Option<usize>> {
 }
 
 pub(super) fn counted<T>(result: Result<T>) -> Result<T> {
-    if result.is_err() {
+    if let Err(e) = &result {
         STATS.errors.add(1);
+        trace::record(|| What::Error { code: e.code() });
     }
     result
 }

@@ -8,6 +8,7 @@ use crate::moves::{self, Patience};
 use crate::policy::{self, advice};
 use crate::prefetch::{self, Target};
 use crate::stream::{Stream, StreamId};
+use crate::trace::{self, What, Why};
 use crate::{pins, runtime, span, table};
 use core::sync::atomic::Ordering::*;
 
@@ -44,8 +45,8 @@ pub fn migrate(ptr: *const u8, len: usize, to: i32) -> Result<usize> {
         let devices = runtime::devices("hmm_migrate")?;
         let span = span::find(HostAddr::from(ptr), len, "ptr")?;
         match location(to, devices.count())? {
-            Some(device) => moves::to_device(span, device, Patience::Wait, "ptr"),
-            None => moves::to_host(span.range, true, Patience::Wait, "ptr"),
+            Some(device) => moves::to_device(span, device, Patience::Wait, Why::Migrate, "ptr"),
+            None => moves::to_host(span.range, true, Patience::Wait, Why::Migrate, "ptr"),
         }
     })())
 }
@@ -55,7 +56,7 @@ pub fn host_ready(ptr: *const u8, len: usize, mode: AccessMode) -> Result<()> {
     counted((|| {
         runtime::ensure_started("hmm_host_ready")?;
         let span = span::find(HostAddr::from(ptr), len, "ptr")?;
-        moves::to_host(span.range, mode.writes(), Patience::Wait, "ptr").map(|_| ())
+        moves::to_host(span.range, mode.writes(), Patience::Wait, Why::HostReady, "ptr").map(|_| ())
     })())
 }
 
@@ -114,6 +115,10 @@ pub fn advise(ptr: *const u8, len: usize, what: Advice, to: i32) -> Result<()> {
         let bits = &table::known(at).advice;
         let _ = bits.try_update(SeqCst, SeqCst, |b| Some(b & !clear | set));
     }
+    trace::record(|| {
+        let (addr, len) = trace::place(span.range);
+        What::Advice { addr, len, device: u16::try_from(to).ok(), advice: what as u32 }
+    });
     debug_assert!(span.range.len() == 0 || span.range.chunks().all(|(at, _)| at.0.is_multiple_of(CHUNK)));
     Ok(())
 }

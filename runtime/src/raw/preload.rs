@@ -3,14 +3,15 @@
 //! what says "Signal-safe".
 
 use crate::addr::{ByteRange, CHUNK, HostAddr, PAGE};
-use crate::chunk::Kind;
 use crate::device::{Devices, gpu};
+pub use crate::holds::{Caller, Held, Want};
 use crate::mask::PageMask;
 use crate::moves::{self, Patience};
 use crate::span::Span;
 use crate::sys::signal::Blocked;
-use crate::sys::thread;
-use crate::{block, heap, pins, runtime, table, window};
+use crate::sys::{clock, segv, thread};
+use crate::trace::Why;
+use crate::{adopt, block, heap, holds, runtime, table, window};
 use core::sync::atomic::{AtomicU8, Ordering::*};
 
 /// Whether the calling thread may use the heap: not in a forked child, where its locks may be held by threads that are
@@ -40,8 +41,13 @@ pub fn block(ptr: *const u8) -> Option<(usize, usize)> {
 /// Whether `ptr` is in memory of the heap that no live block has, as far as that is known. Signal-safe.
 pub fn is_dead(ptr: *const u8) -> bool {
     let addr = HostAddr::from(ptr);
-    table::get(addr)
-        .is_some_and(|c| matches!(c.kind(), Kind::Slab | Kind::Large) && !c.managed.has(addr.page_in_chunk()))
+    heap::is_in_arena(addr) && !table::get(addr).is_some_and(|c| c.managed.has(addr.page_in_chunk()))
+}
+
+/// Puts the runtime's signal handler in front of the program's, before anything needs it: a child of vfork that is there
+/// when the first device is opened has the handlers of before, and would meet pages that are away.
+pub fn watch_faults() {
+    segv::ensure_installed(crate::fault::on_fault);
 }
 
 /// Whether any page can be away from the host, or protected because a device has a copy: devices are open, in this process
@@ -51,15 +57,9 @@ pub fn is_active() -> bool {
     Devices::get().is_some()
 }
 
-/// Memory that is held on the host while the kernel uses it; [`release`] ends that.
-#[derive(Debug)]
-pub struct Held {
-    range: ByteRange,
-    pinned: bool,
-}
-
-/// The first bytes of `len` from `ptr` that are managed, if the first is.
-fn managed(ptr: *const u8, len: usize) -> Option<ByteRange> {
+/// The first bytes of `len` from `ptr` that are managed, if the first is: what has to be held for a system call that uses
+/// them; `write`: that writes them.
+pub fn want(ptr: *const u8, len: usize, write: bool) -> Option<Want> {
     let start = HostAddr::from(ptr);
     let whole = ByteRange::new(start.0, len).filter(|r| r.len() > 0)?;
     let mut end = start.0;
@@ -76,27 +76,21 @@ fn managed(ptr: *const u8, len: usize) -> Option<ByteRange> {
             }
         }
     }
-    (end > start.0).then_some(ByteRange { start: start.0, end })
+    (end > start.0).then_some(Want { range: ByteRange { start: start.0, end }, write })
 }
 
-/// Brings what is managed of `len` bytes from `ptr` home, waiting for kernels that write it, and holds it there; `write`:
-/// the kernel will write to it. `None`: none of it is managed, or it can't be had; then the system call says what there is
-/// to say.
-pub fn hold(ptr: *const u8, len: usize, write: bool) -> Option<Held> {
-    let range = managed(ptr, len)?;
+/// Brings what is wanted home, waiting for kernels that write it, and holds it there: [`release`] ends that. `held` has a
+/// place for each of `wants`; those that are [`Held::NONE`] so far are last. Whether it could be had: if not, the system
+/// call says what there is to say. Signal-safe.
+pub fn hold(wants: &[Want], caller: Caller, held: &mut [Held]) -> bool {
     if thread::is_own() {
-        return None;
+        return false;
     }
     if thread::forked() {
-        if write {
-            open_in_child(range);
-        }
-        return Some(Held { range, pinned: false });
+        wants.iter().filter(|w| w.write).for_each(|w| open_in_child(w.range));
+        return true;
     }
-    // A signal handler that does the same must not interrupt the list's lock.
-    let _blocked = Blocked::new();
-    pins::pin(range).ok()?;
-    Some(Held { range, pinned: true })
+    holds::take(wants, caller, held).is_ok()
 }
 
 /// Makes pages of a forked child writable that were so for the program, and protected because its parent's device had a
@@ -124,12 +118,35 @@ fn open_in_child(range: ByteRange) {
     }
 }
 
-/// Ends a [`hold`].
-pub fn release(held: Held) {
-    if held.pinned {
+/// Ends what children of vfork held, which share this process's memory and leave without a word when they start their
+/// program. Called by the thread that they came from, which stood still meanwhile. Signal-safe.
+#[inline]
+pub fn tidy_up(is_own_process: impl FnOnce() -> bool) {
+    if holds::any_vforked() && !thread::forked() && is_own_process() {
+        holds::tidy_vforked();
+    }
+}
+
+/// Ends what [`hold`] has begun. Signal-safe.
+pub fn release(held: &mut [Held]) {
+    if !thread::forked() {
+        holds::end(held);
+    }
+}
+
+/// Whether a system call of another thread uses any of `len` bytes from `ptr` in a way that keeps a device from having
+/// them, for longer than `patience_ns`.
+pub fn is_held(ptr: *const u8, len: usize, patience_ns: u64) -> bool {
+    let start = HostAddr::from(ptr);
+    let Some(range) = ByteRange::new(start.0, len) else { return false };
+    let deadline = clock::now_ns() + patience_ns;
+    loop {
         let _blocked = Blocked::new();
-        // Nothing is found if the block was freed meanwhile.
-        let _ = pins::unpin(held.range);
+        match holds::blocker(range, false) {
+            None => return false,
+            Some(_) if clock::now_ns() >= deadline => return true,
+            Some(call) => call.wait(),
+        }
     }
 }
 
@@ -142,14 +159,17 @@ pub fn drop_in_child(ptr: *const u8) {
     }
 }
 
-/// A step of `HMMRT_CHAOS`: opens the devices, picks a chunk of live blocks and some pages of it by `random`, and sends
-/// them to the first device, or home again. Whether there was anything.
+/// A step of `HMMRT_CHAOS`: opens the devices, picks a chunk of live blocks or of adopted memory and some pages of it by
+/// `random`, and sends them to the first device, or home again. Whether there was anything.
 pub fn stir(random: u64) -> bool {
     let Ok(devices) = runtime::devices("HMMRT_CHAOS") else { return false };
-    // With the heap locked no block goes meanwhile, and what is said to be around the pages stays true.
+    // With both locked no block and no mapping goes meanwhile, and what is said to be around the pages stays true.
     let _blocked = Blocked::new();
+    let ranges = adopt::all();
     let heap = heap::lock();
-    let chunks = heap.chunks_in_use();
+    let mut chunks = heap.chunks_in_use();
+    ranges.into_iter().for_each(|range| chunks.extend(range.chunks().map(|(at, _)| at)));
+    let adopted = adopt::lock(); // last: who waits for it may have interrupted malloc
     let Some(&at) = chunks.get((random >> 32) as usize % chunks.len().max(1)) else { return false };
     let managed = table::known(at).managed.get();
     let runs = managed.runs().count();
@@ -161,18 +181,25 @@ pub fn stir(random: u64) -> bool {
     };
     let range = at.add(first * PAGE).range(count * PAGE);
     if random >> 2 & 7 == 0 {
-        let _ = moves::to_host(range, random >> 5 & 1 == 0, Patience::Skip, "ptr");
-    } else if let Some(found) = heap::find(HostAddr(range.start)) {
+        let _ = moves::to_host(range, random >> 5 & 1 == 0, Patience::Skip, Why::Chaos, "ptr");
+    } else {
         // A whole slab's run lies in more than one block: what is said to be around it is the chunk then.
-        let around = if found.large { found.range } else { at.range(CHUNK) };
-        let _ = moves::to_device(Span { range, around }, devices.count() - 1, Patience::Skip, "ptr");
+        let around = match heap::find(HostAddr(range.start)) {
+            Some(found) if found.large => Some(found.range),
+            Some(_) => Some(at.range(CHUNK)),
+            None => adopted.around(range),
+        };
+        let Some(around) = around else { return false };
+        let _ =
+            moves::to_device(Span { range, around }, devices.count() - 1, Patience::Skip, Why::Chaos, "ptr");
     }
     true
 }
 
-/// Makes the calling thread one of the runtime's own, for as long as it lives: it asks for no managed memory, and
-/// signals of the program do not come to it.
+/// Makes the calling thread one of the runtime's own, for as long as it lives: it asks for no managed memory, signals of
+/// the program do not come to it, and it has no descriptors of the program's.
 pub fn own_this_thread() {
     core::mem::forget(Blocked::new());
     core::mem::forget(thread::OwnThread::register());
+    thread::leave_files();
 }

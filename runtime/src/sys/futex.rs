@@ -2,7 +2,7 @@
 //! [`FutexLock`] never touches managed memory, and API calls hold one only with signals blocked (`sys::signal::Blocked`),
 //! so a faulting thread can never wait for itself.
 
-use super::thread;
+use super::{kernel, thread};
 use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering::*};
 
 /// Sleeps while `*word == expected`, at most `timeout_ns` if given. May wake early. Signal-safe.
@@ -13,19 +13,25 @@ pub(crate) fn wait(word: &AtomicU32, expected: u32, timeout_ns: Option<u64>) {
     });
     let t = t.as_ref().map_or(core::ptr::null(), |t| t as *const libc::timespec);
     let op = libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG;
-    let saved = super::errno();
     // SAFETY: the word lives as long as the call and the timespec is valid or null.
-    unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), op, expected, t) };
-    super::set_errno(saved);
+    unsafe {
+        kernel::raw(
+            libc::SYS_futex,
+            [word.as_ptr().expose_provenance(), op as usize, expected as usize, t.expose_provenance(), 0, 0],
+        )
+    };
 }
 
 /// Wakes up to `count` threads waiting on `word`. Signal-safe.
 pub(crate) fn wake(word: &AtomicU32, count: i32) {
     let op = libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG;
-    let saved = super::errno();
     // SAFETY: the kernel only uses the word's address.
-    unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), op, count) };
-    super::set_errno(saved);
+    unsafe {
+        kernel::raw(
+            libc::SYS_futex,
+            [word.as_ptr().expose_provenance(), op as usize, count as usize, 0, 0, 0],
+        )
+    };
 }
 
 const FREE: u32 = 0;

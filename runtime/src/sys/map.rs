@@ -1,7 +1,7 @@
 //! Mapping, protecting and moving memory. Called by heap, pool, migrate and the host backend. All functions are plain
 //! system calls: signal-safe. Addresses are those of memory that the caller owns; the table's lock order is the caller's.
 
-use super::os_error;
+use super::{kernel, os_error};
 use crate::addr::{CHUNK, HostAddr};
 use crate::error::{Error, Result};
 
@@ -28,7 +28,7 @@ fn check(p: *mut libc::c_void, what: &'static str, bytes: usize) -> Result<HostA
 pub(crate) fn map(len: usize, align: usize, prot: Prot, what: &'static str) -> Result<HostAddr> {
     let padded = len.checked_add(align).ok_or(Error::NoMemory { what, bytes: len })?;
     // SAFETY: no address is asked for, so nothing existing is touched.
-    let p = unsafe { libc::mmap(core::ptr::null_mut(), padded, prot as i32, ANON, -1, 0) };
+    let p = unsafe { kernel::mmap(core::ptr::null_mut(), padded, prot as i32, ANON) };
     let at = check(p, what, len)?;
     let start = at.0.next_multiple_of(align);
     let (head, tail) = (start - at.0, at.0 + padded - start - len);
@@ -44,8 +44,7 @@ pub(crate) fn map(len: usize, align: usize, prot: Prot, what: &'static str) -> R
 /// Reserves `len` bytes without access exactly at `at`, if nothing is there.
 pub(crate) fn reserve_at(at: HostAddr, len: usize) -> Option<HostAddr> {
     // SAFETY: NOREPLACE never touches an existing mapping.
-    let p =
-        unsafe { libc::mmap(at.ptr().cast(), len, libc::PROT_NONE, ANON | libc::MAP_FIXED_NOREPLACE, -1, 0) };
+    let p = unsafe { kernel::mmap(at.ptr().cast(), len, libc::PROT_NONE, ANON | libc::MAP_FIXED_NOREPLACE) };
     let got = check(p, "reservation", len).ok()?;
     if got != at {
         unmap(got, len); // a kernel before 4.17 takes the flag for a hint
@@ -57,20 +56,20 @@ pub(crate) fn reserve_at(at: HostAddr, len: usize) -> Option<HostAddr> {
 /// Replaces pages by an empty mapping: their memory is given back and their mapping merges with its like. Signal-safe.
 pub(crate) fn replace(at: HostAddr, len: usize, prot: Prot) -> Result<()> {
     // SAFETY: the caller owns the range; a fixed mapping replaces it in one step.
-    let p = unsafe { libc::mmap(at.ptr().cast(), len, prot as i32, ANON | libc::MAP_FIXED, -1, 0) };
+    let p = unsafe { kernel::mmap(at.ptr().cast(), len, prot as i32, ANON | libc::MAP_FIXED) };
     check(p, "replacing pages", len).map(|_| ())
 }
 
 /// Unmaps memory of ours.
 pub(crate) fn unmap(at: HostAddr, len: usize) {
     // SAFETY: the caller owns the range and no longer uses it.
-    unsafe { libc::munmap(at.ptr().cast(), len) };
+    unsafe { kernel::munmap(at.ptr().cast(), len) };
 }
 
 /// Sets the protection of pages. Signal-safe.
 pub(crate) fn protect(at: HostAddr, len: usize, prot: Prot) -> Result<()> {
     // SAFETY: the caller owns the range.
-    if unsafe { libc::mprotect(at.ptr().cast(), len, prot as i32) } == 0 {
+    if unsafe { kernel::mprotect(at.ptr().cast(), len, prot as i32) } == 0 {
         return Ok(());
     }
     Err(if super::errno() == libc::ENOMEM {
@@ -85,7 +84,7 @@ pub(crate) fn protect(at: HostAddr, len: usize, prot: Prot) -> Result<()> {
 pub(crate) fn move_pages(from: HostAddr, to: HostAddr, len: usize) -> Result<()> {
     let flags = libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED | libc::MREMAP_DONTUNMAP;
     // SAFETY: the caller owns both ranges; what was mapped at `to` is meant to be replaced.
-    let p = unsafe { libc::mremap(from.ptr().cast(), len, len, flags, to.ptr().cast::<libc::c_void>()) };
+    let p = unsafe { kernel::mremap(from.ptr().cast(), len, flags, to.ptr().cast()) };
     if p != libc::MAP_FAILED {
         return Ok(());
     }
@@ -99,7 +98,7 @@ pub(crate) fn move_pages(from: HostAddr, to: HostAddr, len: usize) -> Result<()>
 /// Gives the memory of pages back; they read as zeros where they can be read. Signal-safe.
 pub(crate) fn give_back(at: HostAddr, len: usize) -> Result<()> {
     // SAFETY: the caller owns the range and no longer needs its contents.
-    if unsafe { libc::madvise(at.ptr().cast(), len, libc::MADV_DONTNEED) } == 0 {
+    if unsafe { kernel::madvise(at.ptr().cast(), len, libc::MADV_DONTNEED) } == 0 {
         Ok(())
     } else {
         Err(os_error("madvise"))
@@ -110,7 +109,7 @@ pub(crate) fn give_back(at: HostAddr, len: usize) -> Result<()> {
 pub(crate) fn huge_pages(at: HostAddr, len: usize, on: bool) {
     let advice = if on { libc::MADV_HUGEPAGE } else { libc::MADV_NOHUGEPAGE };
     // SAFETY: advice changes no contents.
-    unsafe { libc::madvise(at.ptr().cast(), len, advice) };
+    unsafe { kernel::madvise(at.ptr().cast(), len, advice) };
 }
 
 /// Makes all pages of a writable chunk present, by touching them: an ordinary fault holds only its own mapping's lock,

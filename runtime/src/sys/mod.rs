@@ -3,14 +3,17 @@
 
 pub(crate) mod clock;
 pub(crate) mod futex;
+pub(crate) mod kernel;
 pub(crate) mod library;
 pub(crate) mod map;
 pub(crate) mod pagemap;
 pub(crate) mod procmem;
+pub(crate) mod program;
 pub(crate) mod segv;
 pub(crate) mod signal;
 pub(crate) mod stderr;
 pub(crate) mod thread;
+pub(crate) mod tracefile;
 pub(crate) mod vma;
 
 use crate::error::Error;
@@ -34,15 +37,13 @@ pub(crate) fn set_errno(value: i32) {
 
 /// Opens a `/proc` file for reading; the caller closes it with [`close`]. Signal-safe.
 pub(crate) fn open_read(path: &core::ffi::CStr) -> Option<i32> {
-    // SAFETY: a NUL-terminated path and flags that need no mode.
-    let fd = unsafe { libc::open(path.as_ptr(), libc::O_RDONLY | libc::O_CLOEXEC) };
+    let fd = kernel::open(path, libc::O_RDONLY | libc::O_CLOEXEC);
     (fd >= 0).then_some(fd)
 }
 
 /// Closes a descriptor of ours. Signal-safe.
 pub(crate) fn close(fd: i32) {
-    // SAFETY: the descriptor was opened by this module's callers and is not used afterwards.
-    unsafe { libc::close(fd) };
+    kernel::close(fd);
 }
 
 /// The page size of this machine.

@@ -2,10 +2,11 @@
 //! on write-protected pages and by query. No descriptor is kept open: a program that closes all descriptors and opens
 //! its own under the same number must not be read by mistake. Signal-safe.
 
+use super::kernel;
 use crate::addr::{HostAddr, PAGE, PAGES};
 use crate::mask::PageMask;
 
-const PAGEMAP_SCAN: libc::Ioctl = 0xC060_6610u32 as libc::Ioctl;
+const PAGEMAP_SCAN: core::ffi::c_ulong = 0xC060_6610;
 const PRESENT: u64 = 1 << 3;
 const SWAPPED: u64 = 1 << 4;
 const PFNZERO: u64 = 1 << 5;
@@ -73,7 +74,7 @@ fn scan(fd: i32, chunk: HostAddr) -> Option<PageMask> {
     };
     // SAFETY: the argument and the vector it points to are valid for their sizes; another file than a pagemap
     // answers ENOTTY.
-    let n = unsafe { libc::ioctl(fd, PAGEMAP_SCAN, &mut arg) };
+    let n = unsafe { kernel::ioctl(fd, PAGEMAP_SCAN, &raw mut arg) };
     if n < 0 || arg.walk_end != arg.end {
         return None;
     }
@@ -91,7 +92,7 @@ fn read(fd: i32, chunk: HostAddr) -> Option<PageMask> {
     let mut entries = [0u64; PAGES];
     let (bytes, at) = (size_of_val(&entries), (chunk.0 / PAGE * 8) as i64);
     // SAFETY: the buffer is valid for its size.
-    if unsafe { libc::pread(fd, entries.as_mut_ptr().cast(), bytes, at) } != bytes as isize {
+    if unsafe { kernel::pread(fd, entries.as_mut_ptr().cast(), bytes, at) } != bytes as isize {
         return None;
     }
     let mut touched = PageMask::EMPTY;

@@ -7,7 +7,7 @@ use super::signal::{self, Action, Blocked};
 use super::stderr::Line;
 use crate::addr::HostAddr;
 use core::ffi::{c_int, c_void};
-use core::sync::atomic::{AtomicPtr, Ordering::*};
+use core::sync::atomic::{AtomicPtr, AtomicU64, Ordering::*};
 
 /// How an instruction touched memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +35,59 @@ static HOOK: AtomicPtr<()> = AtomicPtr::new(core::ptr::null_mut());
 /// The program's own action for SIGSEGV while ours is installed.
 static PROGRAM: Locked<Option<Action>> = Locked::new(None);
 
+/// Bits of a signal set of the kernel's, as far as they are taken out of the masks that handlers run with: a fault of ours
+/// that meets a blocked SIGSEGV kills.
+const FAULTS: u64 = bit(libc::SIGSEGV) | bit(libc::SIGBUS);
+/// Stands for SIGSEGV in the mask of a handler that should have that blocked: the C library's own signal for cancellation,
+/// which no program can block or see. A fault that is not ours is then what it would have been, the end of the program; and
+/// whoever jumps out of the handler and restores the mask of before takes it out as well.
+const BLOCKED_FAULT: u64 = bit(32);
+
+const fn bit(signum: c_int) -> u64 {
+    1 << (signum - 1)
+}
+
+/// The kernel's part of a set.
+fn word(set: &mut libc::sigset_t) -> &mut u64 {
+    // SAFETY: the kernel's 64 signals are the first 8 bytes of the C library's set, which is aligned for them.
+    unsafe { &mut *(&raw mut *set).cast::<u64>() }
+}
+
+/// What was taken out of the mask of each signal's action.
+static STRIPPED: [AtomicU64; 65] = [const { AtomicU64::new(0) }; 65];
+
+/// Sets an action of the program's, without what its mask may not have; gives the one before as the program set it.
+///
+/// # Safety
+/// As sigaction: the pointers are null or valid.
+unsafe fn set_stripped(signum: c_int, new: *const Action, old: *mut Action) -> c_int {
+    let Some(stripped) = usize::try_from(signum).ok().and_then(|s| STRIPPED.get(s)) else {
+        // SAFETY: passed through, to be refused.
+        return unsafe { signal::real_sigaction(signum, new, old) };
+    };
+    // SAFETY: the caller's promise; the kernel sees copies of ours, because the program's may be managed.
+    unsafe {
+        let mut copy = (!new.is_null()).then(|| *new);
+        let out = copy.as_mut().map(|action| {
+            let mask = word(&mut action.sa_mask);
+            let out = *mask & FAULTS;
+            *mask &= !FAULTS;
+            out
+        });
+        let mut before: Action = core::mem::zeroed();
+        let given = copy.as_ref().map_or(core::ptr::null(), core::ptr::from_ref);
+        let answer = signal::real_sigaction(signum, given, &mut before);
+        if answer == 0 {
+            *word(&mut before.sa_mask) |=
+                out.map_or_else(|| stripped.load(Relaxed), |out| stripped.swap(out, Relaxed));
+            if !old.is_null() {
+                *old = before;
+            }
+        }
+        answer
+    }
+}
+
 fn is_ours(action: &Action) -> bool {
     action.sa_sigaction == on_signal as *const () as usize
 }
@@ -58,6 +111,16 @@ pub(crate) fn ensure_installed(hook: Hook) {
         signal::real_sigaction(libc::SIGSEGV, &ours, &mut old);
         if !is_ours(&old) {
             *program = Some(old);
+        }
+    }
+    drop(program);
+    for signum in (1..=64).filter(|s| *s != libc::SIGSEGV) {
+        let mut action = signal::current(signum);
+        if !matches!(action.sa_sigaction, libc::SIG_DFL | libc::SIG_IGN)
+            && *word(&mut action.sa_mask) & FAULTS != 0
+        {
+            // SAFETY: an action that the kernel gave us.
+            unsafe { set_stripped(signum, &action, core::ptr::null_mut()) };
         }
     }
 }
@@ -98,6 +161,9 @@ pub unsafe fn program_sigaction(signum: c_int, new: *const Action, old: *mut Act
             }
             return 0;
         }
+    } else if !HOOK.load(Relaxed).is_null() {
+        // SAFETY: the caller's promise.
+        return unsafe { set_stripped(signum, new, old) };
     }
     // SAFETY: passed through.
     unsafe { signal::real_sigaction(signum, new, old) }
@@ -130,8 +196,10 @@ extern "C" fn on_signal(signum: c_int, info: *mut libc::siginfo_t, context: *mut
         }
     }
     let action = *PROGRAM.lock();
+    // A fault while the program has it blocked: nobody is asked.
+    let blocked = info.si_code > 0 && *word(&mut context.uc_sigmask) & BLOCKED_FAULT != 0;
     // SAFETY: zeroed is SIG_DFL.
-    let action = action.unwrap_or_else(|| unsafe { core::mem::zeroed() });
+    let action = action.filter(|_| !blocked).unwrap_or_else(|| unsafe { core::mem::zeroed() });
     if action.sa_flags & libc::SA_RESETHAND != 0 {
         // SAFETY: zeroed is SIG_DFL.
         *PROGRAM.lock() = Some(unsafe { core::mem::zeroed() });
@@ -155,18 +223,15 @@ fn forward(action: &Action, signum: c_int, info: &mut libc::siginfo_t, context: 
             }
         }
         handler => {
-            let mut mask = context.uc_sigmask;
-            // SAFETY: plain set operations on valid sets.
-            unsafe {
-                for s in 1..=64 {
-                    if libc::sigismember(&action.sa_mask, s) == 1 {
-                        libc::sigaddset(&mut mask, s);
-                    }
-                }
-                if action.sa_flags & libc::SA_NODEFER == 0 {
-                    libc::sigaddset(&mut mask, signum);
-                }
+            let (mut mask, mut more) = (context.uc_sigmask, action.sa_mask);
+            let mut wanted = *word(&mut mask) | *word(&mut more);
+            if action.sa_flags & libc::SA_NODEFER == 0 {
+                wanted |= bit(signum);
             }
+            if wanted & bit(libc::SIGSEGV) != 0 {
+                wanted |= BLOCKED_FAULT;
+            }
+            *word(&mut mask) = wanted & !FAULTS;
             signal::set_mask(&mask);
             // SAFETY: the program registered a function of this signature; one without SA_SIGINFO ignores the rest.
             let f: extern "C" fn(c_int, *mut libc::siginfo_t, *mut c_void) =

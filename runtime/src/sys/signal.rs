@@ -1,6 +1,7 @@
 //! Signal masks, actions and re-sending. Used by API calls that hold locks the fault path takes (`Blocked`) and by the
 //! SIGSEGV engine. Signal-safe.
 
+use super::kernel;
 use core::ffi::c_int;
 
 /// The kernel's and libc's description of what a signal does.
@@ -34,11 +35,9 @@ impl Blocked {
     /// Blocks until dropped.
     pub(crate) fn new() -> Blocked {
         let set = all_asynchronous();
-        // SAFETY: both sets are valid; zeroed is a valid sigset to be overwritten.
-        unsafe {
-            let mut old = core::mem::zeroed();
-            libc::pthread_sigmask(libc::SIG_BLOCK, &set, &mut old);
-            Blocked { old, _not_send: core::marker::PhantomData }
+        Blocked {
+            old: kernel::sigprocmask(libc::SIG_BLOCK, Some(&set)),
+            _not_send: core::marker::PhantomData,
         }
     }
 }
@@ -50,8 +49,7 @@ impl Drop for Blocked {
 
 /// Sets this thread's mask. Signal-safe.
 pub(crate) fn set_mask(set: &libc::sigset_t) {
-    // SAFETY: a valid set.
-    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, set, core::ptr::null_mut()) };
+    kernel::sigprocmask(libc::SIG_SETMASK, Some(set));
 }
 
 unsafe extern "C" {
@@ -78,6 +76,16 @@ pub(crate) fn current(signum: c_int) -> Action {
     }
 }
 
+/// Whether this thread runs on a stack that sigaltstack(2) has set. Signal-safe.
+pub(crate) fn is_on_own_stack() -> bool {
+    // SAFETY: zeroed is a valid description to be overwritten.
+    unsafe {
+        let mut now: libc::stack_t = core::mem::zeroed();
+        kernel::raw(libc::SYS_sigaltstack, [0, (&raw mut now).expose_provenance(), 0, 0, 0, 0]);
+        now.ss_flags & libc::SS_ONSTACK != 0
+    }
+}
+
 /// Makes `signum` do what it does by default. Signal-safe.
 pub(crate) fn set_default(signum: c_int) {
     // SAFETY: zeroed is SIG_DFL without flags.
@@ -91,16 +99,13 @@ pub(crate) fn set_default(signum: c_int) {
 pub(crate) fn resend(info: &libc::siginfo_t) {
     // SAFETY: sending to oneself is allowed with any si_code; `info` is valid; the set is made before use.
     unsafe {
-        libc::syscall(
-            libc::SYS_rt_tgsigqueueinfo,
-            libc::getpid(),
-            libc::syscall(libc::SYS_gettid),
-            info.si_signo,
-            info as *const _,
-        );
+        let thread = kernel::raw(libc::SYS_gettid, [0; 6]) as usize;
+        let process = kernel::raw(libc::SYS_getpid, [0; 6]) as usize;
+        let info_at = core::ptr::from_ref(info).expose_provenance();
+        kernel::raw(libc::SYS_rt_tgsigqueueinfo, [process, thread, info.si_signo as usize, info_at, 0, 0]);
         let mut set = core::mem::zeroed();
         libc::sigemptyset(&mut set);
         libc::sigaddset(&mut set, info.si_signo);
-        libc::pthread_sigmask(libc::SIG_UNBLOCK, &set, core::ptr::null_mut());
+        kernel::sigprocmask(libc::SIG_UNBLOCK, Some(&set));
     }
 }

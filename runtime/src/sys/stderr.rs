@@ -42,8 +42,7 @@ impl Line {
 pub(crate) fn write_all(mut bytes: &[u8]) {
     let saved = super::errno();
     while !bytes.is_empty() {
-        // SAFETY: the buffer is valid for its length.
-        let n = unsafe { libc::write(2, bytes.as_ptr().cast(), bytes.len()) };
+        let n = super::kernel::write(2, bytes);
         if n <= 0 {
             break;
         }

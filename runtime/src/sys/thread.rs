@@ -1,7 +1,8 @@
 //! Who runs: thread identity without thread-local storage, and the list of the runtime's own threads, which must never
 //! wait for a kernel in the fault handler. Signal-safe.
 
-use core::sync::atomic::{AtomicI32, AtomicUsize, Ordering::*};
+use super::kernel;
+use core::sync::atomic::{AtomicBool, AtomicI32, AtomicUsize, Ordering::*};
 
 /// A number for the calling thread, unique among live threads, never 0. Signal-safe: reads the thread pointer.
 #[inline]
@@ -49,6 +50,35 @@ impl Drop for OwnThread {
 pub(crate) fn is_own() -> bool {
     let me = id();
     OWN.iter().any(|s| s.load(Relaxed) == me)
+}
+
+/// Whether helpers have descriptors of their own: they call no driver, which would need its own.
+static PRIVATE_FILES: AtomicBool = AtomicBool::new(false);
+
+/// Sets whether helpers that are started from now on have descriptors of their own. A program closes one and expects its
+/// number to be the next that is given out: what a thread of ours opens for a moment would take it.
+pub(crate) fn set_private_files(on: bool) {
+    PRIVATE_FILES.store(on, Relaxed);
+}
+
+/// Starts a thread of the runtime that runs nothing of the program's: as [`spawn`], with descriptors of its own where it can.
+pub(crate) fn spawn_helper(
+    name: &'static str,
+    body: impl FnOnce() + Send + 'static,
+) -> std::io::Result<std::thread::JoinHandle<()>> {
+    spawn(name, || {
+        if PRIVATE_FILES.load(Relaxed) {
+            leave_files();
+        }
+        body();
+    })
+}
+
+/// Gives the calling thread descriptors of its own, none at first. Without effect before Linux 5.9.
+pub(crate) fn leave_files() {
+    const UNSHARE: usize = 2;
+    // SAFETY: no memory is involved; the descriptors of other threads stay as they are.
+    unsafe { kernel::raw(libc::SYS_close_range, [0, u32::MAX as usize, UNSHARE, 0, 0, 0]) };
 }
 
 /// Starts a thread of the runtime: all signals blocked (but the synchronous ones), registered as our own.

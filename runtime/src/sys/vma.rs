@@ -2,10 +2,11 @@
 //! are taken from the CPU (so that the program's own protection is kept) and by the fault path to tell a real segfault
 //! from a page that came home meanwhile. No descriptor is kept open (see `pagemap`). Signal-safe.
 
+use super::kernel;
 use crate::addr::HostAddr;
 use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
-const PROCMAP_QUERY: libc::Ioctl = 0xC068_6611u32 as libc::Ioctl;
+const PROCMAP_QUERY: core::ffi::c_ulong = 0xC068_6611;
 
 #[repr(C)]
 #[derive(Default)]
@@ -107,7 +108,7 @@ fn query(fd: i32, addr: HostAddr) -> Result<Option<Vma>, ()> {
     };
     loop {
         // SAFETY: the struct and the name buffer are valid for their sizes; another file answers ENOTTY.
-        if unsafe { libc::ioctl(fd, PROCMAP_QUERY, &mut q) } == 0 {
+        if unsafe { kernel::ioctl(fd, PROCMAP_QUERY, &raw mut q) } == 0 {
             QUICK.store(true, Relaxed);
             break;
         }
@@ -139,7 +140,7 @@ fn parse(fd: i32, addr: HostAddr) -> Option<Vma> {
     let (mut len, mut at) = (0usize, 0i64);
     loop {
         // SAFETY: the buffer is valid for its size.
-        let n = unsafe { libc::pread(fd, buf.as_mut_ptr().cast(), buf.len(), at) };
+        let n = unsafe { kernel::pread(fd, buf.as_mut_ptr().cast(), buf.len(), at) };
         if n <= 0 {
             return None;
         }

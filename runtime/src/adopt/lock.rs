@@ -1,0 +1,119 @@
+//! mlock(2) and its kind: locked memory stays on the host. Locks do not count: one munlock undoes any number of mlocks of
+//! a page. Each run of managed pages that is locked has one pin. Not from signal handlers: pins allocate.
+
+use super::spans::managed;
+use crate::addr::{ByteRange, CHUNK, HostAddr};
+use crate::sys::futex;
+use crate::sys::program::{self, Answer};
+use crate::sys::signal::Blocked;
+use crate::{heap, pins};
+
+/// What is locked, each with a pin of its own; none overlaps another.
+static LOCKED: futex::Locked<Vec<ByteRange>> = futex::Locked::new(Vec::new());
+
+/// Pins for the time of a call.
+pub(super) struct Pinned(Vec<ByteRange>);
+
+/// Pins what is managed of `range` until the result is dropped.
+pub(super) fn pinned(range: ByteRange) -> Result<Pinned, i32> {
+    let mut pinned = Pinned(Vec::new());
+    for run in managed(range) {
+        pin(run)?;
+        pinned.0.push(run);
+    }
+    Ok(pinned)
+}
+
+impl Drop for Pinned {
+    fn drop(&mut self) {
+        let _blocked = Blocked::new();
+        for run in &self.0 {
+            let _ = pins::unpin(*run); // gone already if the program unmapped it meanwhile
+        }
+    }
+}
+
+fn pin(range: ByteRange) -> Result<(), i32> {
+    let _blocked = Blocked::new();
+    pins::pin(range).map_err(|_| program::EAGAIN)
+}
+
+/// Keeps what is managed of `range` on the host until it is freed or unmapped.
+pub(crate) fn keep(range: ByteRange) -> Result<(), i32> {
+    managed(range).try_for_each(pin)
+}
+
+/// mlock(2) and mlock2(2).
+pub(crate) fn lock_pages(range: ByteRange, flags: u32) -> Answer {
+    let runs: Vec<ByteRange> = managed(range).collect();
+    for (i, run) in runs.iter().enumerate() {
+        if let Err(e) = enter(*run) {
+            runs[..i].iter().for_each(|run| leave(*run));
+            return Err(e);
+        }
+    }
+    program::lock(range, flags).inspect_err(|_| runs.iter().for_each(|run| leave(*run)))
+}
+
+/// munlock(2).
+pub(crate) fn unlock_pages(range: ByteRange) -> Answer {
+    let answer = program::unlock(range)?;
+    leave(range);
+    Ok(answer)
+}
+
+/// mlockall(2) has locked all that there is: everything managed stays on the host.
+pub(crate) fn lock_all() -> Result<(), i32> {
+    let blocks = heap::chunks_in_use().into_iter().map(|at: HostAddr| at.range(CHUNK));
+    let all: Vec<ByteRange> = blocks.chain(super::all()).collect();
+    all.into_iter().flat_map(managed).try_for_each(enter)
+}
+
+/// munlockall(2) was called.
+pub(crate) fn unlock_all() {
+    leave(ByteRange { start: 0, end: usize::MAX });
+}
+
+/// Pins a run, instead of the locked parts that it meets.
+fn enter(run: ByteRange) -> Result<(), i32> {
+    // What is locked already is at no moment free to go. By another range: a lock of a block that was freed since may have
+    // left this one behind, without its pin.
+    let meanwhile = ByteRange { end: run.end - 1, ..run };
+    pin(meanwhile)?;
+    leave(run);
+    let pinned = pin(run);
+    let _blocked = Blocked::new();
+    if pinned.is_ok() {
+        LOCKED.lock().push(run);
+    }
+    let _ = pins::unpin(meanwhile);
+    pinned
+}
+
+/// Nothing of `range` is locked any more.
+fn leave(range: ByteRange) {
+    let _blocked = Blocked::new();
+    let mut locked = LOCKED.lock();
+    let met: Vec<ByteRange> = locked.extract_if(.., |r| r.overlaps(range)).collect();
+    for r in met {
+        let rest = [
+            ByteRange { start: r.start, end: range.start.max(r.start) },
+            ByteRange { start: range.end.min(r.end), end: r.end },
+        ];
+        let rest = rest.into_iter().filter(|r| r.start < r.end);
+        // Pinned first, so that they are at no moment free to go. The pin of a block that was freed since is not there.
+        for part in rest {
+            if managed(part).eq([part]) && pins::pin(part).is_ok() {
+                locked.push(part);
+            }
+        }
+        if pins::unpin(r).is_err() {
+            let stale: Vec<ByteRange> = locked
+                .extract_if(.., |p| r.start <= p.start && p.end <= r.end && !p.overlaps(range))
+                .collect();
+            for part in stale {
+                let _ = pins::unpin(part);
+            }
+        }
+    }
+}

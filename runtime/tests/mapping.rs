@@ -1,0 +1,462 @@
+//! What a program does to its mappings while their pages are on a device (`raw::mapping`). The preload library's tests do
+//! the same with a thread that moves pages at random; here it is known where each page is.
+
+mod common;
+
+use common::{kernels, two_devices};
+use hmmrt::raw::{self, mapping};
+use hmmrt::{Access, AccessMode, LaunchArg, LaunchConfig, Page, StreamId};
+use std::ptr::without_provenance_mut;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+const PAGE: usize = 4096;
+const MIB: usize = 1 << 20;
+const RW: i32 = libc::PROT_READ | libc::PROT_WRITE;
+const ANON: i32 = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+
+/// The statistics are the process's: one test at a time.
+fn alone() -> MutexGuard<'static, ()> {
+    static ONE: Mutex<()> = Mutex::new(());
+    ONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Private anonymous memory, adopted, whose pages each have a word of their own.
+fn adopted(len: usize) -> *mut u8 {
+    // SAFETY: a mapping of our own.
+    let at = unsafe { libc::mmap(std::ptr::null_mut(), len, RW, ANON, -1, 0) };
+    assert_ne!(at, libc::MAP_FAILED);
+    mapping::prepare().unwrap();
+    assert!(mapping::adopt(at.expose_provenance(), len, RW));
+    fill(at.cast(), len, 1);
+    at.cast()
+}
+
+fn fill(at: *mut u8, len: usize, seed: u64) {
+    // SAFETY: mapped, writable.
+    (0..len).step_by(PAGE).for_each(|i| unsafe { at.add(i).cast::<u64>().write_volatile(seed + i as u64) });
+}
+
+fn holds(at: *const u8, len: usize, seed: u64) -> bool {
+    // SAFETY: mapped, readable.
+    (0..len).step_by(PAGE).all(|i| unsafe { at.add(i).cast::<u64>().read_volatile() } == seed + i as u64)
+}
+
+fn zero(at: *const u8, len: usize) -> bool {
+    // SAFETY: as above.
+    (0..len).step_by(PAGE).all(|i| unsafe { at.add(i).cast::<u64>().read_volatile() } == 0)
+}
+
+fn flags(at: *const u8, len: usize) -> Vec<u32> {
+    let mut out = vec![Page::default(); len / PAGE];
+    raw::query(at, len, &mut out).unwrap();
+    out.iter().map(|p| p.flags).collect()
+}
+
+fn all_are(at: *const u8, len: usize, state: u32) -> bool {
+    let mask = Page::UNTOUCHED | Page::HOST | Page::DEVICE;
+    flags(at, len).iter().all(|f| f & mask == state)
+}
+
+fn send(at: *const u8, len: usize) {
+    raw::migrate(at, len, 0).unwrap();
+    assert!(all_are(at, len, Page::DEVICE));
+}
+
+/// How much was copied home since.
+fn brought_home(since: &hmmrt::Stats) -> u64 {
+    raw::stats().bytes_to_host - since.bytes_to_host
+}
+
+#[test]
+fn unmapped_memory_is_forgotten_without_a_copy() {
+    let _alone = alone();
+    let before = raw::stats();
+    let (at, len) = (adopted(9 * MIB), 9 * MIB);
+    send(at, len);
+    // SAFETY: memory of the test's; what it unmaps it does not use again.
+    unsafe { mapping::unmap(at.addr() + 3 * MIB, 2 * MIB).unwrap() };
+    assert!(raw::owns(at) && !raw::owns(at.wrapping_add(3 * MIB)) && raw::owns(at.wrapping_add(5 * MIB)));
+    assert!(flags(at.wrapping_add(3 * MIB), 2 * MIB).iter().all(|f| *f == 0), "nothing is mapped there");
+    assert!(all_are(at, 3 * MIB, Page::DEVICE) && all_are(at.wrapping_add(5 * MIB), 4 * MIB, Page::DEVICE));
+    assert_eq!(brought_home(&before), 0);
+    assert!(holds(at, 3 * MIB, 1) && holds(at.wrapping_add(5 * MIB), 4 * MIB, 1 + 5 * MIB as u64));
+    send(at, 3 * MIB);
+    // SAFETY: as above; there is a hole in the range.
+    unsafe { mapping::unmap(at.addr(), len).unwrap() };
+    let after = raw::stats();
+    assert_eq!(after.device_bytes, before.device_bytes, "device memory was given back");
+    assert_eq!(after.managed_bytes, before.managed_bytes);
+    assert!(!mapping::touches(at.addr(), len));
+    // Regions that share a chunk, unmapped in one call.
+    let at = adopted(64 * PAGE + 2 * MIB);
+    for i in (0..64).step_by(2) {
+        // SAFETY: as above.
+        unsafe { mapping::unmap(at.addr() + i * PAGE, PAGE).unwrap() };
+    }
+    send(at.wrapping_add(64 * PAGE), 2 * MIB);
+    // SAFETY: as above.
+    unsafe { mapping::unmap(at.addr(), 64 * PAGE + 2 * MIB).unwrap() };
+    assert_eq!(raw::stats().device_bytes, before.device_bytes);
+    assert_eq!(raw::stats().managed_bytes, before.managed_bytes);
+}
+
+#[test]
+fn parts_of_blocks_stay_the_heaps() {
+    let _alone = alone();
+    for len in [6 * MIB, 300 * PAGE, 40 * PAGE] {
+        let block = raw::malloc(len).unwrap();
+        fill(block, len, 5);
+        raw::migrate(block, len, 0).unwrap();
+        let part = len / 4 / PAGE * PAGE;
+        let before = raw::stats();
+        // SAFETY: the test's own block, the parts of which it does not touch again.
+        unsafe { mapping::unmap(block.addr() + part, part).unwrap() };
+        assert_eq!(brought_home(&before), 0);
+        assert!(flags(block.wrapping_add(part), part).iter().all(|f| f & (Page::READ | Page::WRITE) == 0));
+        assert!(holds(block, part, 5) && holds(block.wrapping_add(2 * part), part, 5 + 2 * part as u64));
+        // SAFETY: as above; a mapping over it makes it accessible again.
+        unsafe {
+            mapping::map_fixed(block.addr() + part, part, RW, ANON | libc::MAP_FIXED, -1, 0, true).unwrap()
+        };
+        assert!(zero(block.wrapping_add(part), part));
+        fill(block.wrapping_add(part), part, 9);
+        raw::migrate(block, len, 0).unwrap();
+        assert!(holds(block.wrapping_add(part), part, 9) && holds(block, part, 5));
+        // SAFETY: as above.
+        unsafe {
+            mapping::unmap(block.addr() + part, part).unwrap();
+            raw::free(block).unwrap();
+        }
+        // All of it can be used by whoever gets it next.
+        let again: Vec<*mut u8> = (0..4).map(|_| raw::malloc(len).unwrap()).collect();
+        again.iter().for_each(|b| fill(*b, len, 3));
+        // SAFETY: not used any more.
+        again.into_iter().for_each(|b| unsafe { raw::free(b).unwrap() });
+    }
+}
+
+#[test]
+fn a_new_mapping_replaces_what_is_away() {
+    let _alone = alone();
+    let (at, len) = (adopted(8 * MIB), 8 * MIB);
+    send(at, len);
+    let before = raw::stats();
+    let fixed = ANON | libc::MAP_FIXED;
+    // SAFETY: memory of the test's.
+    unsafe {
+        mapping::map_fixed(at.addr() + MIB, 2 * MIB, RW, fixed, -1, 0, true).unwrap();
+        mapping::map_fixed(at.addr() + 4 * MIB, MIB, libc::PROT_READ, fixed, -1, 0, false).unwrap();
+        // One that fails changes nothing.
+        let failed =
+            mapping::map_fixed(at.addr(), MIB, RW, libc::MAP_SHARED | libc::MAP_FIXED, 4711, 0, true);
+        assert_eq!(failed, Err(libc::EBADF));
+    }
+    assert_eq!(brought_home(&before), 0);
+    assert!(zero(at.wrapping_add(MIB), 2 * MIB) && raw::owns(at.wrapping_add(MIB)));
+    assert!(zero(at.wrapping_add(4 * MIB), MIB) && !raw::owns(at.wrapping_add(4 * MIB)));
+    assert!(all_are(at, MIB, Page::DEVICE) && holds(at, MIB, 1));
+    fill(at.wrapping_add(MIB), 2 * MIB, 7);
+    send(at.wrapping_add(MIB), 2 * MIB);
+    assert!(holds(at.wrapping_add(MIB), 2 * MIB, 7));
+    // SAFETY: as above.
+    unsafe { mapping::unmap(at.addr(), len).unwrap() };
+}
+
+/// The kernel's own pages, by its number: where they are, the program asks.
+fn remap(at: *mut u8, old: usize, new: usize, flags: i32, to: *mut u8) -> Result<*mut u8, i32> {
+    // SAFETY: memory of the test's.
+    unsafe { mapping::remap(at.addr(), old, new, flags, to.addr()) }
+        .map(std::ptr::with_exposed_provenance_mut)
+}
+
+#[test]
+fn contents_and_protections_move_along() {
+    let _alone = alone();
+    const MAYMOVE: i32 = libc::MREMAP_MAYMOVE;
+    let null = std::ptr::null_mut();
+    let (at, len) = (adopted(5 * MIB), 5 * MIB);
+    send(at, len);
+    // SAFETY: memory of the test's.
+    unsafe { mapping::protect(at.addr() + 2 * MIB, MIB, libc::PROT_READ, None).unwrap() };
+    let moved = remap(at, len, 8 * MIB, MAYMOVE, null).unwrap();
+    assert!(holds(moved, len, 1) && zero(moved.wrapping_add(len), 3 * MIB));
+    assert!(raw::owns(moved) && raw::owns(moved.wrapping_add(8 * MIB - 1)));
+    assert!(moved == at || !raw::owns(at));
+    raw::migrate(moved, 8 * MIB, 0).unwrap();
+    let read_only = flags(moved.wrapping_add(2 * MIB), MIB);
+    assert!(read_only.iter().all(|f| f & Page::READ != 0 && f & Page::WRITE == 0));
+    assert!(flags(moved, 2 * MIB).iter().all(|f| f & Page::WRITE != 0));
+    // To a place where something is, which is away as well; the old place stays.
+    let target = adopted(10 * MIB);
+    send(target, 10 * MIB);
+    let there = target.wrapping_add(MIB);
+    let keep = MAYMOVE | libc::MREMAP_FIXED | libc::MREMAP_DONTUNMAP;
+    assert_eq!(remap(moved, 8 * MIB, 8 * MIB, keep, there), Ok(there));
+    assert!(holds(there, len, 1) && all_are(target, MIB, Page::DEVICE) && holds(target, MIB, 1));
+    assert!(zero(moved, 8 * MIB) && raw::owns(moved));
+    assert_eq!(remap(there, 8 * MIB, 2 * MIB, 0, null), Ok(there));
+    assert!(holds(there, 2 * MIB, 1) && !raw::owns(there.wrapping_add(2 * MIB)));
+    let bad = without_provenance_mut(there.addr() + 1);
+    assert_eq!(remap(there, 2 * MIB, 2 * MIB, MAYMOVE | libc::MREMAP_FIXED, bad), Err(libc::EINVAL));
+    assert_eq!(remap(there, 2 * MIB, 0, MAYMOVE, null), Err(libc::EINVAL));
+    assert_eq!(remap(there, 4 * MIB, 5 * MIB, MAYMOVE, null), Err(libc::EFAULT), "it goes over a hole");
+    assert!(holds(there, 2 * MIB, 1));
+    // Out of a block.
+    let block = raw::malloc(6 * MIB).unwrap();
+    fill(block, 6 * MIB, 4);
+    send(block, 6 * MIB);
+    let out = remap(block.wrapping_add(2 * MIB), 2 * MIB, 3 * MIB, MAYMOVE, null).unwrap();
+    assert!(holds(out, 2 * MIB, 4 + 2 * MIB as u64) && zero(out.wrapping_add(2 * MIB), MIB));
+    assert!(
+        holds(block, 2 * MIB, 4)
+            && flags(block.wrapping_add(2 * MIB), MIB).iter().all(|f| f & Page::READ == 0)
+    );
+    // SAFETY: not used any more.
+    unsafe {
+        raw::free(block).unwrap();
+        mapping::unmap(out.addr(), 3 * MIB).unwrap();
+        mapping::unmap(moved.addr(), 8 * MIB).unwrap();
+        mapping::unmap(target.addr(), 10 * MIB).unwrap();
+    }
+}
+
+#[test]
+fn protections_are_remembered_while_pages_are_away() {
+    let _alone = alone();
+    let (at, len) = (adopted(6 * MIB), 6 * MIB);
+    send(at, len);
+    let before = raw::stats();
+    // SAFETY: memory of the test's.
+    unsafe {
+        mapping::protect(at.addr() + MIB, MIB, libc::PROT_READ, None).unwrap();
+        mapping::protect(at.addr() + 2 * MIB, MIB, libc::PROT_NONE, None).unwrap();
+    }
+    assert_eq!(brought_home(&before), 0);
+    assert!(all_are(at, len, Page::DEVICE));
+    let check = || {
+        let access = |i: usize| flags(at.wrapping_add(i * MIB), PAGE)[0] & (Page::READ | Page::WRITE);
+        assert_eq!(
+            [0, 1, 2, 3].map(access),
+            [Page::READ | Page::WRITE, Page::READ, 0, Page::READ | Page::WRITE]
+        );
+    };
+    check();
+    raw::migrate(at, len, raw::HMM_HOST).unwrap();
+    check();
+    // Code ends the management of adopted memory, with its bytes.
+    send(at.wrapping_add(3 * MIB), 3 * MIB);
+    // SAFETY: as above.
+    unsafe { mapping::protect(at.addr() + 4 * MIB, MIB, libc::PROT_READ | libc::PROT_EXEC, None).unwrap() };
+    assert!(!raw::owns(at.wrapping_add(4 * MIB)) && raw::owns(at.wrapping_add(5 * MIB)));
+    assert!(holds(at.wrapping_add(4 * MIB), MIB, 1 + 4 * MIB as u64));
+    assert!(all_are(at.wrapping_add(3 * MIB), MIB, Page::DEVICE));
+    // SAFETY: as above.
+    unsafe { mapping::unmap(at.addr(), len).unwrap() };
+}
+
+#[test]
+fn advice_gives_contents_up_wherever_they_are() {
+    let _alone = alone();
+    for advice in [libc::MADV_DONTNEED, libc::MADV_FREE] {
+        let (at, len) = (adopted(6 * MIB), 6 * MIB);
+        send(at, 4 * MIB);
+        assert!(holds(at.wrapping_add(2 * MIB), MIB, 1 + 2 * MIB as u64), "on both sides");
+        let (before, states) = (raw::stats(), flags(at, len));
+        // SAFETY: memory of the test's.
+        unsafe { mapping::advise(at.addr() + MIB, 4 * MIB, advice).unwrap() };
+        assert_eq!(brought_home(&before), 0);
+        let away =
+            (MIB..5 * MIB).step_by(PAGE).filter(|i| states[i / PAGE] & (Page::HOST | Page::UNTOUCHED) == 0);
+        assert!(away.clone().count() > 100);
+        away.for_each(|i| assert!(zero(at.wrapping_add(i), PAGE), "it was on the device only"));
+        if advice == libc::MADV_DONTNEED {
+            assert!(zero(at.wrapping_add(MIB), 4 * MIB));
+        }
+        assert!(holds(at, MIB, 1) && holds(at.wrapping_add(5 * MIB), MIB, 1 + 5 * MIB as u64));
+        // SAFETY: as above.
+        unsafe { mapping::unmap(at.addr(), len).unwrap() };
+    }
+    let at = adopted(4 * MIB);
+    send(at, 4 * MIB);
+    // SAFETY: as above.
+    unsafe { mapping::advise(at.addr(), 4 * MIB, libc::MADV_WILLNEED).unwrap() };
+    assert!(flags(at, 4 * MIB).iter().all(|f| f & Page::HOST != 0));
+    // SAFETY: as above.
+    unsafe { mapping::unmap(at.addr(), 4 * MIB).unwrap() };
+}
+
+#[test]
+fn locked_memory_stays() {
+    let _alone = alone();
+    let (at, len) = (adopted(8 * MIB), 8 * MIB);
+    send(at, len);
+    if mapping::lock(at.addr() + 5, 2 * MIB, 0).is_err() {
+        return eprintln!("skipped: this process may not lock memory");
+    }
+    let stays = |from: usize| raw::migrate(at.wrapping_add(from), PAGE, 0).is_err();
+    assert!(holds(at, 2 * MIB + PAGE, 1) && stays(0) && stays(2 * MIB) && !stays(2 * MIB + PAGE));
+    mapping::lock(at.addr() + MIB, 3 * MIB, 0).unwrap();
+    mapping::unlock(at.addr() + 2 * MIB, MIB).unwrap();
+    assert_eq!([0, MIB, 2 * MIB, 3 * MIB, 4 * MIB].map(stays), [true, true, false, true, false]);
+    mapping::unlock(at.addr(), len).unwrap();
+    assert_eq!([0, MIB, 2 * MIB, 3 * MIB, 4 * MIB].map(stays), [false; 5]);
+    assert!(holds(at, len, 1));
+    // What is locked can be unmapped, and what comes there next is not locked.
+    mapping::lock(at.addr(), 2 * MIB, 0).unwrap();
+    // SAFETY: memory of the test's.
+    unsafe { mapping::map_fixed(at.addr(), len, RW, ANON | libc::MAP_FIXED, -1, 0, true).unwrap() };
+    assert!(!stays(0) && !stays(MIB));
+    mapping::lock(at.addr(), 2 * MIB, 0).unwrap();
+    assert!(stays(0) && stays(MIB));
+    mapping::lock_all().unwrap();
+    assert!(stays(6 * MIB));
+    mapping::unlock_all();
+    assert!(!stays(0) && !stays(6 * MIB));
+    // SAFETY: as above.
+    unsafe { mapping::unmap(at.addr(), len).unwrap() };
+}
+
+/// Catches: an unmap that does not wait for the kernel that uses the memory, and summaries of acquire that outlive it.
+#[test]
+fn kernels_are_waited_for() {
+    let _alone = alone();
+    let (at, len) = (adopted(12 * MIB), 12 * MIB);
+    let device = two_devices()[0];
+    let increment = kernels::kernel(device, "test_slow_increment");
+    let (n, ns) = (len as u64 / 4, 100_000_000_u64);
+    let args = [
+        LaunchArg::Pointer { ptr: at, len, mode: AccessMode::ReadWrite },
+        LaunchArg::Value { data: (&raw const n).cast(), size: 8 },
+        LaunchArg::Value { data: (&raw const ns).cast(), size: 8 },
+    ];
+    // SAFETY: the arguments are the kernel's.
+    unsafe { raw::launch(increment, &LaunchConfig::linear(1 << 16, 256), &args).unwrap() };
+    let waits = raw::stats().waits;
+    // SAFETY: memory of the test's, not used again.
+    unsafe { mapping::unmap(at.addr() + 4 * MIB, 2 * MIB).unwrap() };
+    assert!(raw::stats().waits > waits, "the kernel was running");
+    // SAFETY: as above; what the kernel has written is there.
+    assert_eq!(unsafe { at.cast::<u32>().read() }, 2);
+    raw::stream_synchronize(StreamId::DEFAULT).unwrap();
+    // What was one range is two now; acquired in one piece it is an error, one by one it works, also when it is resident.
+    let access =
+        |from: usize, len: usize| Access { ptr: at.wrapping_add(from), len, mode: AccessMode::ReadWrite };
+    for _ in 0..3 {
+        // SAFETY: nobody uses the memory meanwhile.
+        unsafe {
+            assert!(raw::acquire(device, StreamId::DEFAULT, &[access(0, len)]).is_err());
+            raw::acquire(device, StreamId::DEFAULT, &[access(0, 4 * MIB), access(6 * MIB, 6 * MIB)]).unwrap();
+        }
+        assert!(
+            all_are(at, 4 * MIB, Page::DEVICE) && all_are(at.wrapping_add(6 * MIB), 6 * MIB, Page::DEVICE)
+        );
+        raw::release(device, StreamId::DEFAULT).unwrap();
+    }
+    raw::stream_synchronize(StreamId::DEFAULT).unwrap();
+    // SAFETY: as above.
+    unsafe { mapping::unmap(at.addr(), len).unwrap() };
+}
+
+/// Catches: pages that a prefetch moves while the kernel replaces them. The prefetch was asked for before, and runs in the
+/// middle; what it brought home would be laid over somebody else's memory.
+#[test]
+fn nothing_moves_while_a_mapping_is_replaced() {
+    let _alone = alone();
+    let (at, len) = (adopted(8 * MIB), 8 * MIB);
+    let device = two_devices()[0];
+    let other = common::Block::new(MIB);
+    let increment = kernels::kernel(device, "test_slow_increment");
+    let (n, ns) = (other.len as u64 / 4, 50_000_000_u64);
+    let args = [
+        LaunchArg::Pointer { ptr: other.ptr, len: other.len, mode: AccessMode::ReadWrite },
+        LaunchArg::Value { data: (&raw const n).cast(), size: 8 },
+        LaunchArg::Value { data: (&raw const ns).cast(), size: 8 },
+    ];
+    let stream = raw::stream_create(device).unwrap();
+    for fails in [true, false] {
+        send(at, len);
+        let before = raw::stats();
+        // SAFETY: the arguments are the kernel's.
+        unsafe {
+            raw::launch(increment, &LaunchConfig { stream, ..LaunchConfig::linear(1 << 10, 256) }, &args)
+                .unwrap();
+        }
+        raw::prefetch(at, len, raw::HMM_HOST, stream).unwrap();
+        let mut replace = || {
+            raw::stream_synchronize(stream).unwrap();
+            std::thread::sleep(std::time::Duration::from_millis(50)); // time enough for the prefetch to do wrong
+            assert_eq!(brought_home(&before), 0, "it moved what is being replaced");
+            if fails {
+                return Err(libc::EPERM);
+            }
+            let flags = libc::MAP_SHARED | libc::MAP_ANONYMOUS | libc::MAP_FIXED;
+            // SAFETY: over memory of the test's.
+            let got = unsafe { libc::mmap(at.cast(), len, RW, flags, -1, 0) };
+            assert_eq!(got, at.cast());
+            Ok(got.addr())
+        };
+        // SAFETY: the call maps something there, or fails.
+        let answer = unsafe { mapping::replace(at.addr(), len, &mut replace) };
+        assert_eq!(answer, if fails { Err(libc::EPERM) } else { Ok(at.addr()) });
+        if fails {
+            assert!(raw::owns(at) && all_are(at, len, Page::DEVICE) && holds(at, len, 1), "as before");
+        }
+    }
+    assert!(!raw::owns(at) && zero(at, len));
+    raw::stream_destroy(stream).unwrap();
+    // SAFETY: not used any more.
+    assert_eq!(unsafe { libc::munmap(at.cast(), len) }, 0);
+}
+
+/// How a child ends that runs `f`.
+fn child(f: impl FnOnce() -> bool) -> i32 {
+    // SAFETY: the child runs `f`, which uses memory only, and ends.
+    unsafe {
+        let pid = libc::fork();
+        assert!(pid >= 0);
+        if pid == 0 {
+            libc::alarm(20);
+            libc::_exit(if f() { 0 } else { 1 });
+        }
+        let mut status = 0;
+        assert_eq!(libc::waitpid(pid, &mut status, 0), pid);
+        status
+    }
+}
+
+/// Catches: a child for which what was on a device only becomes zeros because it changes the pages' protection or place.
+#[test]
+fn children_never_see_zeros_that_were_not_written() {
+    if common::case().is_none() {
+        let env = [("HMMRT_FORK", "exec")];
+        let output = common::run_case("children_never_see_zeros_that_were_not_written", "exec", &env);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        return;
+    }
+    let (at, len) = (adopted(4 * MIB), 4 * MIB);
+    send(at, 2 * MIB);
+    let died = |status: i32, signal: i32| libc::WIFSIGNALED(status) && libc::WTERMSIG(status) == signal;
+    // SAFETY: memory of the test's; the children's calls are about their own.
+    unsafe {
+        let open = |addr: usize, prot| mapping::protect(addr, MIB, prot, None).unwrap();
+        let status = child(|| {
+            open(at.addr(), libc::PROT_READ);
+            open(at.addr(), RW);
+            zero(at, PAGE)
+        });
+        assert!(died(status, libc::SIGBUS), "{status}");
+        let status = child(|| {
+            zero(remap(at, MIB, 2 * MIB, libc::MREMAP_MAYMOVE, std::ptr::null_mut()).unwrap(), PAGE)
+        });
+        assert!(died(status, libc::SIGSEGV) || died(status, libc::SIGBUS), "{status}");
+        // What the child gives up itself it has given up.
+        let status = child(|| {
+            mapping::advise(at.addr(), MIB, libc::MADV_DONTNEED).unwrap();
+            let was_zero = zero(at, MIB);
+            fill(at, MIB, 3);
+            was_zero && holds(at, MIB, 3) && holds(at.wrapping_add(2 * MIB), MIB, 1 + 2 * MIB as u64)
+        });
+        assert_eq!(status, 0);
+    }
+    assert!(holds(at, len, 1));
+}
