@@ -9,6 +9,7 @@ mod memory;
 mod modules;
 mod names;
 mod pointers;
+mod programs;
 mod streams;
 mod symbols;
 mod vmm;

@@ -3,7 +3,7 @@
 use hmmrt_double_core::argument::{Out, Text};
 use hmmrt_double_core::{Error, entries};
 
-use crate::{copies, devices, memory, modules, pointers, streams, vmm};
+use crate::{copies, devices, memory, modules, pointers, programs, streams, vmm};
 
 entries! {
     Nothing fn hipGetProcAddress(
@@ -20,6 +20,7 @@ entries! {
             memory::SYMBOLS,
             modules::SYMBOLS,
             pointers::SYMBOLS,
+            programs::SYMBOLS,
             streams::SYMBOLS,
             vmm::SYMBOLS,
             SYMBOLS,

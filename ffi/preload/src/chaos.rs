@@ -1,7 +1,7 @@
 //! `HMMRT_CHAOS=1`, a test aid: a background thread that keeps sending pages of live managed blocks to a device and home
 //! again, at random, so that whatever a program does meets memory that is away.
 
-use crate::{names, settings};
+use crate::settings;
 use hmmrt_core::raw::preload as heap;
 use std::time::Duration;
 
@@ -20,7 +20,6 @@ pub fn start() {
 
 fn run() {
     heap::own_this_thread();
-    names::leave_descriptors();
     let mut random = 0x9e37_79b9_7f4a_7c15_u64;
     loop {
         // xorshift64, Marsaglia 2003.

@@ -5,43 +5,43 @@
 
 use crate::{names, settings};
 use core::ffi::{CStr, c_char, c_int, c_void};
-use core::sync::atomic::{AtomicBool, Ordering::*};
+use core::mem::MaybeUninit;
 use hmmrt_core::raw;
-use hmmrt_core::raw::preload::{self, Held};
-use std::sync::Mutex;
+use hmmrt_core::raw::preload::{self, Caller, Held, Want};
 
-/// What children of vfork hold, and the thread that each comes from, which stands still meanwhile. They share the runtime
-/// with their parent, and when they start their program they leave without a word: the next call of that thread lets go.
-static LEFT: Mutex<Vec<(usize, Held)>> = Mutex::new(Vec::new());
-static ANY_LEFT: AtomicBool = AtomicBool::new(false);
-
-/// Lets go of what children of vfork have left behind.
-#[cold]
-fn tidy_up() {
-    if settings::is_own_process() {
-        // Not to wait: waiting comes by here again, as a system call.
-        let Ok(mut left) = LEFT.try_lock() else { return };
-        let me = names::thread();
-        left.extract_if(.., |(thread, _)| *thread == me).for_each(|(_, held)| preload::release(held));
-        ANY_LEFT.store(!left.is_empty(), Relaxed);
-    }
-}
+/// So many ranges are held without allocating: a signal handler's call has fewer.
+const FEW: usize = 8;
 
 /// Managed memory that is held for a call.
-pub struct Holds(Vec<Held>);
+pub struct Holds {
+    count: usize,
+    /// The first `count` of each were written, but for when there are more.
+    wants: [MaybeUninit<Want>; FEW],
+    held: [MaybeUninit<Held>; FEW],
+    /// All of them, when there are more.
+    more: Option<Box<(Vec<Want>, Vec<Held>)>>,
+    /// The call's place on the stack.
+    frame: usize,
+}
 
 impl Holds {
     /// Nothing is held.
+    #[inline]
     pub fn new() -> Holds {
-        if ANY_LEFT.load(Acquire) {
-            tidy_up();
+        preload::tidy_up(settings::is_own_process);
+        let here = 0_u8;
+        Holds {
+            count: 0,
+            wants: [MaybeUninit::uninit(); FEW],
+            held: [MaybeUninit::uninit(); FEW],
+            more: None,
+            frame: (&raw const here).addr(),
         }
-        Holds(Vec::new())
     }
 
     /// Whether anything is held.
     pub fn any(&self) -> bool {
-        !self.0.is_empty()
+        self.count > 0
     }
 
     #[inline]
@@ -61,13 +61,37 @@ impl Holds {
         {
             return;
         }
-        let held = preload::hold(ptr, len, write);
-        if preload::in_child() || settings::is_own_process() {
-            self.0.extend(held);
-        } else if let Some(held) = held {
-            LEFT.lock().unwrap_or_else(|e| e.into_inner()).push((names::thread(), held));
-            ANY_LEFT.store(true, Release);
+        if let Some(want) = preload::want(ptr, len, write) {
+            self.add(want);
         }
+    }
+
+    fn add(&mut self, want: Want) {
+        let vforked = !preload::in_child() && !settings::is_own_process();
+        let caller = Caller { frame: self.frame, vforked };
+        if let Some(more) = &mut self.more {
+            return add_to(more, want, caller);
+        }
+        if self.count == FEW {
+            let (wants, held) = self.few();
+            let mut more = Box::new((wants.to_vec(), held.to_vec()));
+            add_to(&mut more, want, caller);
+            self.more = Some(more);
+            return;
+        }
+        self.wants[self.count].write(want);
+        self.held[self.count].write(Held::NONE);
+        self.count += 1;
+        let (wants, held) = self.few();
+        if !preload::hold(wants, caller, held) {
+            self.count -= 1;
+        }
+    }
+
+    /// What is in place, and written.
+    fn few(&mut self) -> (&[Want], &mut [Held]) {
+        // SAFETY: the first `count` were written.
+        unsafe { (self.wants[..self.count].assume_init_ref(), self.held[..self.count].assume_init_mut()) }
     }
 
     /// The call reads `len` bytes.
@@ -176,10 +200,32 @@ impl Holds {
     }
 }
 
+fn add_to((wants, held): &mut (Vec<Want>, Vec<Held>), want: Want, caller: Caller) {
+    wants.push(want);
+    held.push(Held::NONE);
+    if !preload::hold(wants, caller, held) {
+        wants.pop();
+        held.pop();
+    }
+}
+
 impl Drop for Holds {
+    #[inline]
     fn drop(&mut self) {
+        if self.any() {
+            self.release();
+        }
+    }
+}
+
+impl Holds {
+    #[cold]
+    fn release(&mut self) {
         let saved = names::errno();
-        self.0.drain(..).for_each(preload::release);
+        match &mut self.more {
+            Some(more) => preload::release(&mut more.1),
+            None => preload::release(self.few().1),
+        }
         names::set_errno(saved);
     }
 }

@@ -3,7 +3,7 @@
 //! before a device is used.
 //!
 //! `names` is the C library behind it, `settings` the environment, `malloc` the allocator, `calls` what is given to the
-//! kernel, with what `holds` keeps on the host meanwhile. There is no destructor, and nothing here has thread-local
+//! kernel, with what `holds` keeps on the host meanwhile, `trap` the same without the C library. There is no destructor, and nothing here has thread-local
 //! storage. `HMMRT_CHAOS=1` is a test aid (`chaos`).
 
 mod allocator;
@@ -12,17 +12,24 @@ mod chaos;
 mod gpu;
 mod holds;
 mod malloc;
+mod maps;
 mod names;
 mod settings;
 #[path = "../../src/signals.rs"]
 mod signals;
+mod trap;
 
 /// Runs before the program, but not before everything: every function works without it.
 extern "C" fn constructor() {
     settings::read();
     malloc::resolve();
     calls::resolve();
+    maps::start();
+    if settings::is_wanted() {
+        hmmrt_core::raw::preload::watch_faults();
+    }
     chaos::start();
+    trap::start();
 }
 
 #[used]

@@ -2,7 +2,7 @@
 //! library; whose a block is, its address says. Each function first notes who called it, in a few instructions of
 //! assembly: what the C library allocates for itself stays its own. Any thread, any time, also before any constructor.
 
-use crate::{names, settings};
+use crate::{gpu, names, settings};
 use core::arch::naked_asm;
 use core::ffi::{c_int, c_void};
 use hmmrt_core::raw::preload as heap;
@@ -74,7 +74,7 @@ fn no_memory() -> *mut c_void {
 /// A managed block, if this one may be and there is room for it. errno stays as it was.
 #[inline(never)]
 fn managed(size: usize, alignment: usize, zeroed: bool, caller: usize) -> Option<*mut c_void> {
-    if !settings::allow(size, caller) || !heap::may_use_heap() {
+    if !settings::allow(size, caller) || gpu::is_driver(caller) || !heap::may_use_heap() {
         return None;
     }
     let saved = names::errno();

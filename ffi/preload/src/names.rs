@@ -2,7 +2,7 @@
 //! else is looked up once, by the constructor or at first use, because our own functions have the same names. Any
 //! thread, any context.
 
-use core::ffi::{CStr, c_char, c_int, c_void};
+use core::ffi::{CStr, c_char, c_int, c_long, c_void};
 use core::sync::atomic::{AtomicUsize, Ordering::*};
 
 unsafe extern "C" {
@@ -27,11 +27,44 @@ pub fn set_errno(value: c_int) {
     unsafe { *libc::__errno_location() = value };
 }
 
+/// The system call `number` itself, from this library's own code: nobody stands before it, and it is nobody's cancellation
+/// point. What the kernel answers: errors are small negative numbers.
+///
+/// # Safety
+/// As the system call.
+#[inline]
+pub unsafe fn bare(number: c_long, a: [usize; 6]) -> isize {
+    let answer: isize;
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: the caller's promise; the kernel keeps all registers but these.
+    unsafe {
+        core::arch::asm!("syscall", inlateout("rax") number as isize => answer,
+            in("rdi") a[0], in("rsi") a[1], in("rdx") a[2], in("r10") a[3], in("r8") a[4], in("r9") a[5],
+            lateout("rcx") _, lateout("r11") _, options(nostack));
+    }
+    #[cfg(target_arch = "aarch64")]
+    // SAFETY: as above.
+    unsafe {
+        core::arch::asm!("svc 0", in("x8") number, inlateout("x0") a[0] as isize => answer,
+            in("x1") a[1], in("x2") a[2], in("x3") a[3], in("x4") a[4], in("x5") a[5], options(nostack));
+    }
+    answer
+}
+
+/// What the C library makes of the kernel's answer.
+pub fn answer(raw: isize) -> isize {
+    if (-4095..0).contains(&raw) {
+        set_errno(-raw as c_int);
+        return -1;
+    }
+    raw
+}
+
 /// Says something on standard error, in one piece.
 pub fn say(text: &str) {
     let saved = errno();
-    // SAFETY: the bytes are readable. The system call itself: it is nobody's cancellation point.
-    unsafe { libc::syscall(libc::SYS_write, 2, text.as_ptr(), text.len()) };
+    // SAFETY: the bytes are readable.
+    unsafe { bare(libc::SYS_write, [2, text.as_ptr().addr(), text.len(), 0, 0, 0]) };
     set_errno(saved);
 }
 
@@ -75,21 +108,7 @@ pub fn is_secure() -> bool {
 /// This process's number.
 pub fn process() -> c_int {
     // SAFETY: no preconditions.
-    unsafe { libc::getpid() }
-}
-
-/// Gives the calling thread descriptors of its own, none at first: programs close one and expect its number to be the next
-/// that is given out. Without effect before Linux 5.9.
-pub fn leave_descriptors() {
-    const CLOSE_RANGE_UNSHARE: c_int = 2;
-    // SAFETY: the descriptors of the other threads stay as they are.
-    unsafe { libc::syscall(libc::SYS_close_range, 0, u32::MAX, CLOSE_RANGE_UNSHARE) };
-}
-
-/// The calling thread; a child of vfork is the thread that it came from.
-pub fn thread() -> usize {
-    // SAFETY: no preconditions.
-    unsafe { libc::pthread_self() as usize }
+    unsafe { bare(libc::SYS_getpid, [0; 6]) as c_int }
 }
 
 /// The machine's memory and swap, in bytes.
@@ -139,22 +158,55 @@ pub fn objects(mut found: impl FnMut(&CStr, usize, usize)) {
     unsafe { libc::dl_iterate_phdr(Some(callback), (&raw mut found).cast()) };
 }
 
+/// Whether the program itself was made by Go's tools: they leave a note with their name.
+pub fn has_note_of_go() -> bool {
+    // SAFETY: the program's headers, which the kernel names, and the notes that they say are loaded; each is read within
+    // its length.
+    unsafe {
+        let headers =
+            core::ptr::with_exposed_provenance::<libc::Elf64_Phdr>(libc::getauxval(libc::AT_PHDR) as usize);
+        let count = libc::getauxval(libc::AT_PHNUM) as usize;
+        let all = |kind| (0..count).map(|i| &*headers.add(i)).filter(move |h| h.p_type == kind);
+        let Some(table) = all(libc::PT_PHDR).next() else { return false };
+        let base = headers.addr().wrapping_sub(table.p_vaddr as usize);
+        all(libc::PT_NOTE).any(|h| {
+            let (start, len) = (base.wrapping_add(h.p_vaddr as usize), h.p_memsz as usize);
+            let bytes = core::slice::from_raw_parts(core::ptr::with_exposed_provenance::<u8>(start), len);
+            // Its length, the text's, the kind (4: the build's id), and the name.
+            bytes.windows(16).any(|w| w[..4] == [4, 0, 0, 0] && w[8..] == *b"\x04\0\0\0Go\0\0")
+        })
+    }
+}
+
 /// A function that stands behind one of ours: found once, then a load.
 pub struct Real {
     name: &'static CStr,
-    of_c_library: bool,
+    whose: Whose,
     at: AtomicUsize,
+}
+
+/// Where a function is looked for.
+#[derive(Clone, Copy)]
+enum Whose {
+    Next,
+    CLibrary,
+    Program,
 }
 
 impl Real {
     /// The next function of that name behind this library's.
     pub const fn new(name: &'static CStr) -> Real {
-        Real { name, of_c_library: false, at: AtomicUsize::new(0) }
+        Real { name, whose: Whose::Next, at: AtomicUsize::new(0) }
     }
 
     /// The C library's own function of that name, whoever else has one.
     pub const fn of_the_c_library(name: &'static CStr) -> Real {
-        Real { name, of_c_library: true, at: AtomicUsize::new(0) }
+        Real { name, whose: Whose::CLibrary, at: AtomicUsize::new(0) }
+    }
+
+    /// The one that the program calls, and the C library too: ours, or another's that comes before this library.
+    pub const fn of_the_program(name: &'static CStr) -> Real {
+        Real { name, whose: Whose::Program, at: AtomicUsize::new(0) }
     }
 
     /// Its address, 0 if there is none.
@@ -176,9 +228,10 @@ impl Real {
         let saved = errno();
         // SAFETY: C strings; the C library is loaded, and its handle is never closed, as code is never unloaded here.
         let at = unsafe {
-            let within = match self.of_c_library {
-                true => libc::dlopen(c"libc.so.6".as_ptr(), libc::RTLD_NOLOAD | libc::RTLD_LAZY),
-                false => libc::RTLD_NEXT,
+            let within = match self.whose {
+                Whose::Next => libc::RTLD_NEXT,
+                Whose::CLibrary => libc::dlopen(c"libc.so.6".as_ptr(), libc::RTLD_NOLOAD | libc::RTLD_LAZY),
+                Whose::Program => libc::RTLD_DEFAULT,
             };
             libc::dlsym(within, self.name.as_ptr()).expose_provenance()
         };

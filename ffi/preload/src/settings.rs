@@ -12,6 +12,9 @@ static LEAST: AtomicUsize = AtomicUsize::new(0);
 static MOST: AtomicUsize = AtomicUsize::new(0);
 static READ: AtomicBool = AtomicBool::new(false);
 static CHAOS: AtomicBool = AtomicBool::new(false);
+static ADOPT: AtomicBool = AtomicBool::new(false);
+/// One more than `LEAST` was before [`pause`]; 0: not paused.
+static PAUSED: AtomicUsize = AtomicUsize::new(0);
 static PROCESS: AtomicI32 = AtomicI32::new(0);
 
 /// The default of `HMMRT_MIN_SIZE`.
@@ -43,6 +46,34 @@ pub fn is_large(size: usize) -> bool {
 /// Whether a block of `size` bytes, which is large enough, that `caller` asks for may be managed.
 pub fn allow(size: usize, caller: usize) -> bool {
     (READ.load(Acquire) || read()) && is_large(size) && size <= MOST.load(Relaxed) && !is_c_library(caller)
+}
+
+/// Whether anything may ever be managed: not in setuid programs.
+pub fn is_wanted() -> bool {
+    READ.load(Relaxed) && LEAST.load(Relaxed) != usize::MAX
+}
+
+/// Whether the program's large mappings are to be managed.
+pub fn adopts_mappings() -> bool {
+    ADOPT.load(Relaxed)
+}
+
+/// Nothing more is managed, until [`resume`].
+pub fn pause() {
+    if READ.load(Acquire) || read() {
+        let least = LEAST.swap(usize::MAX, Relaxed);
+        if least != usize::MAX {
+            PAUSED.store(least + 1, Relaxed);
+        }
+    }
+}
+
+/// Undoes [`pause`].
+pub fn resume() {
+    match PAUSED.swap(0, Relaxed) {
+        0 => {}
+        more => LEAST.store(more - 1, Relaxed),
+    }
 }
 
 /// Whether the background thread of `HMMRT_CHAOS` is wanted.
@@ -84,6 +115,11 @@ pub fn read() -> bool {
             }
         }
         CHAOS.store(names::variable("HMMRT_CHAOS") == Some(b"1"), Relaxed);
+        match names::variable("HMMRT_ADOPT_MMAP") {
+            None | Some(b"" | b"0") => {}
+            Some(b"1") => ADOPT.store(true, Relaxed),
+            Some(_) => names::say("hmmrt error: HMMRT_ADOPT_MMAP is neither 0 nor 1\n"),
+        }
     }
     let mut slot = 0;
     names::objects(|name, start, end| {

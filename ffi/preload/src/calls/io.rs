@@ -1,6 +1,7 @@
 //! Files and descriptors: read, write and all that is like them.
 
-use core::ffi::{c_int, c_long, c_uint, c_ulong, c_void};
+use super::number::{of_fcntl, other_process, size_of_ioctl};
+use core::ffi::{c_int, c_uint, c_ulong, c_void};
 use libc::{iovec, off_t};
 
 crate::holds::wraps! {
@@ -72,68 +73,4 @@ crate::holds::wraps! {
     fn ioctl(fd: c_int, request: c_ulong, arg: *mut c_void) -> c_int |h| { h.writes(arg, size_of_ioctl(request)) }
     fn fcntl(fd: c_int, command: c_int, arg: *mut c_void) -> c_int |h| { h.writes(arg, of_fcntl(command)) }
     fn fcntl64(fd: c_int, command: c_int, arg: *mut c_void) -> c_int |h| { h.writes(arg, of_fcntl(command)) }
-    // As above, with what the frequent ones do.
-    fn syscall(
-        number: c_long, a: usize, b: usize, c: usize, d: usize, e: usize, f: usize,
-    ) -> isize |h| { by_number(h, number, [a, b, c, d, e, f]) }
-}
-
-/// The bytes that an ioctl's argument has: newer requests say it themselves (asm-generic/ioctl.h), the older ones of
-/// terminals and sockets have at most this.
-fn size_of_ioctl(request: c_ulong) -> usize {
-    match request >> 16 & 0x3fff {
-        0 => 256,
-        size => size as usize,
-    }
-}
-
-/// The bytes of fcntl's argument, for the commands that have a struct.
-fn of_fcntl(command: c_int) -> usize {
-    const F_SETOWN_EX: c_int = 15;
-    const F_GETOWN_EX: c_int = 16;
-    const F_GET_RW_HINT: c_int = 1035;
-    const F_SET_FILE_RW_HINT: c_int = 1038;
-    match command {
-        libc::F_GETLK
-        | libc::F_SETLK
-        | libc::F_SETLKW
-        | libc::F_OFD_GETLK
-        | libc::F_OFD_SETLK
-        | libc::F_OFD_SETLKW => size_of::<libc::flock>(),
-        F_SETOWN_EX | F_GETOWN_EX | F_GET_RW_HINT..=F_SET_FILE_RW_HINT => 8,
-        _ => 0,
-    }
-}
-
-/// The far side of process_vm_*, where it is this process.
-///
-/// # Safety
-/// `remote` is NULL or has `count` valid elements.
-unsafe fn other_process(
-    h: &mut crate::holds::Holds,
-    pid: c_int,
-    remote: *const iovec,
-    count: usize,
-    write: bool,
-) {
-    // SAFETY: the caller's promise; getpid has no preconditions.
-    unsafe {
-        if pid == libc::getpid() {
-            h.vectors(remote, count, write);
-        } else {
-            h.reads(remote, count.min(1024) * size_of::<iovec>());
-        }
-    }
-}
-
-/// syscall(2) by number: what programs and other languages' libraries call that way.
-fn by_number(h: &mut crate::holds::Holds, number: c_long, a: [usize; 6]) {
-    let ptr = core::ptr::with_exposed_provenance::<u8>;
-    match number {
-        libc::SYS_read | libc::SYS_pread64 | libc::SYS_getdents64 => h.writes(ptr(a[1]), a[2]),
-        libc::SYS_write | libc::SYS_pwrite64 => h.reads(ptr(a[1]), a[2]),
-        libc::SYS_getrandom => h.writes(ptr(a[0]), a[1]),
-        libc::SYS_futex => h.writes(ptr(a[0]), 4),
-        _ => {}
-    }
 }

@@ -1,43 +1,164 @@
 //! Signal masks and stacks: a fault that comes while SIGSEGV is blocked kills, and so does one on a signal stack that is
-//! away. What the program blocks is blocked, but for those two; a signal stack in managed memory stays on the host.
+//! away. What the program blocks is blocked, but for SIGSEGV and SIGBUS; it is told that those are, too, if it has asked for
+//! that. A signal stack in managed memory stays on the host. Any context.
 
 use crate::names;
 use core::ffi::{c_int, c_void};
+use core::sync::atomic::{AtomicI32, AtomicU64, Ordering::*};
 use hmmrt_core::raw;
-use libc::sigset_t;
+use libc::{SIG_BLOCK, SIG_SETMASK, SIG_UNBLOCK, sigset_t};
 
-/// The kernel's set: one bit for each signal.
-fn without_faults(set: u64) -> u64 {
-    const KEPT: [c_int; 4] = [libc::SIGSEGV, libc::SIGBUS, 32, 33]; // the last two are the C library's own
-    KEPT.iter().fold(set, |set, s| set & !(1 << (s - 1)))
+const fn bit(signum: c_int) -> u64 {
+    1 << (signum - 1)
 }
 
-/// rt_sigprocmask with sets of ours; the error, or 0.
+/// What a touch of managed memory may raise.
+const FAULTS: u64 = bit(libc::SIGSEGV) | bit(libc::SIGBUS);
+/// What is never blocked.
+static NEVER: AtomicU64 = AtomicU64::new(FAULTS);
+/// The C library's own, which programs neither block nor see. The runtime blocks the first in place of SIGSEGV while a
+/// handler of the program's for that runs.
+const OWN: u64 = IN_PLACE_OF_SIGSEGV | bit(33);
+const IN_PLACE_OF_SIGSEGV: u64 = bit(32);
+
+/// What of [`NEVER`] each thread has asked to be blocked: a key of the C library's, -1 while there is none. The first keys
+/// need no memory. A thread begins with nothing, whatever the one that started it had.
+static ASKED: AtomicI32 = AtomicI32::new(-1);
+const FIRST_KEYS: libc::pthread_key_t = 32;
+
+/// Makes the key, and unblocks what the process was started with: the constructor.
+pub fn start() {
+    let mut key = 0;
+    // SAFETY: the key is valid; it has no destructor.
+    unsafe {
+        if libc::pthread_key_create(&mut key, None) == 0 {
+            match key < FIRST_KEYS {
+                true => ASKED.store(key as i32, Relaxed),
+                false => drop(libc::pthread_key_delete(key)),
+            }
+        }
+    }
+    if let Ok(before) = kernel(SIG_UNBLOCK, Some(FAULTS)) {
+        set_asked(before & FAULTS);
+    }
+}
+
+fn asked() -> u64 {
+    match ASKED.load(Relaxed) {
+        -1 => 0,
+        // SAFETY: a key that is never deleted.
+        key => unsafe { libc::pthread_getspecific(key as u32).addr() as u64 },
+    }
+}
+
+fn set_asked(set: u64) {
+    let key = ASKED.load(Relaxed);
+    if key != -1 && set != asked() {
+        // SAFETY: as above; the value is no pointer.
+        unsafe { libc::pthread_setspecific(key as u32, core::ptr::without_provenance(set as usize)) };
+    }
+}
+
+/// The kernel's set as a handler or a call may have it: one bit for each signal.
+pub fn without_faults(set: u64) -> u64 {
+    set & !(NEVER.load(Relaxed) | OWN)
+}
+
+/// A mask that a handler returns to: it may have the runtime's mark.
+pub fn keeping(set: u64) -> u64 {
+    set & !NEVER.load(Relaxed)
+}
+
+/// From now on this signal is not blocked, either, and not now.
+pub fn never_block(signum: c_int) {
+    NEVER.fetch_or(bit(signum), Relaxed);
+    if let Ok(before) = kernel(SIG_UNBLOCK, Some(bit(signum))) {
+        set_asked(asked() | before & bit(signum));
+    }
+}
+
+/// A set of the program's, as a call may have it.
+///
+/// # Safety
+/// NULL or valid.
+pub unsafe fn allowed(set: *const sigset_t) -> Option<sigset_t> {
+    // SAFETY: the caller's promise; the kernel's set is the first 8 bytes of the C library's.
+    unsafe {
+        (!set.is_null()).then(|| {
+            let mut copy: sigset_t = core::mem::zeroed();
+            (&raw mut copy).cast::<u64>().write(without_faults(set.cast::<u64>().read()));
+            copy
+        })
+    }
+}
+
+/// rt_sigprocmask(2); the set before, or the error.
+fn kernel(how: c_int, set: Option<u64>) -> Result<u64, c_int> {
+    let pointer = set.as_ref().map_or(0, |set| core::ptr::from_ref(set).expose_provenance());
+    let mut before = 0_u64;
+    let to = (&raw mut before).expose_provenance();
+    // SAFETY: NULL or valid, both of 8 bytes.
+    match unsafe { names::bare(libc::SYS_rt_sigprocmask, [how as usize, pointer, to, 8, 0, 0]) } {
+        0 => Ok(before),
+        error => Err(-error as c_int),
+    }
+}
+
+/// Changes the mask as the program wants it, and gives the one before as the program knows it.
+pub fn change(how: c_int, set: Option<u64>) -> Result<u64, c_int> {
+    let wanted = set.map(|set| if how == SIG_UNBLOCK { set & !OWN } else { without_faults(set) });
+    let mut before = kernel(how, wanted)?;
+    let was_asked = asked();
+    match (how, set) {
+        (SIG_BLOCK, Some(set)) => set_asked(was_asked | set & NEVER.load(Relaxed)),
+        (SIG_UNBLOCK, Some(set)) => set_asked(was_asked & !set),
+        (SIG_SETMASK, Some(set)) => {
+            set_asked(set & NEVER.load(Relaxed));
+            if before & IN_PLACE_OF_SIGSEGV != 0 && set & bit(libc::SIGSEGV) != 0 {
+                // In the program's handler of SIGSEGV: its mark stays.
+                let _ = kernel(SIG_BLOCK, Some(IN_PLACE_OF_SIGSEGV));
+            }
+        }
+        _ => {}
+    }
+    if before & IN_PLACE_OF_SIGSEGV != 0 {
+        before |= bit(libc::SIGSEGV);
+    }
+    Ok(before & !OWN | was_asked)
+}
+
+/// As the C library's functions for it.
 ///
 /// # Safety
 /// Both are NULL or valid.
-unsafe fn change(how: c_int, set: *const sigset_t, old: *mut sigset_t) -> c_int {
+unsafe fn change_sets(how: c_int, set: *const sigset_t, old: *mut sigset_t) -> Result<(), c_int> {
     // The program's sets may be managed: we touch them, not the kernel.
-    let mut before = 0_u64;
     // SAFETY: the caller's promise; the kernel's set is the first 8 bytes of the C library's.
     unsafe {
-        let wanted = (!set.is_null()).then(|| match set.cast::<u64>().read() {
-            set if how == libc::SIG_UNBLOCK => set,
-            set => without_faults(set),
-        });
-        let pointer = wanted.as_ref().map_or(core::ptr::null(), |w| &raw const *w);
-        let saved = names::errno();
-        if libc::syscall(libc::SYS_rt_sigprocmask, how, pointer, &raw mut before, 8) != 0 {
-            let error = names::errno();
-            names::set_errno(saved);
-            return error;
-        }
+        let before = change(how, (!set.is_null()).then(|| set.cast::<u64>().read()))?;
         if !old.is_null() {
             old.cast::<u8>().write_bytes(0, size_of::<sigset_t>());
             old.cast::<u64>().write(before);
         }
     }
-    0
+    Ok(())
+}
+
+/// Keeps the program's signal handlers from this thread while it lives.
+pub struct Quiet(u64);
+
+impl Quiet {
+    /// Until dropped; what the CPU raises comes through.
+    pub fn new() -> Quiet {
+        const RAISED: u64 =
+            FAULTS | bit(libc::SIGFPE) | bit(libc::SIGILL) | bit(libc::SIGTRAP) | bit(libc::SIGSYS);
+        Quiet(kernel(SIG_BLOCK, Some(!RAISED)).unwrap_or(0))
+    }
+}
+impl Drop for Quiet {
+    fn drop(&mut self) {
+        let _ = kernel(SIG_SETMASK, Some(self.0));
+    }
 }
 
 /// pthread_sigmask(3) that never blocks SIGSEGV and SIGBUS.
@@ -47,7 +168,7 @@ unsafe fn change(how: c_int, set: *const sigset_t, old: *mut sigset_t) -> c_int 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pthread_sigmask(how: c_int, set: *const sigset_t, old: *mut sigset_t) -> c_int {
     // SAFETY: the caller's promise.
-    unsafe { change(how, set, old) }
+    unsafe { change_sets(how, set, old) }.err().unwrap_or(0)
 }
 
 /// sigprocmask(2) that never blocks SIGSEGV and SIGBUS.
@@ -57,9 +178,9 @@ pub unsafe extern "C" fn pthread_sigmask(how: c_int, set: *const sigset_t, old: 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn sigprocmask(how: c_int, set: *const sigset_t, old: *mut sigset_t) -> c_int {
     // SAFETY: the caller's promise.
-    match unsafe { change(how, set, old) } {
-        0 => 0,
-        error => {
+    match unsafe { change_sets(how, set, old) } {
+        Ok(()) => 0,
+        Err(error) => {
             names::set_errno(error);
             -1
         }
@@ -96,7 +217,7 @@ pub unsafe extern "C" fn sigaltstack(new: *const libc::stack_t, old: *mut libc::
 }
 
 /// Pins managed memory for good, or until it is freed.
-fn keep(at: *mut c_void, len: usize) {
+pub fn keep(at: *mut c_void, len: usize) {
     if raw::owns(at.cast_const().cast()) {
         let saved = names::errno();
         let _ = raw::pin(at.cast_const().cast(), len);
@@ -125,8 +246,32 @@ pub unsafe extern "C" fn pthread_attr_setstack(
     }
 }
 
+static ATTR_SETSIGMASK: names::Real = names::Real::new(c"pthread_attr_setsigmask_np");
+
+/// pthread_attr_setsigmask_np(3) that never blocks SIGSEGV and SIGBUS. New in glibc 2.32.
+///
+/// # Safety
+/// As the C library's.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pthread_attr_setsigmask_np(
+    attributes: *mut libc::pthread_attr_t,
+    set: *const sigset_t,
+) -> c_int {
+    match ATTR_SETSIGMASK.address() {
+        0 => libc::ENOSYS,
+        // SAFETY: the function of that name; the arguments are the caller's.
+        at => unsafe {
+            let f: unsafe extern "C" fn(*mut libc::pthread_attr_t, *const sigset_t) -> c_int =
+                core::mem::transmute(core::ptr::with_exposed_provenance::<()>(at));
+            let copy = allowed(set);
+            f(attributes, copy.as_ref().map_or(core::ptr::null(), core::ptr::from_ref))
+        },
+    }
+}
+
 /// Looks up what this file needs.
 pub fn resolve() {
+    ATTR_SETSIGMASK.address();
     SIGALTSTACK.address();
     ATTR_SETSTACK.address();
 }

@@ -1,19 +1,38 @@
 //! The C library's calls that hand memory to the kernel, one file for each kind. `docs/SYSTEM_CALLS.md` lists them.
 
+mod aio;
+mod flight;
 mod io;
+mod legacy;
 mod mask;
+mod masked;
+mod number;
 mod path;
+mod print;
+mod ring;
 mod socket;
 mod start;
 mod stdio;
 mod sync;
+mod table;
+mod variadic;
 mod wait;
+
+pub use mask::{keep, keeping, never_block, without_faults as without_kept};
+pub use number::perform;
+pub use ring::settle;
 
 /// Looks up everything that stands behind the functions here, so that none has to in a signal handler.
 pub fn resolve() {
+    aio::resolve();
     io::resolve();
+    legacy::resolve();
     mask::resolve();
+    mask::start();
+    masked::resolve();
+    number::resolve();
     path::resolve();
+    print::resolve();
     socket::resolve();
     start::resolve();
     stdio::resolve();

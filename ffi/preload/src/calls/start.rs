@@ -1,5 +1,6 @@
-//! Starting programs. The list forms (`execl`) are not here: they have variable arguments.
+//! Starting programs.
 
+use super::variadic::{List, variadic};
 use crate::holds::Holds;
 use core::ffi::{c_char, c_int, c_void};
 use libc::{FILE, pid_t};
@@ -37,4 +38,70 @@ unsafe fn spawning(h: &mut Holds, path: *const c_char, argv: Texts, env: Texts) 
         h.texts(argv);
         h.texts(env);
     }
+}
+
+/// Arguments up to this many are put on the stack, as the C library does with all: no memory is asked for in a child.
+const FEW: usize = 1024;
+
+/// Calls `start` with the arguments from `first` on as an array, up to NULL, and the argument after that, if it is asked for.
+///
+/// # Safety
+/// The list has NULL in it, and another argument behind it if there is to be one.
+unsafe fn with_array(
+    first: usize,
+    list: *mut List,
+    env: bool,
+    start: impl FnOnce(Texts, Texts) -> c_int,
+) -> c_int {
+    // SAFETY: the caller's promise; the array has room for what was counted.
+    unsafe {
+        let mut counting = *list;
+        let mut count = 1;
+        let mut last = first;
+        while last != 0 {
+            last = counting.next();
+            count += 1;
+        }
+        let env = match env {
+            true => core::ptr::with_exposed_provenance(counting.next()),
+            false => libc::environ.cast_const().cast(),
+        };
+        let mut few = [core::ptr::null::<c_char>(); FEW];
+        let mut many = Vec::new();
+        let array = if count <= FEW {
+            &mut few[..]
+        } else {
+            many.resize(count, core::ptr::null());
+            &mut many[..]
+        };
+        let mut next = first;
+        for place in array.iter_mut().take(count) {
+            *place = core::ptr::with_exposed_provenance(next);
+            if next != 0 {
+                next = (*list).next();
+            }
+        }
+        start(array.as_ptr(), env)
+    }
+}
+
+unsafe extern "C-unwind" fn execl_list(path: *const c_char, first: usize, list: *mut List) -> c_int {
+    // SAFETY: the caller's promise, as execl's.
+    unsafe { with_array(first, list, false, |argv, env| execve(path, argv, env)) }
+}
+
+unsafe extern "C-unwind" fn execlp_list(file: *const c_char, first: usize, list: *mut List) -> c_int {
+    // SAFETY: the caller's promise, as execlp's.
+    unsafe { with_array(first, list, false, |argv, env| execvpe(file, argv, env)) }
+}
+
+unsafe extern "C-unwind" fn execle_list(path: *const c_char, first: usize, list: *mut List) -> c_int {
+    // SAFETY: the caller's promise, as execle's.
+    unsafe { with_array(first, list, true, |argv, env| execve(path, argv, env)) }
+}
+
+variadic! {
+    execl("2") -> execl_list;
+    execlp("2") -> execlp_list;
+    execle("2") -> execle_list;
 }

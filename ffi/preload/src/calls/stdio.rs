@@ -6,32 +6,39 @@ use libc::FILE;
 
 crate::holds::wraps! {
     fn fread(to: *mut c_void, size: usize, n: usize, file: *mut FILE) -> usize |h| if always {
-        large(h, to, size.saturating_mul(n), true)
+        large(h, file, to, size.saturating_mul(n), true)
     }
     fn fread_unlocked(to: *mut c_void, size: usize, n: usize, file: *mut FILE) -> usize |h| if always {
-        large(h, to, size.saturating_mul(n), true)
+        large(h, file, to, size.saturating_mul(n), true)
     }
     fn __fread_chk(to: *mut c_void, room: usize, size: usize, n: usize, file: *mut FILE) -> usize |h| if always {
-        large(h, to, size.saturating_mul(n), true)
+        large(h, file, to, size.saturating_mul(n), true)
     }
     fn __fread_unlocked_chk(to: *mut c_void, room: usize, size: usize, n: usize, file: *mut FILE) -> usize |h| if always {
-        large(h, to, size.saturating_mul(n), true)
+        large(h, file, to, size.saturating_mul(n), true)
     }
     fn fwrite(from: *const c_void, size: usize, n: usize, file: *mut FILE) -> usize |h| if always {
-        large(h, from, size.saturating_mul(n), false)
+        large(h, file, from, size.saturating_mul(n), false)
     }
     fn fwrite_unlocked(from: *const c_void, size: usize, n: usize, file: *mut FILE) -> usize |h| if always {
-        large(h, from, size.saturating_mul(n), false)
+        large(h, file, from, size.saturating_mul(n), false)
     }
     fn fputs(text: *const c_char, file: *mut FILE) -> c_int |h| if always { h.text(text) }
     fn fputs_unlocked(text: *const c_char, file: *mut FILE) -> c_int |h| if always { h.text(text) }
     fn puts(text: *const c_char) -> c_int |h| if always { h.text(text) }
 }
 
-/// What is less than the least stream's buffer goes through it.
-fn large(h: &mut crate::holds::Holds, at: *const c_void, len: usize, write: bool) {
+unsafe extern "C" {
+    fn __fbufsize(file: *mut FILE) -> usize;
+}
+
+/// What is less than the stream's buffer goes through it. One that is not buffered has a byte, and one that has not been
+/// used yet none.
+fn large(h: &mut crate::holds::Holds, file: *mut FILE, at: *const c_void, len: usize, write: bool) {
+    const LEAST: usize = 512;
     match write {
-        _ if len < 512 => {}
+        // SAFETY: a stream, by the caller's promise; it only reads two words of it.
+        _ if len < LEAST && unsafe { __fbufsize(file) } >= LEAST => {}
         true => h.writes(at, len),
         false => h.reads(at, len),
     }

@@ -1,10 +1,10 @@
 //! Waiting: for descriptors, time and children.
 
 use core::ffi::{c_int, c_uint, c_ulong, c_void};
-use libc::{epoll_event, fd_set, pid_t, pollfd, rusage, siginfo_t, sigset_t, timespec, timeval};
+use libc::{epoll_event, fd_set, pid_t, pollfd, rusage, siginfo_t, timespec, timeval};
 
 /// The bytes that select looks at, in an fd_set of any size.
-fn of_set(n: c_int) -> usize {
+pub fn of_set(n: c_int) -> usize {
     (n.max(0) as usize).div_ceil(64) * 8
 }
 
@@ -13,46 +13,15 @@ crate::holds::wraps! {
     fn __poll_chk(fds: *mut pollfd, n: c_ulong, timeout: c_int, room: usize) -> c_int |h| {
         h.writes(fds, n as usize * 8)
     }
-    fn ppoll(fds: *mut pollfd, n: c_ulong, timeout: *const timespec, mask: *const sigset_t) -> c_int |h| {
-        h.writes(fds, n as usize * 8);
-        h.one(mask);
-    }
-    fn __ppoll_chk(
-        fds: *mut pollfd, n: c_ulong, timeout: *const timespec, mask: *const sigset_t, room: usize,
-    ) -> c_int |h| {
-        h.writes(fds, n as usize * 8);
-        h.one(mask);
-    }
     fn select(n: c_int, r: *mut fd_set, w: *mut fd_set, e: *mut fd_set, timeout: *mut timeval) -> c_int |h| {
         h.writes(r, of_set(n));
         h.writes(w, of_set(n));
         h.writes(e, of_set(n));
         h.one(timeout);
     }
-    fn pselect(
-        n: c_int, r: *mut fd_set, w: *mut fd_set, e: *mut fd_set, timeout: *const timespec, mask: *const sigset_t,
-    ) -> c_int |h| {
-        h.writes(r, of_set(n));
-        h.writes(w, of_set(n));
-        h.writes(e, of_set(n));
-        h.one(mask);
-    }
     fn epoll_ctl(epoll: c_int, what: c_int, fd: c_int, event: *mut epoll_event) -> c_int |h| { h.one(event) }
     fn epoll_wait(epoll: c_int, events: *mut epoll_event, n: c_int, timeout: c_int) -> c_int |h| {
         h.writes(events, n.max(0) as usize * size_of::<epoll_event>())
-    }
-    fn epoll_pwait(
-        epoll: c_int, events: *mut epoll_event, n: c_int, timeout: c_int, mask: *const sigset_t,
-    ) -> c_int |h| {
-        h.writes(events, n.max(0) as usize * size_of::<epoll_event>());
-        h.one(mask);
-    }
-    fn epoll_pwait2(
-        epoll: c_int, events: *mut epoll_event, n: c_int, timeout: *const timespec, mask: *const sigset_t,
-    ) -> c_int |h| {
-        h.writes(events, n.max(0) as usize * size_of::<epoll_event>());
-        h.one(timeout);
-        h.one(mask);
     }
     fn nanosleep(time: *const timespec, rest: *mut timespec) -> c_int |h| {
         h.one(time);

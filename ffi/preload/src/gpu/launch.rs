@@ -44,6 +44,9 @@ fn data() -> Data {
     }
 }
 
+/// How long a launch waits for system calls that use what it may need, or not.
+const PATIENCE_NS: u64 = 100_000_000;
+
 /// A block: its start and its length.
 type Block = (usize, usize);
 
@@ -161,6 +164,7 @@ fn prepared(
     real: &mut dyn FnMut(&[Needed]) -> i32,
 ) -> Result<i32, Error> {
     let device = place.device;
+    crate::calls::settle();
     let mut all = blocks.iter().map(|b| needed(device, *b)).collect::<Result<Vec<_>, _>>()?;
     let named = all.len();
     note(device, blocks);
@@ -175,8 +179,10 @@ fn prepared(
         (false, _) => used_by(device),
     };
     for block in more {
-        // A pointer in data leads there only if it is the same on the device.
+        // A pointer in data leads there only if it is the same on the device. What a system call goes on using is hardly
+        // what the kernel uses.
         if !blocks.contains(&block)
+            && !raw::preload::is_held(pointer(block.0), block.1, PATIENCE_NS)
             && let Ok(n) = needed(device, block)
             && n.shift == 0
         {

@@ -4,20 +4,20 @@
 //! pointer is among the arguments.
 //!
 //! `symbols` is how the functions are found and put in place, `params` a launch's parameters, `launch`, `copies`,
-//! `managed` what is done, `streams` the program's streams, `cuda` and `hip` the exported functions, `cuda_driver`,
-//! `cuda_planes` and `cuda_versions` what stands behind CUDA's. Any thread.
+//! `managed` what is done, `streams` the program's streams, `drivers` where the drivers' code is, `cuda` and `hip`
+//! the exported functions. Any thread.
 
 mod copies;
 mod cuda;
-mod cuda_driver;
-mod cuda_planes;
-mod cuda_versions;
+mod drivers;
 mod hip;
 mod launch;
 mod managed;
 mod params;
 mod streams;
 mod symbols;
+
+pub use drivers::is_driver;
 
 use crate::names;
 use core::sync::atomic::{AtomicU8, Ordering::*};

@@ -3,6 +3,7 @@
 //! answered with our functions where name, version and flags are known to stand for their type; everything else passes.
 //! Any thread; no driver is loaded here.
 
+use super::drivers;
 use crate::names;
 use core::arch::naked_asm;
 use core::ffi::{CStr, c_char, c_int, c_void};
@@ -37,6 +38,7 @@ impl Function {
 
     /// Takes an address that a program was given, if there is no other.
     fn learn(&self, at: usize) {
+        drivers::note(at);
         if self.address() == 0 {
             self.at.store(at, Release);
         }
@@ -64,6 +66,7 @@ impl Function {
             }
             at.expose_provenance()
         };
+        drivers::note(at);
         if at != 0 || known {
             self.at.store(if at == 0 { MISSING } else { at }, Release);
         }
@@ -115,11 +118,18 @@ macro_rules! plain {
     }};
 }
 
-/// Defines exported functions in front of a driver's. Several names share a body: `real` is the driver's function of the
+/// Defines exported functions in front of a driver's, and the list of them, `ENTRIES`. Several names share a body: `real` is the driver's function of the
 /// name called, `per_thread` whether in it a stream of NULL is the calling thread's. The libraries are `LIBRARIES`.
 macro_rules! wraps {
     ($($($name:ident)/+ fn $args:tt => $real:ident, $per_thread:ident $body:block)+) => {
         $($($crate::gpu::symbols::wraps!(@one $name $args $real $per_thread $body);)+)+
+
+        /// The functions above.
+        pub static ENTRIES: &[$crate::gpu::symbols::Entry] = &[$($($crate::gpu::symbols::Entry {
+            name: $name::C_NAME,
+            ours: $crate::gpu::symbols::Ours($name as *const ()),
+            function: &$name::FUNCTION,
+        }),+),+];
     };
     (@one $name:ident ($($arg:ident: $type:ty),* $(,)?) $real:ident $per_thread:ident $body:block) => {
         /// The driver's function of this name.
@@ -156,17 +166,7 @@ macro_rules! wraps {
     };
 }
 
-/// Lists functions that [`wraps`] defined.
-macro_rules! entries {
-    ($($name:ident)+) => {
-        &[$($crate::gpu::symbols::Entry {
-            name: $name::C_NAME,
-            ours: $crate::gpu::symbols::Ours($name as *const ()),
-            function: &$name::FUNCTION,
-        }),+]
-    };
-}
-pub(crate) use {entries, plain, wraps};
+pub(crate) use {plain, wraps};
 
 /// Whether a name is that of a function whose NULL stream is the calling thread's.
 pub const fn is_per_thread(name: &str) -> bool {
@@ -178,7 +178,7 @@ pub const fn is_per_thread(name: &str) -> bool {
 }
 
 /// Our functions of the driver that names begin like that.
-fn entries_of(name: &CStr) -> &'static [Entry] {
+fn entries_of(name: &CStr) -> &'static [&'static [Entry]] {
     match name.to_bytes() {
         [b'c', b'u', ..] => super::cuda::ENTRIES,
         [b'h', b'i', b'p', ..] => super::hip::ENTRIES,
@@ -188,11 +188,12 @@ fn entries_of(name: &CStr) -> &'static [Entry] {
 
 /// Our function in the place of one that a driver gave out: the one whose driver's function that is, or else the one of
 /// that name, if `name` says which that is. 0: none.
-pub fn instead_of(entries: &'static [Entry], at: usize, name: Option<&CStr>) -> usize {
-    if let Some(entry) = entries.iter().find(|e| e.function.address() == at) {
+pub fn instead_of(entries: &'static [&'static [Entry]], at: usize, name: Option<&CStr>) -> usize {
+    let mut all = entries.iter().copied().flatten();
+    if let Some(entry) = all.clone().find(|e| e.function.address() == at) {
         return entry.address();
     }
-    match name.and_then(|name| entries.iter().find(|e| e.name == name)) {
+    match name.and_then(|name| all.find(|e| e.name == name)) {
         Some(entry) => {
             entry.function.learn(at);
             entry.address()
@@ -295,7 +296,9 @@ unsafe extern "C" fn decide(handle: *mut c_void, name: *const c_char, caller: us
     }
     // SAFETY: as above.
     let name = unsafe { CStr::from_ptr(name) };
-    let Some(entry) = entries_of(name).iter().find(|e| e.name == name) else { return pass };
+    let Some(entry) = entries_of(name).iter().copied().flatten().find(|e| e.name == name) else {
+        return pass;
+    };
     // SAFETY: the C library's function of that type; the handle is the caller's.
     let at = unsafe {
         let f: unsafe extern "C" fn(*mut c_void, *const c_char) -> *mut c_void =

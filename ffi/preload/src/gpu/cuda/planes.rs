@@ -1,8 +1,8 @@
 //! CUDA's copies in two dimensions. Any thread.
 
-use super::Queue;
-use super::copies::{Rows, copy_rows};
-use super::cuda_driver::DRIVER;
+use super::driver::DRIVER;
+use crate::gpu::copies::{Rows, copy_rows};
+use crate::gpu::{Queue, is_managed};
 
 /// A side of a `CUDA_MEMCPY2D`.
 #[derive(Clone, Copy)]
@@ -58,7 +58,7 @@ pub unsafe fn copy_2d(
     let (to, from) = (planes.to.rows(), planes.from.rows());
     let mut again = |at, first, rows| {
         let mut part = Planes { height: rows, ..planes };
-        let (managed, other) = match super::is_managed(from.start) {
+        let (managed, other) = match is_managed(from.start) {
             true => (&mut part.from, &mut part.to),
             false => (&mut part.to, &mut part.from),
         };

@@ -1,8 +1,8 @@
 //! CUDA's driver as the rest of the folder asks it: the device that is current, waiting, copying, and the sizes of
 //! kernels' parameters. Any thread.
 
-use super::symbols::plain;
-use super::{Driver, INVALID_VALUE, Place};
+use crate::gpu::symbols::plain;
+use crate::gpu::{Driver, INVALID_VALUE, Place, UNKNOWN};
 use core::ffi::CStr;
 use core::ptr::null_mut;
 use core::sync::atomic::{AtomicU8, AtomicUsize, Ordering::*};
@@ -20,11 +20,11 @@ pub static DRIVER: Driver = Driver {
     place,
     wait: |stream| {
         // SAFETY: a stream of the program's.
-        unsafe { plain!(LIBRARIES, c"cuStreamSynchronize", fn(usize), (stream)) }.unwrap_or(super::UNKNOWN)
+        unsafe { plain!(LIBRARIES, c"cuStreamSynchronize", fn(usize), (stream)) }.unwrap_or(UNKNOWN)
     },
     wait_all: || {
         // SAFETY: no preconditions.
-        unsafe { plain!(LIBRARIES, c"cuCtxSynchronize", fn(), ()) }.unwrap_or(super::UNKNOWN)
+        unsafe { plain!(LIBRARIES, c"cuCtxSynchronize", fn(), ()) }.unwrap_or(UNKNOWN)
     },
     is_recording: |stream| {
         let mut state = 0;
@@ -36,7 +36,7 @@ pub static DRIVER: Driver = Driver {
     copy: |to, from, n, stream| {
         // SAFETY: the program's pointers, and a buffer with room for `n` bytes.
         unsafe { plain!(LIBRARIES, c"cuMemcpyAsync", fn(usize, usize, usize, usize), (to, from, n, stream)) }
-            .unwrap_or(super::UNKNOWN)
+            .unwrap_or(UNKNOWN)
     },
     pinned,
     ready: AtomicU8::new(0),
@@ -64,8 +64,8 @@ fn place() -> Result<Place, i32> {
     // SAFETY: both write what they are given the address of.
     let (code, asked) = unsafe {
         (
-            plain!(LIBRARIES, c"cuCtxGetCurrent", fn(*mut usize), (&mut context)).unwrap_or(super::UNKNOWN),
-            plain!(LIBRARIES, c"cuCtxGetDevice", fn(*mut i32), (&mut device)).unwrap_or(super::UNKNOWN),
+            plain!(LIBRARIES, c"cuCtxGetCurrent", fn(*mut usize), (&mut context)).unwrap_or(UNKNOWN),
+            plain!(LIBRARIES, c"cuCtxGetDevice", fn(*mut i32), (&mut device)).unwrap_or(UNKNOWN),
         )
     };
     match (code, asked) {

@@ -1,7 +1,7 @@
 //! What `cuGetProcAddress` gives out, and our functions in its place. Any thread.
 
-use super::cuda::ENTRIES;
-use super::symbols::instead_of;
+use super::ENTRIES;
+use crate::gpu::symbols::instead_of;
 use core::ffi::{CStr, c_char};
 
 /// Names as `cuGetProcAddress` takes them, the versions between which they stand for a function of ours, that function's

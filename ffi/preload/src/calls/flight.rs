@@ -1,0 +1,99 @@
+//! Memory that the kernel, or a thread of the C library's, goes on using after the call that named it: pinned to the host
+//! from before that call until the operation is known to be over, or the memory is freed. Any thread; not for signal
+//! handlers, like the calls that it serves, but one may come at any time: they are kept off while the list is locked.
+
+use super::mask::Quiet;
+use hmmrt_core::raw;
+use hmmrt_core::raw::preload;
+use std::sync::Mutex;
+
+/// A range that is pinned.
+#[derive(Clone, Copy)]
+pub struct Pin {
+    at: usize,
+    len: usize,
+}
+
+/// Pins what is managed of `len` bytes from `at`, as far as its block goes.
+pub fn pin(at: usize, len: usize) -> Option<Pin> {
+    let ptr = core::ptr::with_exposed_provenance::<u8>(at);
+    let (start, size) = preload::block(ptr)?;
+    let len = len.min(start + size - at);
+    let _quiet = Quiet::new();
+    (len > 0 && raw::pin(ptr, len).is_ok()).then_some(Pin { at, len })
+}
+
+/// Undoes that. Without effect if the block was freed.
+pub fn unpin(pin: Pin) {
+    let _quiet = Quiet::new();
+    let _ = raw::unpin(core::ptr::with_exposed_provenance(pin.at), pin.len);
+}
+
+/// Operations on their way: what the program knows each by, and what is pinned for it.
+static FLIGHTS: Mutex<Vec<(usize, Vec<Pin>)>> = Mutex::new(Vec::new());
+
+/// An operation begins. One of the same name must be over.
+pub fn begin(name: usize, pins: Vec<Pin>) {
+    end(name);
+    if !pins.is_empty() {
+        let _quiet = Quiet::new();
+        FLIGHTS.lock().unwrap_or_else(|e| e.into_inner()).push((name, pins));
+    }
+}
+
+/// An operation is over.
+pub fn end(name: usize) {
+    let _quiet = Quiet::new();
+    let mut all = FLIGHTS.lock().unwrap_or_else(|e| e.into_inner());
+    if let Some(i) = all.iter().position(|(n, _)| *n == name) {
+        let (_, pins) = all.swap_remove(i);
+        drop(all);
+        pins.into_iter().for_each(unpin);
+    }
+}
+
+/// The ranges of a call's arguments, pinned one after the other.
+#[derive(Default)]
+pub struct Pins(pub Vec<Pin>);
+
+impl Pins {
+    /// The kernel uses `len` bytes.
+    pub fn range(&mut self, at: usize, len: usize) {
+        self.0.extend(pin(at, len));
+    }
+
+    /// The kernel uses what vectors describe, and the vectors.
+    ///
+    /// # Safety
+    /// `count` valid ones, or no address of the program's.
+    pub unsafe fn vectors(&mut self, at: usize, count: usize) {
+        // The kernel takes no more than 1,024.
+        if at == 0 || count > 1024 {
+            return;
+        }
+        self.range(at, count * size_of::<libc::iovec>());
+        for i in 0..count {
+            // SAFETY: the caller's promise.
+            let part = unsafe { core::ptr::with_exposed_provenance::<libc::iovec>(at).add(i).read() };
+            self.range(part.iov_base.expose_provenance(), part.iov_len);
+        }
+    }
+
+    /// The kernel uses a message and all it points to.
+    ///
+    /// # Safety
+    /// As [`Pins::vectors`].
+    pub unsafe fn message(&mut self, at: usize) {
+        if at == 0 {
+            return;
+        }
+        self.range(at, size_of::<libc::msghdr>());
+        // SAFETY: the caller's promise.
+        unsafe {
+            let m = core::ptr::with_exposed_provenance::<libc::msghdr>(at).read();
+            self.range(m.msg_name.expose_provenance(), m.msg_namelen as usize);
+            self.range(m.msg_control.expose_provenance(), m.msg_controllen as usize);
+            self.vectors(m.msg_iov.expose_provenance(), m.msg_iovlen as usize);
+        }
+    }
+}

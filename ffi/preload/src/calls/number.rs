@@ -1,0 +1,225 @@
+//! System calls by number, as syscall(2) makes them, and every one of a program under `HMMRT_SYSCALLS=trap`: which of the
+//! arguments are buffers, and what is to be done around the calls that use them later. Any context: signal-safe but for
+//! what io_uring and io_submit need.
+
+use super::{aio, mask, ring};
+use crate::holds::Holds;
+use crate::names;
+use core::ffi::{c_int, c_long, c_ulong};
+use hmmrt_core::raw::{mapping, preload};
+use libc::{EFAULT, iovec};
+
+/// io_pgetevents(2), which the `libc` crate does not have everywhere.
+pub const IO_PGETEVENTS: c_long = if cfg!(target_arch = "x86_64") { 333 } else { 292 };
+
+fn at<T>(address: usize) -> *const T {
+    core::ptr::with_exposed_provenance(address)
+}
+
+/// Makes the call, with what it needs held on the host. `call` makes it and answers as the kernel does, and so does this.
+///
+/// # Safety
+/// As the system call.
+pub unsafe fn perform(number: c_long, a: [usize; 6], call: impl Fn([usize; 6]) -> isize) -> isize {
+    let held = |a: [usize; 6]| {
+        let hold = || {
+            let mut h = Holds::new();
+            // SAFETY: the caller's promise.
+            unsafe { super::table::hold(&mut h, number, a) };
+            h
+        };
+        if preload::is_active() {
+            let holds = hold();
+            if holds.any() {
+                return call(a);
+            }
+        }
+        let answer = call(a);
+        // The devices may have been opened during the call, and memory gone that was not held: once more.
+        if answer == -(EFAULT as isize) && preload::is_active() {
+            let holds = hold();
+            if holds.any() {
+                return call(a);
+            }
+        }
+        answer
+    };
+    // SAFETY: the caller's promise, for each as its manual page has it.
+    unsafe {
+        match number {
+            libc::SYS_io_uring_setup | libc::SYS_io_uring_enter | libc::SYS_io_uring_register => {
+                ring::call(number, a, || held(a))
+            }
+            libc::SYS_io_submit => {
+                aio::submitting(a[1], a[2]);
+                held(a)
+            }
+            libc::SYS_io_getevents => {
+                let answer = held(a);
+                aio::reaped(answer, a[3]);
+                answer
+            }
+            libc::SYS_rt_sigprocmask if a[3] == 8 => change_mask(a),
+            libc::SYS_rt_sigsuspend => with_mask(a, 0, held),
+            libc::SYS_ppoll => with_mask(a, 3, held),
+            libc::SYS_epoll_pwait | libc::SYS_epoll_pwait2 => with_mask(a, 4, held),
+            libc::SYS_pselect6 | IO_PGETEVENTS if a[5] != 0 => {
+                let given = at::<[usize; 2]>(a[5]).read();
+                let mut inner = a;
+                inner[4] = given[0];
+                with_mask(inner, 4, |inner| {
+                    let pair = [inner[4], given[1]];
+                    let answer = held([a[0], a[1], a[2], a[3], a[4], pair.as_ptr().expose_provenance()]);
+                    if number == IO_PGETEVENTS {
+                        aio::reaped(answer, a[3]);
+                    }
+                    answer
+                })
+            }
+            _ => mapping_call(number, a).unwrap_or_else(|| held(a)),
+        }
+    }
+}
+
+/// A call about managed memory's mapping, which the runtime makes.
+///
+/// # Safety
+/// As the system call.
+unsafe fn mapping_call(number: c_long, a: [usize; 6]) -> Option<isize> {
+    let touches = |at: usize, len: usize| mapping::touches(at, len);
+    let (flags, fixed) = (a[3] as c_int, libc::MREMAP_FIXED as usize);
+    // SAFETY: the caller's promise.
+    let answer = unsafe {
+        match number {
+            libc::SYS_mmap if flags & libc::MAP_FIXED != 0 && touches(a[0], a[1]) => {
+                mapping::map_fixed(a[0], a[1], a[2] as c_int, flags, a[4] as c_int, a[5] as i64, false)
+            }
+            libc::SYS_munmap if touches(a[0], a[1]) => mapping::unmap(a[0], a[1]),
+            libc::SYS_mremap if touches(a[0], a[1]) || a[3] & fixed != 0 && touches(a[4], a[2]) => {
+                mapping::remap(a[0], a[1], a[2], flags, a[4])
+            }
+            libc::SYS_mprotect if touches(a[0], a[1]) => mapping::protect(a[0], a[1], a[2] as c_int, None),
+            libc::SYS_pkey_mprotect if touches(a[0], a[1]) => {
+                mapping::protect(a[0], a[1], a[2] as c_int, Some(flags))
+            }
+            libc::SYS_madvise if touches(a[0], a[1]) => mapping::advise(a[0], a[1], a[2] as c_int),
+            libc::SYS_mlock if touches(a[0], a[1]) => mapping::lock(a[0], a[1], 0),
+            libc::SYS_mlock2 if touches(a[0], a[1]) => mapping::lock(a[0], a[1], a[2] as u32),
+            libc::SYS_munlock if touches(a[0], a[1]) => mapping::unlock(a[0], a[1]),
+            _ => return None,
+        }
+    };
+    Some(answer.map_or_else(|error| -(error as isize), |n| n as isize))
+}
+
+/// Makes a call with a mask among its arguments without SIGSEGV and SIGBUS.
+///
+/// # Safety
+/// The argument is NULL or a set of the kernel's.
+unsafe fn with_mask(mut a: [usize; 6], which: usize, call: impl FnOnce([usize; 6]) -> isize) -> isize {
+    if a[which] == 0 {
+        return call(a);
+    }
+    // SAFETY: the caller's promise.
+    let set = mask::without_faults(unsafe { at::<u64>(a[which]).read() });
+    a[which] = (&raw const set).expose_provenance();
+    call(a)
+}
+
+/// rt_sigprocmask(2).
+///
+/// # Safety
+/// As the system call.
+unsafe fn change_mask(a: [usize; 6]) -> isize {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let set = (a[1] != 0).then(|| at::<u64>(a[1]).read());
+        match mask::change(a[0] as c_int, set) {
+            Ok(before) => {
+                if a[2] != 0 {
+                    core::ptr::with_exposed_provenance_mut::<u64>(a[2]).write(before);
+                }
+                0
+            }
+            Err(error) => -(error as isize),
+        }
+    }
+}
+
+static SYSCALL: names::Real = names::Real::new(c"syscall");
+
+/// Looks up what this file needs.
+pub fn resolve() {
+    SYSCALL.address();
+}
+
+/// syscall(2). It has variable arguments, which are passed as any others on x86-64 and aarch64.
+///
+/// # Safety
+/// As the system call.
+#[unsafe(no_mangle)]
+pub unsafe extern "C-unwind" fn syscall(
+    number: c_long,
+    a: usize,
+    b: usize,
+    c: usize,
+    d: usize,
+    e: usize,
+    f: usize,
+) -> isize {
+    let saved = names::errno();
+    // SAFETY: the function of that name; the caller's promise. The C library's own call is made, not ours: others may
+    // stand before it, too.
+    let raw = unsafe {
+        let real: unsafe extern "C-unwind" fn(c_long, usize, usize, usize, usize, usize, usize) -> isize =
+            core::mem::transmute(core::ptr::with_exposed_provenance::<()>(SYSCALL.address()));
+        perform(number, [a, b, c, d, e, f], |a| match real(number, a[0], a[1], a[2], a[3], a[4], a[5]) {
+            -1 => -(names::errno() as isize),
+            answer => answer,
+        })
+    };
+    names::set_errno(saved);
+    names::answer(raw)
+}
+
+/// The bytes that an ioctl's argument has: newer requests say it themselves (asm-generic/ioctl.h), the older ones of
+/// terminals and sockets have at most this.
+pub fn size_of_ioctl(request: c_ulong) -> usize {
+    match request >> 16 & 0x3fff {
+        0 => 256,
+        size => size as usize,
+    }
+}
+
+/// The bytes of fcntl's argument, for the commands that have a struct.
+pub fn of_fcntl(command: c_int) -> usize {
+    const F_SETOWN_EX: c_int = 15;
+    const F_GETOWN_EX: c_int = 16;
+    const F_GET_RW_HINT: c_int = 1035;
+    const F_SET_FILE_RW_HINT: c_int = 1038;
+    match command {
+        libc::F_GETLK
+        | libc::F_SETLK
+        | libc::F_SETLKW
+        | libc::F_OFD_GETLK
+        | libc::F_OFD_SETLK
+        | libc::F_OFD_SETLKW => size_of::<libc::flock>(),
+        F_SETOWN_EX | F_GETOWN_EX | F_GET_RW_HINT..=F_SET_FILE_RW_HINT => 8,
+        _ => 0,
+    }
+}
+
+/// The far side of process_vm_*, where it is this process.
+///
+/// # Safety
+/// `remote` is NULL or has `count` valid elements.
+pub unsafe fn other_process(h: &mut Holds, pid: c_int, remote: *const iovec, count: usize, write: bool) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        if pid == names::process() {
+            h.vectors(remote, count, write);
+        } else {
+            h.reads(remote, count.min(1024) * size_of::<iovec>());
+        }
+    }
+}

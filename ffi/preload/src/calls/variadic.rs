@@ -1,0 +1,157 @@
+//! Functions with variable arguments, which stable Rust can't define: a few instructions of assembly put the arguments
+//! where the platform's `va_list` expects them, and call an ordinary function with it. They unwind: what they call are
+//! cancellation points. Any thread.
+
+/// What `va_list` is on x86-64: System V ABI, 3.5.7. It is passed by its address.
+#[cfg(target_arch = "x86_64")]
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct List {
+    general: u32,
+    float: u32,
+    stack: *const usize,
+    saved: *const u8,
+}
+
+/// What `va_list` is on aarch64: AAPCS64, appendix B. It is passed by the address of a copy.
+#[cfg(target_arch = "aarch64")]
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct List {
+    stack: *const usize,
+    general_top: *const u8,
+    float_top: *const u8,
+    general: i32,
+    float: i32,
+}
+
+impl List {
+    /// The next argument, a pointer or an integer.
+    ///
+    /// # Safety
+    /// There is one.
+    pub unsafe fn next(&mut self) -> usize {
+        // SAFETY: the area and the offsets are the assembly's below, or the C compiler's.
+        unsafe {
+            #[cfg(target_arch = "x86_64")]
+            if self.general < 48 {
+                let at = self.saved.add(self.general as usize).cast::<usize>();
+                self.general += 8;
+                return at.read();
+            }
+            #[cfg(target_arch = "aarch64")]
+            if self.general < 0 {
+                let at = self.general_top.offset(self.general as isize).cast::<usize>();
+                self.general += 8;
+                return at.read();
+            }
+            let at = self.stack;
+            self.stack = at.add(1);
+            at.read()
+        }
+    }
+}
+
+/// Defines an exported function with `$named` arguments and variable ones after them, all of integer class, which calls
+/// another with the named ones and a [`List`].
+macro_rules! variadic {
+    ($($name:ident($named:tt) -> $body:ident;)+) => { $(
+        /// The C library's function of this name.
+        ///
+        /// # Safety
+        /// As the C library's.
+        #[unsafe(naked)]
+        #[unsafe(no_mangle)]
+        pub unsafe extern "C-unwind" fn $name() {
+            #[cfg(target_arch = "x86_64")]
+            core::arch::naked_asm!(
+                ".cfi_startproc",
+                "endbr64",
+                "sub rsp, 216",
+                ".cfi_adjust_cfa_offset 216",
+                "mov [rsp + 32], rdi",
+                "mov [rsp + 40], rsi",
+                "mov [rsp + 48], rdx",
+                "mov [rsp + 56], rcx",
+                "mov [rsp + 64], r8",
+                "mov [rsp + 72], r9",
+                "test al, al",
+                "je 2f",
+                "movaps [rsp + 80], xmm0",
+                "movaps [rsp + 96], xmm1",
+                "movaps [rsp + 112], xmm2",
+                "movaps [rsp + 128], xmm3",
+                "movaps [rsp + 144], xmm4",
+                "movaps [rsp + 160], xmm5",
+                "movaps [rsp + 176], xmm6",
+                "movaps [rsp + 192], xmm7",
+                "2:",
+                concat!("mov dword ptr [rsp], 8 * ", $named),
+                "mov dword ptr [rsp + 4], 48",
+                "lea rax, [rsp + 224]",
+                "mov [rsp + 8], rax",
+                "lea rax, [rsp + 32]",
+                "mov [rsp + 16], rax",
+                concat!("mov ", crate::calls::variadic::register!($named), ", rsp"),
+                "call {body}",
+                "add rsp, 216",
+                ".cfi_adjust_cfa_offset -216",
+                "ret",
+                ".cfi_endproc",
+                body = sym $body,
+            );
+            #[cfg(target_arch = "aarch64")]
+            core::arch::naked_asm!(
+                ".cfi_startproc",
+                "stp x29, x30, [sp, #-240]!",
+                ".cfi_def_cfa_offset 240",
+                ".cfi_offset 29, -240",
+                ".cfi_offset 30, -232",
+                "mov x29, sp",
+                "stp x0, x1, [sp, #48]",
+                "stp x2, x3, [sp, #64]",
+                "stp x4, x5, [sp, #80]",
+                "stp x6, x7, [sp, #96]",
+                "stp q0, q1, [sp, #112]",
+                "stp q2, q3, [sp, #144]",
+                "stp q4, q5, [sp, #176]",
+                "stp q6, q7, [sp, #208]",
+                "add x9, sp, #240",
+                "str x9, [sp, #16]",
+                "str x9, [sp, #32]",
+                "add x9, sp, #112",
+                "str x9, [sp, #24]",
+                concat!("mov w9, #-8 * (8 - ", $named, ")"),
+                "str w9, [sp, #40]",
+                "mov w9, #-128",
+                "str w9, [sp, #44]",
+                concat!("add x", $named, ", sp, #16"),
+                "bl {body}",
+                "ldp x29, x30, [sp], #240",
+                ".cfi_restore 29",
+                ".cfi_restore 30",
+                ".cfi_def_cfa_offset 0",
+                "ret",
+                ".cfi_endproc",
+                body = sym $body,
+            );
+        }
+    )+ };
+}
+pub(crate) use variadic;
+
+/// The register of the argument that follows so many others, on x86-64.
+#[cfg(target_arch = "x86_64")]
+macro_rules! register {
+    ("1") => {
+        "rsi"
+    };
+    ("2") => {
+        "rdx"
+    };
+    ("3") => {
+        "rcx"
+    };
+}
+#[cfg(target_arch = "x86_64")]
+pub(crate) use register;

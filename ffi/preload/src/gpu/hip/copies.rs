@@ -1,0 +1,127 @@
+//! HIP's copies and fills. Any thread.
+
+use super::driver::{DRIVER, LIBRARIES};
+use super::queue;
+use crate::gpu::copies::{Rows, Side, copy, copy_rows};
+use crate::gpu::is_managed;
+use crate::gpu::launch::fill;
+use crate::gpu::symbols::wraps;
+
+/// What a copy's kind says of its sides.
+fn sides(to: usize, from: usize, kind: i32) -> (Side, Side) {
+    let side = |at, device| if device { Side::Device(at) } else { Side::Host(at) };
+    (side(to, matches!(kind, 1 | 3)), side(from, matches!(kind, 2 | 3)))
+}
+
+wraps! {
+    hipMemcpy / hipMemcpy_spt fn (to: usize, from: usize, n: usize, kind: i32) => real, per_thread {
+        let (a, b) = sides(to, from, kind);
+        copy(&DRIVER, queue(0, per_thread), a, b, n, &mut || real(to, from, n, kind))
+    }
+
+    hipMemcpyAsync / hipMemcpyAsync_spt fn (
+        to: usize, from: usize, n: usize, kind: i32, s: usize,
+    ) => real, per_thread {
+        let (a, b) = sides(to, from, kind);
+        copy(&DRIVER, queue(s, per_thread), a, b, n, &mut || real(to, from, n, kind, s))
+    }
+
+    hipMemcpyWithStream fn (to: usize, from: usize, n: usize, kind: i32, s: usize) => real, per_thread {
+        let (a, b) = sides(to, from, kind);
+        copy(&DRIVER, queue(s, per_thread), a, b, n, &mut || real(to, from, n, kind, s))
+    }
+
+    hipMemcpy2D / hipMemcpy2D_spt fn (
+        to: usize, tp: usize, from: usize, fp: usize, w: usize, h: usize, kind: i32,
+    ) => real, per_thread {
+        let rows = (Rows { start: to, pitch: tp }, Rows { start: from, pitch: fp });
+        let managed_from = is_managed(from);
+        copy_rows(&DRIVER, queue(0, per_thread), rows, (w, h), &mut || real(to, tp, from, fp, w, h, kind),
+            &mut |at, y, n| match managed_from {
+                true => real(to + y * tp, tp, at, w, w, n, kind),
+                false => real(at, w, from + y * fp, fp, w, n, kind),
+            })
+    }
+
+    hipMemcpy2DAsync / hipMemcpy2DAsync_spt fn (
+        to: usize, tp: usize, from: usize, fp: usize, w: usize, h: usize, kind: i32, s: usize,
+    ) => real, per_thread {
+        let rows = (Rows { start: to, pitch: tp }, Rows { start: from, pitch: fp });
+        let managed_from = is_managed(from);
+        copy_rows(&DRIVER, queue(s, per_thread), rows, (w, h), &mut || real(to, tp, from, fp, w, h, kind, s),
+            &mut |at, y, n| match managed_from {
+                true => real(to + y * tp, tp, at, w, w, n, kind, s),
+                false => real(at, w, from + y * fp, fp, w, n, kind, s),
+            })
+    }
+
+    hipMemcpyHtoD fn (to: usize, from: usize, n: usize) => real, per_thread {
+        copy(&DRIVER, queue(0, per_thread), Side::Device(to), Side::Host(from), n, &mut || real(to, from, n))
+    }
+
+    hipMemcpyHtoDAsync fn (to: usize, from: usize, n: usize, s: usize) => real, per_thread {
+        copy(&DRIVER, queue(s, per_thread), Side::Device(to), Side::Host(from), n, &mut || real(to, from, n, s))
+    }
+
+    hipMemcpyDtoH fn (to: usize, from: usize, n: usize) => real, per_thread {
+        copy(&DRIVER, queue(0, per_thread), Side::Host(to), Side::Device(from), n, &mut || real(to, from, n))
+    }
+
+    hipMemcpyDtoHAsync fn (to: usize, from: usize, n: usize, s: usize) => real, per_thread {
+        copy(&DRIVER, queue(s, per_thread), Side::Host(to), Side::Device(from), n, &mut || real(to, from, n, s))
+    }
+
+    hipMemcpyDtoD fn (to: usize, from: usize, n: usize) => real, per_thread {
+        copy(&DRIVER, queue(0, per_thread), Side::Device(to), Side::Device(from), n, &mut || real(to, from, n))
+    }
+
+    hipMemcpyDtoDAsync fn (to: usize, from: usize, n: usize, s: usize) => real, per_thread {
+        copy(&DRIVER, queue(s, per_thread), Side::Device(to), Side::Device(from), n, &mut || real(to, from, n, s))
+    }
+
+    hipMemcpyPeer fn (to: usize, there: i32, from: usize, here: i32, n: usize) => real, per_thread {
+        copy(&DRIVER, queue(0, per_thread), Side::Device(to), Side::Device(from), n, &mut || {
+            real(to, there, from, here, n)
+        })
+    }
+
+    hipMemcpyPeerAsync fn (
+        to: usize, there: i32, from: usize, here: i32, n: usize, s: usize,
+    ) => real, per_thread {
+        copy(&DRIVER, queue(s, per_thread), Side::Device(to), Side::Device(from), n, &mut || {
+            real(to, there, from, here, n, s)
+        })
+    }
+
+    hipMemset / hipMemset_spt fn (at: usize, value: i32, n: usize) => real, per_thread {
+        fill(&DRIVER, queue(0, per_thread), at, &mut |at| real(at, value, n))
+    }
+
+    hipMemsetAsync / hipMemsetAsync_spt fn (at: usize, value: i32, n: usize, s: usize) => real, per_thread {
+        fill(&DRIVER, queue(s, per_thread), at, &mut |at| real(at, value, n, s))
+    }
+
+    hipMemsetD8 fn (at: usize, value: u8, n: usize) => real, per_thread {
+        fill(&DRIVER, queue(0, per_thread), at, &mut |at| real(at, value, n))
+    }
+
+    hipMemsetD16 fn (at: usize, value: u16, n: usize) => real, per_thread {
+        fill(&DRIVER, queue(0, per_thread), at, &mut |at| real(at, value, n))
+    }
+
+    hipMemsetD32 fn (at: usize, value: i32, n: usize) => real, per_thread {
+        fill(&DRIVER, queue(0, per_thread), at, &mut |at| real(at, value, n))
+    }
+
+    hipMemsetD8Async fn (at: usize, value: u8, n: usize, s: usize) => real, per_thread {
+        fill(&DRIVER, queue(s, per_thread), at, &mut |at| real(at, value, n, s))
+    }
+
+    hipMemsetD16Async fn (at: usize, value: u16, n: usize, s: usize) => real, per_thread {
+        fill(&DRIVER, queue(s, per_thread), at, &mut |at| real(at, value, n, s))
+    }
+
+    hipMemsetD32Async fn (at: usize, value: i32, n: usize, s: usize) => real, per_thread {
+        fill(&DRIVER, queue(s, per_thread), at, &mut |at| real(at, value, n, s))
+    }
+}

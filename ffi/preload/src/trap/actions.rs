@@ -1,0 +1,160 @@
+//! What signals do, while calls are trapped: our handler of SIGSYS, the program's own beside it, and rt_sigaction(2).
+
+use super::{entry, handler};
+use crate::names::{self, bare};
+use crate::{calls, settings};
+use core::ffi::{c_int, c_long, c_void};
+use core::sync::atomic::{AtomicUsize, Ordering::*};
+use libc::{SIGSEGV, SIGSYS, siginfo_t, ucontext_t};
+
+/// The kernel's `struct sigaction`.
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+struct Action {
+    handler: usize,
+    flags: usize,
+    restorer: usize,
+    mask: u64,
+}
+
+const SA_RESTORER: usize = 0x0400_0000;
+
+/// The first address of the C library and the one after its last.
+pub static C_LIBRARY: [AtomicUsize; 2] = [const { AtomicUsize::new(0) }; 2];
+
+/// The program's own action for SIGSYS, the kernel's way. Words of their own: whoever changes it while the signal comes
+/// gets what is half of each, as in any program that does so.
+static PROGRAM: [AtomicUsize; 4] = [const { AtomicUsize::new(0) }; 4];
+
+fn program() -> Action {
+    let word = |i: usize| PROGRAM[i].load(Relaxed);
+    Action { handler: word(0), flags: word(1), restorer: word(2), mask: word(3) as u64 }
+}
+
+fn set_program(action: &Action) {
+    let words = [action.handler, action.flags, action.restorer, action.mask as usize];
+    PROGRAM.iter().zip(words).for_each(|(to, word)| to.store(word, Relaxed));
+}
+
+/// rt_sigaction(2).
+fn kernel(signum: c_int, new: Option<&Action>, old: &mut Action) -> isize {
+    let new = new.map_or(0, |new| core::ptr::from_ref(new).expose_provenance());
+    let old = (&raw mut *old).expose_provenance();
+    // SAFETY: NULL or valid, both.
+    unsafe { bare(libc::SYS_rt_sigaction, [signum as usize, new, old, 8, 0, 0]) }
+}
+
+/// Sets our handler. It runs with the program's mask, as the call that it stands for would, and on the stack that is there: a
+/// signal's own stack has no room for the call's own signals, and could not be changed from it.
+pub fn install() -> Result<(), isize> {
+    let ours = Action {
+        handler: handler::on_signal as *const () as usize,
+        flags: libc::SA_SIGINFO as usize | libc::SA_NODEFER as usize | SA_RESTORER,
+        restorer: entry::restorer as *const () as usize,
+        mask: 0,
+    };
+    let mut old = Action::default();
+    match kernel(SIGSYS, Some(&ours), &mut old) {
+        0 => {
+            set_program(&old);
+            Ok(())
+        }
+        error => Err(error),
+    }
+}
+
+/// Gives the signal back.
+pub fn uninstall() {
+    kernel(SIGSYS, Some(&program()), &mut Action::default());
+}
+
+/// A SIGSYS that is no call of ours to make: seccomp's, or one that was sent.
+///
+/// # Safety
+/// What the kernel gave.
+pub unsafe fn forward(info: *mut siginfo_t, context: *mut ucontext_t) {
+    let action = program();
+    // SAFETY: the kernel's; the program registered a function of this kind.
+    unsafe {
+        match action.handler {
+            libc::SIG_IGN if (*info).si_code <= 0 => {}
+            libc::SIG_DFL | libc::SIG_IGN => {
+                kernel(SIGSYS, Some(&Action::default()), &mut Action::default());
+                let (process, thread) = (names::process() as usize, bare(libc::SYS_gettid, [0; 6]) as usize);
+                let info = info.expose_provenance();
+                bare(libc::SYS_rt_tgsigqueueinfo, [process, thread, SIGSYS as usize, info, 0, 0]);
+            }
+            function => {
+                let f: extern "C-unwind" fn(c_int, *mut siginfo_t, *mut c_void) =
+                    core::mem::transmute(core::ptr::with_exposed_provenance::<()>(function));
+                if action.flags & libc::SA_RESETHAND as usize != 0 {
+                    set_program(&Action::default());
+                }
+                f(SIGSYS, info, context.cast());
+            }
+        }
+    }
+}
+
+/// rt_sigaction(2) as the program makes it, from `caller`.
+///
+/// # Safety
+/// As the system call.
+pub unsafe fn set(a: [usize; 6], caller: usize) -> isize {
+    let (signum, new_at, old_at, size) = (a[0] as c_int, a[1], a[2], a[3]);
+    if size != 8 {
+        return -(libc::EINVAL as isize);
+    }
+    let new = (new_at != 0).then(|| {
+        // SAFETY: the caller's promise. A copy: the kernel sees no memory of the program's.
+        let mut new = unsafe { core::ptr::with_exposed_provenance::<Action>(new_at).read() };
+        new.mask = calls::without_kept(new.mask);
+        new
+    });
+    let mut old = Action::default();
+    let within = C_LIBRARY[0].load(Relaxed)..C_LIBRARY[1].load(Relaxed);
+    let answer = match signum {
+        SIGSYS => {
+            old = program();
+            // A child of vfork changes its own, and has our handler until it starts its program.
+            if let Some(new) =
+                new.filter(|_| settings::is_own_process() || hmmrt_core::raw::preload::in_child())
+            {
+                set_program(&new);
+            }
+            0
+        }
+        // The C library's come from our `sigaction` and from the runtime.
+        SIGSEGV if !within.contains(&caller) && settings::is_own_process() => segv(new, &mut old),
+        _ => kernel(signum, new.as_ref(), &mut old),
+    };
+    if answer == 0 && old_at != 0 {
+        // SAFETY: the caller's promise.
+        unsafe { core::ptr::with_exposed_provenance_mut::<Action>(old_at).write(old) };
+    }
+    answer
+}
+
+/// The program's action for SIGSEGV, set without the C library.
+fn segv(new: Option<Action>, old: &mut Action) -> isize {
+    // SAFETY: zeroed is a valid action; the kernel's set is the first 8 bytes of the C library's.
+    unsafe {
+        let mut given: libc::sigaction = core::mem::zeroed();
+        let mut before: libc::sigaction = core::mem::zeroed();
+        if let Some(new) = new {
+            given.sa_sigaction = new.handler;
+            given.sa_flags = new.flags as c_int & !(SA_RESTORER as c_int);
+            (&raw mut given.sa_mask).cast::<u64>().write(new.mask);
+        }
+        let pointer = if new.is_some() { &raw const given } else { core::ptr::null() };
+        if hmmrt_core::program_sigaction(SIGSEGV, pointer, &mut before) != 0 {
+            return -(names::errno() as isize);
+        }
+        old.handler = before.sa_sigaction;
+        old.flags = before.sa_flags as u32 as usize;
+        old.mask = (&raw const before.sa_mask).cast::<u64>().read();
+    }
+    0
+}
+
+const _: () = assert!(size_of::<Action>() == 32 && size_of::<c_long>() == 8);

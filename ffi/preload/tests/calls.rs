@@ -1,0 +1,117 @@
+//! The kernel's own accesses beyond the plain calls: formatted output, operations that go on after their call, signal
+//! masks, and system calls without the C library. Each C program runs with memory that keeps leaving for a device, and fails
+//! without what it tests.
+
+mod common;
+
+use common::{compile, library, passes, preloaded, run};
+use std::path::Path;
+use std::process::Command;
+
+const CHAOS: [(&str, &str); 2] = [("HMMRT_MIN_SIZE", "16K"), ("HMMRT_CHAOS", "1")];
+
+/// Runs it both ways of serving faults: in the thread that faults, and in another, as with a GPU's driver.
+fn passes_under_chaos(name: &str, more: &[(&str, &str)]) {
+    let (program, dir) = compile(name);
+    for direct in ["1", "0"] {
+        let settings = [&CHAOS[..], more, &[("HMMRT_HOST_DIRECT", direct)]].concat();
+        passes(&program, &[&dir], &settings);
+    }
+}
+
+#[test]
+fn formatted_output() {
+    passes_under_chaos("print", &[]);
+}
+
+#[test]
+fn programs_with_their_own_malloc() {
+    passes_under_chaos("own_malloc", &[]);
+}
+
+#[test]
+fn operations_that_go_on() {
+    passes_under_chaos("async", &[]);
+}
+
+#[test]
+fn signal_masks() {
+    passes_under_chaos("masks", &[]);
+}
+
+/// Whether calls can be trapped here; says so if not.
+fn can_trap() -> bool {
+    let output = run(&mut preloaded(Path::new("/bin/true"), &[("HMMRT_SYSCALLS", "trap")]));
+    assert!(output.status.success(), "{}", output.status);
+    let said = String::from_utf8_lossy(&output.stderr);
+    if !said.is_empty() {
+        assert!(said.contains("hmmrt warning: HMMRT_SYSCALLS=trap: "), "{said}");
+        eprintln!("skipped: {said}");
+    }
+    said.is_empty()
+}
+
+#[test]
+#[cfg(target_arch = "x86_64")]
+fn calls_without_the_c_library() {
+    if !can_trap() {
+        return;
+    }
+    let trap = [("HMMRT_SYSCALLS", "trap")];
+    passes_under_chaos("trap", &trap);
+    // Wrapping can't see them.
+    let (program, dir) = compile("trap");
+    let output = run(preloaded(&program, &CHAOS).arg(&dir));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && said.contains("trap.c:"), "{}: {said}", output.status);
+    // And those with the library work as before.
+    for name in ["kernel", "print", "async", "masks"] {
+        passes_under_chaos(name, &trap);
+    }
+}
+
+#[test]
+fn programs_under_trap() {
+    if !can_trap() {
+        return;
+    }
+    const PYTHON: &str = "import subprocess, threading, os\n\
+        r = [subprocess.run(['sh', '-c', 'echo x'], capture_output=True).stdout for _ in range(10)]\n\
+        t = [threading.Thread(target=lambda: os.urandom(1000000)) for _ in range(10)]\n\
+        [x.start() for x in t]; [x.join() for x in t]\n\
+        print(set(r) == {b'x\\n'})";
+    const PERL: &str = "$x = 'a' x 3000000; pipe(R, W); for (1 .. 5) { $p = fork; if (!$p) { print W $x; exit 0 } \
+        read(R, $y, 3000000); waitpid $p, 0; $ok += $x eq $y && `echo sub` eq \"sub\\n\" } print $ok == 5 ? 'True' : 'no'";
+    const SQL: &str = "create table t(a, b); with recursive c(x) as (select 1 union all select x + 1 from c where x < 20000) \
+        insert into t select x, randomblob(200) from c; select iif(sum(length(b)) = 4000000, 'True', 'no') from t;";
+    // What is first in PATH may be a shell script.
+    let asked = Command::new("python3").args(["-c", "import sys; print(sys.executable)"]).output();
+    let python =
+        asked.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned()).unwrap_or_default();
+    let found = |name: &str| {
+        ["/usr/bin/", "/bin/"].map(|dir| format!("{dir}{name}")).into_iter().find(|p| Path::new(p).exists())
+    };
+    let all = [
+        (Some(python).filter(|p| Path::new(p).exists()), vec!["-c", PYTHON]),
+        (found("perl"), vec!["-e", PERL]),
+        (found("sqlite3"), vec![":memory:", SQL]),
+    ];
+    for (program, arguments) in all {
+        let Some(program) = program else {
+            eprintln!("skipped: no {arguments:?}");
+            continue;
+        };
+        let settings = [&CHAOS[..], &[("HMMRT_SYSCALLS", "trap")]].concat();
+        let output = run(preloaded(Path::new(&program), &settings).args(arguments));
+        let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(output.status.success() && out.trim() == "True", "{program}: {}\n{out}{err}", output.status);
+    }
+}
+
+#[test]
+fn a_setting_that_is_none() {
+    let output = run(preloaded(Path::new("/bin/echo"), &[("HMMRT_SYSCALLS", "often")]).arg("said"));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && output.stdout == b"said\n", "{}", output.status);
+    assert!(said.contains("HMMRT_SYSCALLS"), "{}: {said}", library().display());
+}
