@@ -10,7 +10,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/wait.h>
 #include <time.h>
+#include <unistd.h>
 #include <pthread.h>
 
 #ifndef MREMAP_DONTUNMAP
@@ -201,6 +203,21 @@ void floor_mmap_pairs(size_t size, size_t n) {
         p[0] = (unsigned char)i;
         munmap((void *)p, size);
     }
+}
+
+/* A child that reads one word of each page from p on (none: len 0) and ends with 0 if their sum is the one given. Its cost
+ * until fork has returned here; 0: there was no child, or it found something else. */
+uint64_t bench_fork(const uint64_t *p, size_t len, uint64_t sum) {
+    uint64_t start = bench_now();
+    pid_t child = fork();
+    if (child == 0) {
+        for (size_t i = 0; i < len / 8; i += 512) sum -= p[i];
+        _exit(len != 0 && sum != 0);
+    }
+    uint64_t ns = bench_now() - start;
+    int status;
+    if (child < 0 || waitpid(child, &status, 0) != child || status != 0) return 0;
+    return ns;
 }
 
 /* The least that a residency check of `ranges` ranges can cost: an uncontended lock and one flag load a range, twice. */

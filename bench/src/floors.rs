@@ -16,6 +16,7 @@ unsafe extern "C" {
     fn bench_touch_write(base: *mut u8, off: *const usize, n: usize, ns: *mut u64);
     fn bench_triad_init(a: *mut f64, b: *mut f64, c: *mut f64, n: usize);
     fn bench_triad_check(a: *const f64, s: f64, n: usize) -> usize;
+    fn bench_fork(p: *const u64, len: usize, sum: u64) -> u64;
     fn floor_map(len: usize, huge: c_int) -> *mut c_void;
     fn floor_unmap(p: *mut c_void, len: usize);
     fn floor_drop(p: *mut c_void, len: usize);
@@ -70,6 +71,14 @@ impl Map {
     pub fn drop_pages(&mut self) {
         // SAFETY: the range is this map; no reference into it exists (only raw pointers are handed out).
         unsafe { floor_drop(self.ptr.cast(), self.len) };
+    }
+
+    /// Writes each page's offset into its first word.
+    pub fn dirty(&mut self) {
+        for offset in (0..self.len).step_by(PAGE) {
+            // SAFETY: the offset lies in the map, which is writable and ours.
+            unsafe { self.ptr.add(offset).cast::<u64>().write_volatile(offset as u64) };
+        }
     }
 
     /// Plain memcpy of `len` bytes from `from` + `from_offset` to `offset` here.
@@ -210,6 +219,17 @@ pub unsafe fn triad_init([a, b, c]: [*mut f64; 3], n: usize) {
 pub unsafe fn triad_check(a: *const f64, s: f64, n: usize) -> usize {
     // SAFETY: as the caller vouches.
     unsafe { bench_triad_check(a, s, n) }
+}
+
+/// Forks: nanoseconds until this process goes on. The child checks that the first words of `len` bytes' pages at `p` have
+/// this sum; `None`: they have not, or there was no child.
+///
+/// # Safety
+/// `len` bytes from `p`, which is aligned to 8, are readable.
+pub unsafe fn fork(p: *const u8, len: usize, sum: u64) -> Option<f64> {
+    // SAFETY: the caller vouches; the child does nothing but read and end.
+    let ns = unsafe { bench_fork(p.cast(), len, sum) };
+    (ns != 0).then_some(ns as f64)
 }
 
 /// `n` times malloc, first byte written, free, with the C library's malloc.

@@ -28,6 +28,8 @@ enum Group {
     Prefetch,
     /// acquire + release of resident ranges
     Acquire,
+    /// fork, with memory on the host, on the device, and on both
+    Fork,
     /// malloc + free
     Malloc,
     /// size of the residency table
@@ -91,6 +93,7 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
             Group::PageFault => rows::page_fault::run,
             Group::Prefetch => rows::prefetch::run,
             Group::Acquire => rows::acquire::run,
+            Group::Fork => rows::fork::run,
             Group::Malloc => rows::malloc::run,
             Group::Table => rows::table::run,
         };

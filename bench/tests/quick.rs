@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-const ROWS: [&str; 9] = [
+const ROWS: [&str; 10] = [
     "mremap of a huge 2 MiB block out",
     "CPU reads 64 MiB from the device",
     "one 2 MiB chunk home",
@@ -10,6 +10,7 @@ const ROWS: [&str; 9] = [
     "4 KiB fault, neighbours stay",
     "prefetch 64 MiB to the device",
     "acquire + release, 16 x 64 KiB",
+    "fork, 16 MiB on the device only",
     "hmm_malloc + hmm_free of 1 MiB",
     "table memory, 64 MiB on the device",
 ];

@@ -1,7 +1,7 @@
 //! `cargo xtask`: the commands of README.md.
 //!
 //! `check` is all that CI does, `tour` the guided tour, `bench` the benchmark table, `gpu-suite` what is run on a machine
-//! with a GPU, `install` puts the C library into a prefix. Each subcommand is one module; they share `workspace` (where
+//! with a GPU, `proof` runs large programs with the preload library, `install` puts the C library into a prefix. Each subcommand is one module; they share `workspace` (where
 //! things are) and `command` (how a program is started, watched and stopped).
 
 mod bench;
@@ -14,6 +14,7 @@ mod features;
 mod gpu_suite;
 mod input;
 mod install;
+mod proof;
 mod readme;
 mod tour;
 mod workspace;
@@ -58,6 +59,8 @@ enum Task {
         #[arg(long, value_name = "DIR")]
         out: Option<PathBuf>,
     },
+    /// Run large programs with the preload library while their memory moves, and compare (see docs/PROGRAMS.md)
+    Proof(proof::Options),
     /// Install libhmmrt.so, libhmmrt.a, the headers and hmmrt.pc
     Install {
         /// Folder to install into, such as /usr/local
@@ -76,6 +79,7 @@ fn main() -> ExitCode {
         Task::Tour { file } => tour::run(&workspace, file.as_deref()),
         Task::Bench { args } => bench::run(&workspace, &args),
         Task::GpuSuite { out } => gpu_suite::run(&workspace, out.as_deref()),
+        Task::Proof(options) => proof::run(&workspace, &options),
         Task::Install { prefix, destdir } => install::run(&workspace, &prefix, destdir.as_deref()),
     });
     match result {

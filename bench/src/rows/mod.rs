@@ -5,6 +5,7 @@ pub mod both_write;
 pub mod chunk_home;
 pub mod cpu_read;
 pub mod floors;
+pub mod fork;
 pub mod malloc;
 pub mod page_fault;
 pub mod prefetch;

@@ -1,0 +1,5 @@
+"""CPython's tests of multiprocessing by fork. A module of this name is there from 3.12 on, and not always before."""
+
+from test import _test_multiprocessing
+
+_test_multiprocessing.install_tests_in_module_dict(globals(), "fork")

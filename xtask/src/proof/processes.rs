@@ -1,0 +1,55 @@
+//! Processes that a run has left behind: daemons, children in sessions of their own. They are known by a variable of their
+//! environment, and ended.
+
+use std::fs;
+use std::process::Command;
+
+/// The variable; each run has a value of its own.
+pub const MARK: &str = "PROOF_RUN";
+
+/// Ends all processes of a run that are still there. How many there were.
+pub fn end_all(mark: &str) -> usize {
+    let wanted = format!("{MARK}={mark}");
+    let mut ended = 0;
+    // One may start another while this looks.
+    for _ in 0..10 {
+        let found = with_variable(wanted.as_bytes());
+        if found.is_empty() {
+            break;
+        }
+        ended += found.len();
+        // The shell's own kill: a small system has no program of that name.
+        Command::new("sh").args(["-c", "kill -KILL \"$@\"", "sh"]).args(&found).status().ok();
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    ended
+}
+
+fn with_variable(wanted: &[u8]) -> Vec<String> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let is_process = name.bytes().all(|b| b.is_ascii_digit());
+        let environment = if is_process { fs::read(entry.path().join("environ")) } else { continue };
+        // One that has ended and was not waited for has none.
+        if environment.is_ok_and(|e| e.split(|b| *b == 0).any(|variable| variable == wanted)) {
+            found.push(name);
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{MARK, end_all};
+    use std::process::Command;
+
+    #[test]
+    fn what_left_its_group_is_found() {
+        let mark = format!("test-{}", std::process::id());
+        let script = "setsid sleep 600 </dev/null >/dev/null 2>&1 & sleep 0.2";
+        Command::new("sh").args(["-c", script]).env(MARK, &mark).status().unwrap();
+        assert_eq!(end_all(&mark), 1);
+        assert_eq!(end_all(&mark), 0);
+    }
+}
