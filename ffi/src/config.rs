@@ -320,7 +320,8 @@ mod tests {
         config.fork = MaybeUninit::new(hmm_fork_mode::HMM_FORK_EXEC);
         (config.trace, config.trace_size) = (c"/t".as_ptr(), 29 << 20);
         let config = over(config);
-        let expected = "Host Segv Debug false true | 21 24 | 7 23 25 26 | launch:7+ | false 64 28 /a  Exec /t 29";
+        let expected =
+            "Host Segv Debug false true | 21 24 | 7 23 25 26 | launch:7+ | false 64 28 /a  Exec /t 29";
         assert_eq!(text(&config), expected);
     }
 

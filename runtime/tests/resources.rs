@@ -139,7 +139,7 @@ fn small_blocks() {
     assert!(blocks.iter().zip(&words).all(|(b, w)| b.word(3).load(Relaxed) == *w));
     let stats = raw::stats();
     eprintln!("{start} to {most} mappings, estimated {least} and more, {} moves", stats.moves_to_device);
-    assert!(stats.moves_to_device > 1000);
+    assert!(stats.moves_to_device > 100);
     assert!(most < start + BUDGET + BUDGET * 3 / 4, "{most} mappings");
 }
 
