@@ -38,6 +38,16 @@ struct Arena {
 /// The arenas' first addresses and ends, for looks without the lock; arenas are never given up.
 static BOUNDS: [(AtomicUsize, AtomicUsize); 64] = [const { (AtomicUsize::new(0), AtomicUsize::new(0)) }; 64];
 
+/// All arenas lie between these.
+static LOW: AtomicUsize = AtomicUsize::new(usize::MAX);
+static HIGH: AtomicUsize = AtomicUsize::new(0);
+
+/// Whether an address may be in an arena: false for most others, and quickly. Signal-safe.
+#[inline]
+pub(crate) fn may_be_in_arena(addr: HostAddr) -> bool {
+    LOW.load(Acquire) <= addr.0 && addr.0 < HIGH.load(Acquire)
+}
+
 /// Whether an address is the heap's, used or not. A look without the lock. Signal-safe.
 pub(crate) fn is_in_arena(addr: HostAddr) -> bool {
     BOUNDS
@@ -56,7 +66,12 @@ pub(crate) struct Heap {
     pub(crate) slabs: Slabs,
     /// Chunks that are free and keep their memory: not in `free`.
     warm: Warm,
+    /// How often a block got small pages at its end.
+    small_tails: usize,
 }
+
+/// See [`Heap::small_tails`]. Address space that is used again keeps its pages, so few programs come here.
+const MOST_SMALL_TAILS: usize = 8192;
 
 static HEAP: Locked<Heap> = Locked::new(Heap {
     free: BTreeMap::new(),
@@ -64,6 +79,7 @@ static HEAP: Locked<Heap> = Locked::new(Heap {
     refused: false,
     slabs: Slabs::new(),
     warm: Warm::new(),
+    small_tails: 0,
 });
 
 /// The heap, locked.
@@ -98,7 +114,8 @@ impl Heap {
 
     /// As [`Heap::take_chunks`], for a large block: of what was freed before, if there is such; then it is not zero. And
     /// whether it is.
-    fn take_for_block(&mut self, len: usize, align: usize) -> Result<(ByteRange, bool)> {
+    fn take_for_block(&mut self, used: usize, align: usize) -> Result<(ByteRange, bool)> {
+        let len = used.next_multiple_of(CHUNK);
         if let Some(range) = self.warm.take(len, align) {
             // The program may have protected it behind our back.
             if map::protect(HostAddr(range.start), len, Prot::ReadWrite).is_ok() {
@@ -108,7 +125,18 @@ impl Heap {
             self.cool(range);
         }
         let range = self.take_chunks(len, align)?;
-        map::huge_pages(HostAddr(range.start), len, true);
+        // The last chunk's pages are small if much of a huge one would be for nothing; once a device is open that does not
+        // count, but for how many blocks, each of which is two mappings then.
+        let tail = used % CHUNK;
+        let small = tail != 0
+            && tail < CHUNK / 4 * 3
+            && Devices::get().is_none()
+            && self.small_tails < MOST_SMALL_TAILS;
+        self.small_tails += usize::from(small);
+        let huge = if small { used - tail } else { len };
+        if huge > 0 {
+            map::huge_pages(HostAddr(range.start), huge, true);
+        }
         Ok((range, true))
     }
 
@@ -182,6 +210,8 @@ impl Heap {
             start.store(range.start, Relaxed);
             end.store(range.end, Release);
         }
+        LOW.fetch_min(range.start, AcqRel);
+        HIGH.fetch_max(range.end, AcqRel);
         self.arenas.push(Arena { range, mirrored });
     }
 
@@ -287,7 +317,7 @@ pub(crate) fn allocate(size: usize, align: usize) -> Result<(HostAddr, bool)> {
 #[inline(never)] // the other kind of block is the one that is to be fast
 fn allocate_large(size: usize, align: usize) -> Result<(HostAddr, bool)> {
     let len = size.div_ceil(PAGE) * PAGE;
-    let (range, zeroed) = HEAP.lock().take_for_block(len.next_multiple_of(CHUNK), align.max(CHUNK))?;
+    let (range, zeroed) = HEAP.lock().take_for_block(len, align.max(CHUNK))?;
     let used = ByteRange { start: range.start, end: range.start + len };
     let block = Block::take(used);
     let _blocked = Blocked::new();

@@ -250,9 +250,10 @@ impl<T> Failed for *mut T {
 
 /// Defines exported functions, each of which holds what its block says, with `h` for the [`Holds`], and then calls the
 /// function that it stands for. They unwind: some are cancellation points. `if always`: holds where no device is open, too,
-/// because one may be opened before the call is over, and what fails then can't be repeated.
+/// because one may be opened before the call is over, and what fails then can't be repeated. `plain if`: then nothing has to be
+/// held, and the function is called as it is.
 macro_rules! wraps {
-    ($(fn $name:ident($($arg:ident: $type:ty),* $(,)?) -> $ret:ty |$h:ident| $(if $always:ident)? $body:block)+) => {
+    ($(fn $name:ident($($arg:ident: $type:ty),* $(,)?) -> $ret:ty |$h:ident| $(if $always:ident)? $(plain if $plain:expr =>)? $body:block)+) => {
         #[allow(non_upper_case_globals, reason = "named as the functions are")]
         mod real {
             $(pub static $name: crate::names::Real = crate::names::Real::new(
@@ -273,6 +274,26 @@ macro_rules! wraps {
             /// # Safety
             /// As the C library's.
             #[unsafe(no_mangle)]
+            pub unsafe extern "C-unwind" fn $name($($arg: $type),*) -> $ret {
+                let at = real::$name.known();
+                if at != 0 && (false $(|| $plain)?) {
+                    // SAFETY: the function of this name and type; the arguments are the caller's.
+                    return unsafe {
+                        let f: unsafe extern "C-unwind" fn($($type),*) -> $ret =
+                            core::mem::transmute(core::ptr::with_exposed_provenance::<()>(at));
+                        f($($arg),*)
+                    };
+                }
+                // SAFETY: the caller's promise.
+                unsafe { held::$name($($arg),*) }
+            }
+        )+
+
+        /// What has to look closer.
+        mod held {
+            use super::*;
+        $(
+            #[inline(never)]
             pub unsafe extern "C-unwind" fn $name($($arg: $type),*) -> $ret {
                 let at = real::$name.address();
                 if at == 0 {
@@ -315,6 +336,7 @@ macro_rules! wraps {
                 }
             }
         )+
+        }
     };
 }
 pub(crate) use wraps;

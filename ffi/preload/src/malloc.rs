@@ -5,6 +5,7 @@
 use crate::{gpu, names, settings};
 use core::arch::naked_asm;
 use core::ffi::{c_int, c_void};
+use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use hmmrt_core::raw::preload as heap;
 use hmmrt_core::{Error, raw};
 use libc::{EINVAL, ENOMEM};
@@ -172,7 +173,9 @@ unsafe extern "C" fn realloc_for(ptr: *mut c_void, size: usize, caller: usize) -
         // SAFETY: no preconditions.
         return unsafe { malloc_for(size, caller) };
     }
-    if let Some((start, len)) = heap::block(ptr.cast_const().cast()) {
+    if heap::may_be_ours(ptr.cast_const().cast())
+        && let Some((start, len)) = heap::block(ptr.cast_const().cast())
+    {
         // SAFETY: a live block of ours, by the caller's promise.
         return unsafe { realloc_managed(ptr, start, len, size, caller) };
     }
@@ -249,6 +252,10 @@ unsafe fn realloc_managed(
 /// As the C library's: NULL, or a block that nobody uses any more.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn free(ptr: *mut c_void) {
+    if !heap::may_be_ours(ptr.cast_const().cast()) {
+        // SAFETY: NULL, or the C library's, by the caller's promise.
+        return unsafe { free_of_c_library(ptr) };
+    }
     match heap::block(ptr.cast_const().cast()) {
         None if !ptr.is_null() && heap::is_dead(ptr.cast_const().cast()) => {
             names::abort_with("free(): invalid pointer\n")
@@ -287,11 +294,18 @@ unsafe fn free_managed(ptr: *mut c_void) {
 #[inline]
 unsafe fn free_of_c_library(ptr: *mut c_void) {
     // It keeps errno itself since 2.33; before that, munmap of a large block may change it.
+    if KEEPS_ERRNO.load(Relaxed) {
+        // SAFETY: the caller's promise.
+        return unsafe { names::__libc_free(ptr) };
+    }
     let saved = names::errno();
     // SAFETY: the caller's promise.
     unsafe { names::__libc_free(ptr) };
     names::set_errno(saved);
 }
+
+/// Whether the C library's free keeps errno.
+static KEEPS_ERRNO: AtomicBool = AtomicBool::new(false);
 
 /// The C library's malloc_usable_size, which has no private name.
 static USABLE_SIZE: names::Real = names::Real::of_the_c_library(c"malloc_usable_size");
@@ -299,6 +313,10 @@ static USABLE_SIZE: names::Real = names::Real::of_the_c_library(c"malloc_usable_
 /// Looks up what has no private name: the constructor.
 pub fn resolve() {
     USABLE_SIZE.address();
+    // SAFETY: a C string that is there for good.
+    let version = unsafe { core::ffi::CStr::from_ptr(libc::gnu_get_libc_version()) }.to_str();
+    let minor = version.ok().and_then(|v| v.strip_prefix("2.")?.split('.').next()?.parse::<u32>().ok());
+    KEEPS_ERRNO.store(minor.is_some_and(|minor| minor >= 33), Relaxed);
 }
 
 /// # Safety

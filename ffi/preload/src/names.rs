@@ -194,6 +194,9 @@ enum Whose {
 }
 
 impl Real {
+    /// Where the address is in it, for assembly.
+    pub const AT: usize = core::mem::offset_of!(Real, at);
+
     /// The next function of that name behind this library's.
     pub const fn new(name: &'static CStr) -> Real {
         Real { name, whose: Whose::Next, at: AtomicUsize::new(0) }

@@ -49,6 +49,10 @@ fn built() -> &'static Built {
             symlink(cdylib::build(package).join(library), &driver).expect("the driver's name");
             let newer = folder.join("libnewer.so");
             cc(&["-shared", "-fPIC", defined], &[&source("gpu_newer.c"), &driver], &newer);
+            if defined == "-DCUDA" {
+                let recorder = folder.join("librecorder.so");
+                cc(&["-shared", "-fPIC"], &[&source("gpu_recorder.c"), &driver], &recorder);
+            }
             folder
         };
         Built {
@@ -75,6 +79,9 @@ fn compile(name: &str, lookup: u32) -> Program {
     let path = driver.join(format!("{name}.{lookup}.{:?}", std::thread::current().id()));
     let (newer, library) = (driver.join("libnewer.so"), driver.join(library));
     let mut inputs = vec![source(name)];
+    if name == "gpu_graphs.c" {
+        inputs.push(driver.join("librecorder.so"));
+    }
     if lookup == 0 {
         inputs.extend([newer, library]);
     }
@@ -198,6 +205,17 @@ fn every_way_to_launch() {
 }
 
 #[test]
+fn graphs_and_boxes() {
+    let program = compile("gpu_graphs.c", 0);
+    program.fails_without();
+    let settings: [&[(&str, &str)]; 4] =
+        [&[], &[("HMMRT_PRELOAD_DATA", "args")], &[("HMMRT_SAME_ADDRESS", "0")], &[("HMMRT_CHAOS", "1")]];
+    for settings in settings {
+        program.goes_through(&[], settings, &["recorded", "by_nodes", "three_dimensions", "in_a_batch"]);
+    }
+}
+
+#[test]
 fn managed_memory_of_cuda() {
     let program = compile("gpu_managed.c", 0);
     let parts = ["allocation", "nested_pointers", "moving", "advice", "attributes", "device_memory"];
@@ -259,6 +277,67 @@ fn a_program_of_hipcc() {
     let with = plain(program.command(&[], &[]).env("LD_PRELOAD", &built().preload));
     assert_eq!((without.status.code(), without.stdout), (with.status.code(), with.stdout));
     assert_eq!(without.stderr, with.stderr);
+}
+
+/// A program with NVIDIA's runtime library in it: `HMMRT_TEST_CUDART` names one or more, `libcudart_static.a` or a shared
+/// one, as the wheels of PyPI carry them. It comes as far over the double as without this library, which answers all that
+/// it is to answer; without a driver nothing is other.
+#[test]
+fn a_program_with_cudas_runtime_library() {
+    let Some(libraries) = env::var_os("HMMRT_TEST_CUDART") else {
+        eprintln!("skipped: HMMRT_TEST_CUDART names no libcudart");
+        return;
+    };
+    let spy = built().cuda.join("libspy.so");
+    cc(&["-shared", "-fPIC", "-O2"], &[&source("gpu_spy.c")], &spy);
+    for library in env::split_paths(&libraries) {
+        let path = built().cuda.join("cudart");
+        let shared = library.extension().is_none_or(|extension| extension != "a");
+        cc(&[], &[&source("gpu_cudart.c"), &library], &path);
+        let run = |driver: Option<&Path>, preloaded: &[&Path]| {
+            let folders = driver.into_iter().chain(library.parent().filter(|_| shared));
+            let mut command = Command::new(&path);
+            command.env("LD_LIBRARY_PATH", env::join_paths(folders).expect("folders"));
+            if !preloaded.is_empty() {
+                command.env("LD_PRELOAD", env::join_paths(preloaded).expect("libraries"));
+            }
+            // As new as the runtime library wants it.
+            command.env("HMMRT_DOUBLE_VERSION", "13990").env("SPY", path.with_extension("txt"));
+            let output = command.output().expect("the program");
+            assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+            String::from_utf8(output.stdout).expect("text")
+        };
+        let preload: &Path = &built().preload;
+        let without_driver = run(None, &[]);
+        assert!(
+            without_driver.starts_with("cudaRuntimeGetVersion(&version) cudaSuccess 1"),
+            "{without_driver}"
+        );
+        assert!(
+            without_driver.contains("cudaGetDeviceCount(&count) cudaErrorInsufficientDriver"),
+            "{without_driver}"
+        );
+        assert_eq!(run(None, &[preload]), without_driver);
+        // It asks for the driver's private tables, and ends.
+        let with_driver = run(Some(&built().cuda), &[]);
+        assert!(with_driver.contains("cudaGetDeviceCount(&count) cudaErrorSymbolNotFound"), "{with_driver}");
+        assert_eq!(run(Some(&built().cuda), &[preload]), with_driver);
+        let _ = fs::remove_file(path.with_extension("txt"));
+        assert_eq!(run(Some(&built().cuda), &[&spy, preload]), with_driver);
+        let asked = fs::read_to_string(path.with_extension("txt")).expect("what was asked");
+        let names = |owner: &str| -> Vec<&str> {
+            asked.lines().filter(|l| l.ends_with(owner)).filter_map(|l| l.split(' ').next()).collect()
+        };
+        let (ours, drivers) = (names(" libhmmrt_preload.so"), names(" libcuda.so.1"));
+        for name in
+            ["cuGetProcAddress", "cuLaunchKernel", "cuMemcpyHtoD", "cuMemcpyDtoHAsync", "cuMemAllocManaged"]
+        {
+            assert!(ours.contains(&name), "{name} is not ours: {asked}");
+        }
+        // None is ours only sometimes.
+        assert!(drivers.contains(&"cuGetExportTable"), "{asked}");
+        assert!(!drivers.iter().any(|name| ours.contains(name)), "{asked}");
+    }
 }
 
 /// The runtime's device is not the program's: it is told, and its launches are its own.

@@ -14,7 +14,7 @@ use crate::launch::{HostFunction, LaunchConfig};
 use crate::log::log;
 use crate::stream::Timeline;
 use core::ffi::c_void;
-use core::sync::atomic::{AtomicPtr, Ordering::*};
+use core::sync::atomic::{AtomicPtr, AtomicUsize, Ordering::*};
 use std::sync::Arc;
 
 /// The most devices one process can use: the table keeps a slot for each in every chunk.
@@ -247,6 +247,8 @@ pub(crate) struct Devices {
 }
 
 static DEVICES: AtomicPtr<Devices> = AtomicPtr::new(core::ptr::null_mut());
+/// 1 while devices are open, for assembly that asks.
+pub static OPEN: AtomicUsize = AtomicUsize::new(0);
 
 impl Devices {
     /// The devices, if any were opened. Signal-safe.
@@ -264,6 +266,7 @@ impl Devices {
             Backend::Auto => Devices::open_any(config)?,
         };
         let devices = Box::leak(Box::new(Devices { list }));
+        OPEN.store(1, Release);
         DEVICES.store(devices, Release);
         Ok(devices)
     }
@@ -294,6 +297,7 @@ impl Devices {
     pub(crate) fn close() {
         if let Some(devices) = Devices::get() {
             DEVICES.store(core::ptr::null_mut(), Release);
+            OPEN.store(0, Release);
             devices.list.iter().for_each(|d| d.close());
         }
     }

@@ -32,6 +32,12 @@ pub fn in_child() -> bool {
     thread::forked()
 }
 
+/// Whether `ptr` may be the heap's, in use or not; `false` is certain, and quick. Signal-safe.
+#[inline]
+pub fn may_be_ours(ptr: *const u8) -> bool {
+    heap::may_be_in_arena(HostAddr(ptr.addr()))
+}
+
 /// The start and the length of the live block of the heap that `ptr` lies in. Signal-safe.
 pub fn block(ptr: *const u8) -> Option<(usize, usize)> {
     let found = heap::find(HostAddr::from(ptr))?;
@@ -49,6 +55,8 @@ pub fn is_dead(ptr: *const u8) -> bool {
 pub fn watch_faults() {
     segv::ensure_installed(crate::fault::on_fault);
 }
+
+pub use crate::device::OPEN;
 
 /// Whether any page can be away from the host, or protected because a device has a copy: devices are open, in this process
 /// or in the one that it was forked from. Signal-safe.

@@ -33,8 +33,10 @@ pub fn resolve() {
     number::resolve();
     path::resolve();
     print::resolve();
+    print::resolve_variadic();
     socket::resolve();
     start::resolve();
+    start::resolve_variadic();
     stdio::resolve();
     stdio::resolve_given();
     sync::resolve();

@@ -2,30 +2,31 @@
 //! Streams' own buffers are the C library's and not managed; one that the program gives it is not used if it is.
 
 use core::ffi::{c_char, c_int, c_void};
+use hmmrt_core::raw::owns;
 use libc::FILE;
 
 crate::holds::wraps! {
-    fn fread(to: *mut c_void, size: usize, n: usize, file: *mut FILE) -> usize |h| if always {
+    fn fread(to: *mut c_void, size: usize, n: usize, file: *mut FILE) -> usize |h| if always plain if !owns(to.cast()) => {
         large(h, file, to, size.saturating_mul(n), true)
     }
-    fn fread_unlocked(to: *mut c_void, size: usize, n: usize, file: *mut FILE) -> usize |h| if always {
+    fn fread_unlocked(to: *mut c_void, size: usize, n: usize, file: *mut FILE) -> usize |h| if always plain if !owns(to.cast()) => {
         large(h, file, to, size.saturating_mul(n), true)
     }
-    fn __fread_chk(to: *mut c_void, room: usize, size: usize, n: usize, file: *mut FILE) -> usize |h| if always {
+    fn __fread_chk(to: *mut c_void, room: usize, size: usize, n: usize, file: *mut FILE) -> usize |h| if always plain if !owns(to.cast()) => {
         large(h, file, to, size.saturating_mul(n), true)
     }
-    fn __fread_unlocked_chk(to: *mut c_void, room: usize, size: usize, n: usize, file: *mut FILE) -> usize |h| if always {
+    fn __fread_unlocked_chk(to: *mut c_void, room: usize, size: usize, n: usize, file: *mut FILE) -> usize |h| if always plain if !owns(to.cast()) => {
         large(h, file, to, size.saturating_mul(n), true)
     }
-    fn fwrite(from: *const c_void, size: usize, n: usize, file: *mut FILE) -> usize |h| if always {
+    fn fwrite(from: *const c_void, size: usize, n: usize, file: *mut FILE) -> usize |h| if always plain if !owns(from.cast()) => {
         large(h, file, from, size.saturating_mul(n), false)
     }
-    fn fwrite_unlocked(from: *const c_void, size: usize, n: usize, file: *mut FILE) -> usize |h| if always {
+    fn fwrite_unlocked(from: *const c_void, size: usize, n: usize, file: *mut FILE) -> usize |h| if always plain if !owns(from.cast()) => {
         large(h, file, from, size.saturating_mul(n), false)
     }
-    fn fputs(text: *const c_char, file: *mut FILE) -> c_int |h| if always { h.text(text) }
-    fn fputs_unlocked(text: *const c_char, file: *mut FILE) -> c_int |h| if always { h.text(text) }
-    fn puts(text: *const c_char) -> c_int |h| if always { h.text(text) }
+    fn fputs(text: *const c_char, file: *mut FILE) -> c_int |h| if always plain if !owns(text.cast()) => { h.text(text) }
+    fn fputs_unlocked(text: *const c_char, file: *mut FILE) -> c_int |h| if always plain if !owns(text.cast()) => { h.text(text) }
+    fn puts(text: *const c_char) -> c_int |h| if always plain if !owns(text.cast()) => { h.text(text) }
 }
 
 unsafe extern "C" {

@@ -53,9 +53,24 @@ impl List {
 }
 
 /// Defines an exported function with `$named` arguments and variable ones after them, all of integer class, which calls
-/// another with the named ones and a [`List`].
+/// another with the named ones and a [`List`]. Until a device is open it goes straight to the C library's of its name.
 macro_rules! variadic {
-    ($($name:ident($named:tt) -> $body:ident;)+) => { $(
+    ($($name:ident($named:tt) -> $body:ident;)+) => {
+        #[allow(non_upper_case_globals, reason = "named as the functions are")]
+        mod plain {
+            $(pub static $name: crate::names::Real = crate::names::Real::new(
+                match core::ffi::CStr::from_bytes_with_nul(concat!(stringify!($name), "\0").as_bytes()) {
+                    Ok(name) => name,
+                    Err(_) => panic!(),
+                });)+
+        }
+
+        /// Looks up the functions with variable arguments.
+        pub fn resolve_variadic() {
+            $(plain::$name.address();)+
+        }
+
+        $(
         /// The C library's function of this name.
         ///
         /// # Safety
@@ -67,6 +82,14 @@ macro_rules! variadic {
             core::arch::naked_asm!(
                 ".cfi_startproc",
                 "endbr64",
+                "mov r11, [rip + {active}]",
+                "test r11, r11",
+                "jne 3f",
+                "mov r11, [rip + {plain} + {at}]",
+                "test r11, r11",
+                "je 3f",
+                "jmp r11",
+                "3:",
                 "sub rsp, 216",
                 ".cfi_adjust_cfa_offset 216",
                 "mov [rsp + 32], rdi",
@@ -98,11 +121,23 @@ macro_rules! variadic {
                 ".cfi_adjust_cfa_offset -216",
                 "ret",
                 ".cfi_endproc",
+                active = sym hmmrt_core::raw::preload::OPEN,
+                plain = sym plain::$name,
+                at = const crate::names::Real::AT,
                 body = sym $body,
             );
             #[cfg(target_arch = "aarch64")]
             core::arch::naked_asm!(
                 ".cfi_startproc",
+                "adrp x16, {active}",
+                "ldr x16, [x16, :lo12:{active}]",
+                "cbnz x16, 3f",
+                "adrp x16, {plain}",
+                "add x16, x16, :lo12:{plain}",
+                "ldr x16, [x16, {at}]",
+                "cbz x16, 3f",
+                "br x16",
+                "3:",
                 "stp x29, x30, [sp, #-240]!",
                 ".cfi_def_cfa_offset 240",
                 ".cfi_offset 29, -240",
@@ -133,6 +168,9 @@ macro_rules! variadic {
                 ".cfi_def_cfa_offset 0",
                 "ret",
                 ".cfi_endproc",
+                active = sym hmmrt_core::raw::preload::OPEN,
+                plain = sym plain::$name,
+                at = const crate::names::Real::AT,
                 body = sym $body,
             );
         }

@@ -2,7 +2,7 @@
 //! reserved for device memory, and must not fault with its locks held. The program's stream is waited for before and
 //! after, so that an asynchronous copy is in its place in the stream, and done when the call returns. Any thread.
 
-use super::{Driver, INVALID_VALUE, OUT_OF_MEMORY, Queue, is_managed, pointer};
+use super::{Driver, INVALID_VALUE, OUT_OF_MEMORY, Queue, is_managed, launch, pointer};
 use hmmrt_core::raw::{self, preload};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -80,6 +80,13 @@ pub fn copy(
     if n == 0 || !managed_to && !managed_from {
         return real();
     }
+    let stream = queue.native();
+    if (driver.is_recording)(stream) {
+        // It is done when the graph is launched, which has what it needs on the device.
+        return launch::record(driver, Some(queue), [to.at(), from.at()], &mut |[to, from]| {
+            (driver.copy)(to, from, n, stream)
+        });
+    }
     if !preload::is_active() && to.is_plain() && from.is_plain() {
         // All of it is on the host. It stays there while the driver is at it, should another thread open a device.
         let both = [(to.at(), managed_to), (from.at(), managed_from)];
@@ -94,7 +101,6 @@ pub fn copy(
         }
         return code;
     }
-    let stream = queue.native();
     let code = (driver.wait)(stream);
     if code != 0 {
         return code;
@@ -163,7 +169,7 @@ pub fn copy_rows(
         return whole();
     }
     let stream = queue.native();
-    let code = (driver.wait)(stream);
+    let code = may_wait(driver, stream);
     if code != 0 {
         return code;
     }
@@ -199,5 +205,51 @@ pub fn copy_rows(
     0
 }
 
+/// Waits for a stream; an error if it is being recorded, when nothing can be waited for.
+fn may_wait(driver: &Driver, stream: usize) -> i32 {
+    if (driver.is_recording)(stream) { NOT_SUPPORTED } else { (driver.wait)(stream) }
+}
+
+/// Copies `n` bytes between host memory and what has no address, an array or a symbol: `band` has the driver copy some
+/// of them: the address of the host's side, the first byte, how many.
+pub fn copy_hidden(
+    driver: &Driver,
+    queue: Queue,
+    host: usize,
+    n: usize,
+    is_source: bool,
+    band: &mut dyn FnMut(usize, usize, usize) -> i32,
+) -> i32 {
+    if n == 0 || !is_managed(host) {
+        return band(host, 0, n);
+    }
+    let stream = queue.native();
+    let code = may_wait(driver, stream);
+    if code != 0 {
+        return code;
+    }
+    let Some(buffer) = Taken::new(driver) else { return OUT_OF_MEMORY };
+    for done in (0..n).step_by(ROOM) {
+        let (at, len) = (pointer(host + done), (n - done).min(ROOM));
+        let room = pointer(buffer.at());
+        if is_source {
+            // SAFETY: the program's memory, as it says; a fault in it is answered here. The buffer is only ours.
+            unsafe { core::ptr::copy_nonoverlapping(at.cast_const(), room, len) };
+        }
+        let code = match band(buffer.at(), done, len) {
+            0 => (driver.wait)(stream),
+            code => code,
+        };
+        if code != 0 {
+            return code;
+        }
+        if !is_source {
+            // SAFETY: as above.
+            unsafe { core::ptr::copy_nonoverlapping(room.cast_const(), at, len) };
+        }
+    }
+    0
+}
+
 /// Both drivers' NOT_SUPPORTED.
-const NOT_SUPPORTED: i32 = 801;
+pub const NOT_SUPPORTED: i32 = 801;

@@ -5,7 +5,7 @@
 use super::params::{Copied, Params};
 use super::{Driver, Place, Queue, code_of, is_managed, pointer, streams};
 use crate::names;
-use core::sync::atomic::{AtomicU8, Ordering::*};
+use core::sync::atomic::{AtomicBool, AtomicU8, Ordering::*};
 use hmmrt_core::{Access, AccessMode, Error, StreamId, raw};
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard};
@@ -57,6 +57,22 @@ fn used() -> MutexGuard<'static, BTreeMap<(i32, usize), usize>> {
     USED.lock().unwrap_or_else(|e| e.into_inner())
 }
 
+/// What graphs of each device's use: each time that one is launched.
+static RECORDED: Mutex<BTreeMap<(i32, usize), usize>> = Mutex::new(BTreeMap::new());
+/// Something was recorded of which it can't be said what it uses.
+static RECORDED_UNKNOWN: AtomicBool = AtomicBool::new(false);
+
+/// What is done with the blocks.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Work {
+    /// Used at once, or whenever a graph is launched if the stream is recorded into one.
+    Now,
+    /// Used whenever a graph is launched.
+    Node,
+    /// A graph is launched.
+    Graph,
+}
+
 /// The device uses blocks: later launches on it bring them, too.
 pub fn note(device: i32, blocks: &[Block]) {
     used().extend(blocks.iter().map(|(start, len)| ((device, *start), *len)));
@@ -70,7 +86,15 @@ pub fn block_of(at: usize) -> Option<Block> {
 
 /// What the device has used, as far as it is still there.
 fn used_by(device: i32) -> Vec<Block> {
-    let mut used = used();
+    live(&mut used(), device)
+}
+
+fn recorded() -> MutexGuard<'static, BTreeMap<(i32, usize), usize>> {
+    RECORDED.lock().unwrap_or_else(|e| e.into_inner())
+}
+
+/// Those of a device's that are still there.
+fn live(used: &mut BTreeMap<(i32, usize), usize>, device: i32) -> Vec<Block> {
     used.retain(|(_, start), len| block_of(*start) == Some((*start, *len)));
     used.range((device, 0)..=(device, usize::MAX)).map(|((_, start), len)| (*start, *len)).collect()
 }
@@ -98,6 +122,28 @@ pub fn launch(
     params: &Params,
     real: &mut dyn FnMut(Option<&mut Copied>) -> i32,
 ) -> i32 {
+    with_params(driver, queue, Work::Now, end, params, real)
+}
+
+/// Gives a kernel in a graph its parameters, as [`launch`].
+pub fn node(
+    driver: &Driver,
+    end: usize,
+    params: &Params,
+    real: &mut dyn FnMut(Option<&mut Copied>) -> i32,
+) -> i32 {
+    let none = Queue { handle: 0, per_thread: false };
+    with_params(driver, none, Work::Node, end, params, real)
+}
+
+fn with_params(
+    driver: &Driver,
+    queue: Queue,
+    work: Work,
+    end: usize,
+    params: &Params,
+    real: &mut dyn FnMut(Option<&mut Copied>) -> i32,
+) -> i32 {
     let mut blocks: Vec<Block> = Vec::new();
     params.words(&mut |word| {
         if is_managed(word)
@@ -113,7 +159,7 @@ pub fn launch(
     if blocks.is_empty() && !everything {
         return real(copied.as_mut());
     }
-    let code = around(driver, queue, &blocks, everything, &mut |needed| {
+    let code = around(driver, queue, work, &blocks, everything, &mut |needed| {
         if needed.iter().any(|n| n.shift != 0) {
             copied.get_or_insert_with(|| params.copy(end)).translate(&|word| {
                 let inside = |n: &&Needed| word.wrapping_sub(n.block.0) < n.block.1;
@@ -127,16 +173,36 @@ pub fn launch(
 
 /// Has a graph run: what its kernels need was noted when they were recorded.
 pub fn graph(driver: &Driver, queue: Queue, real: &mut dyn FnMut() -> i32) -> i32 {
-    if used().is_empty() && data() != Data::All {
+    let everything = data() == Data::All || RECORDED_UNKNOWN.load(Acquire);
+    if used().is_empty() && !everything {
         return real();
     }
-    around(driver, queue, &[], data() == Data::All, &mut |_| real()).unwrap_or_else(real)
+    around(driver, queue, Work::Graph, &[], everything, &mut |_| real()).unwrap_or_else(real)
+}
+
+/// Puts what uses managed memory into a graph: into the one that `queue` is recorded into, or for `None` by itself. `real`
+/// gets the device's addresses of `all`. It is brought whenever a graph is launched.
+pub fn record<const N: usize>(
+    driver: &Driver,
+    queue: Option<Queue>,
+    all: [usize; N],
+    real: &mut dyn FnMut([usize; N]) -> i32,
+) -> i32 {
+    let blocks: Vec<Block> =
+        all.iter().filter(|at| is_managed(**at)).filter_map(|at| block_of(*at)).collect();
+    let work = if queue.is_some() { Work::Now } else { Work::Node };
+    let queue = queue.unwrap_or(Queue { handle: 0, per_thread: false });
+    let code = around(driver, queue, work, &blocks, false, &mut |needed| {
+        let inside = |at: usize| needed.iter().find(|n| at.wrapping_sub(n.block.0) < n.block.1);
+        real(all.map(|at| inside(at).map_or(at, |n| at.wrapping_add(n.shift))))
+    });
+    code.unwrap_or_else(|| real(all))
 }
 
 /// Has the driver write managed memory by `real`, which gets the device's address of `at`.
 pub fn fill(driver: &Driver, queue: Queue, at: usize, real: &mut dyn FnMut(usize) -> i32) -> i32 {
     let Some(block) = Some(at).filter(|at| is_managed(*at)).and_then(block_of) else { return real(at) };
-    around(driver, queue, &[block], false, &mut |needed| real(at.wrapping_add(needed[0].shift)))
+    around(driver, queue, Work::Now, &[block], false, &mut |needed| real(at.wrapping_add(needed[0].shift)))
         .unwrap_or_else(|| real(at))
 }
 
@@ -144,6 +210,7 @@ pub fn fill(driver: &Driver, queue: Queue, at: usize, real: &mut dyn FnMut(usize
 fn around(
     driver: &Driver,
     queue: Queue,
+    work: Work,
     blocks: &[Block],
     everything: bool,
     real: &mut dyn FnMut(&[Needed]) -> i32,
@@ -152,13 +219,17 @@ fn around(
     if !driver.is_ready() {
         return None;
     }
-    Some(prepared(driver, place, queue, blocks, everything, real).unwrap_or_else(|e| code_of("a launch", e)))
+    Some(
+        prepared(driver, place, queue, work, blocks, everything, real)
+            .unwrap_or_else(|e| code_of("a launch", e)),
+    )
 }
 
 fn prepared(
     driver: &Driver,
     place: Place,
     queue: Queue,
+    work: Work,
     blocks: &[Block],
     everything: bool,
     real: &mut dyn FnMut(&[Needed]) -> i32,
@@ -168,23 +239,32 @@ fn prepared(
     let mut all = blocks.iter().map(|b| needed(device, *b)).collect::<Result<Vec<_>, _>>()?;
     let named = all.len();
     note(device, blocks);
-    if (driver.is_recording)(queue.native()) {
+    if work == Work::Node || (driver.is_recording)(queue.native()) {
+        recorded().extend(blocks.iter().map(|(start, len)| ((device, *start), *len)));
+        if everything {
+            RECORDED_UNKNOWN.store(true, Release);
+        }
         return Ok(real(&all));
     }
-    let more = match (everything, data()) {
+    // What a graph uses was said when it was made, by the device's addresses.
+    let mut more = if work == Work::Graph { live(&mut recorded(), device) } else { Vec::new() };
+    let said = more.len();
+    let others = match (everything, data()) {
         (true, _) => {
             raw::native::blocks().into_iter().map(|(at, len)| (at.expose_provenance(), len)).collect()
         }
         (false, Data::Args) => Vec::new(),
         (false, _) => used_by(device),
     };
-    for block in more {
+    let others: Vec<Block> = others.into_iter().filter(|block| !more.contains(block)).collect();
+    more.extend(others);
+    for (i, block) in more.into_iter().enumerate() {
         // A pointer in data leads there only if it is the same on the device. What a system call goes on using is hardly
         // what the kernel uses.
         if !blocks.contains(&block)
-            && !raw::preload::is_held(pointer(block.0), block.1, PATIENCE_NS)
+            && (i < said || !raw::preload::is_held(pointer(block.0), block.1, PATIENCE_NS))
             && let Ok(n) = needed(device, block)
-            && n.shift == 0
+            && (i < said || n.shift == 0)
         {
             all.push(n);
         }

@@ -116,6 +116,10 @@ pub fn prefetch(driver: &Driver, queue: Queue, at: usize, len: usize, to: i32) -
     if !driver.is_ready() {
         return Some(INVALID_VALUE);
     }
+    if (driver.is_recording)(queue.native()) {
+        // Launching the graph brings what it needs.
+        return Some(0);
+    }
     let done = (|| {
         // A stream of a device that is not the target's is waited for.
         let stream = match streams::number(place, queue)? {

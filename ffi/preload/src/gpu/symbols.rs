@@ -50,7 +50,7 @@ impl Function {
         let mut known = false;
         // SAFETY: C strings. Nothing is loaded; a handle is kept, as the address is.
         let at = unsafe {
-            let mut at = libc::dlsym(libc::RTLD_NEXT, self.name.as_ptr());
+            let mut at = find(libc::RTLD_NEXT, self.name);
             for library in self.libraries {
                 if !at.is_null() {
                     break;
@@ -58,7 +58,7 @@ impl Function {
                 let handle = libc::dlopen(library.as_ptr(), libc::RTLD_NOLOAD | libc::RTLD_LAZY);
                 if !handle.is_null() {
                     known = true;
-                    at = libc::dlsym(handle, self.name.as_ptr());
+                    at = find(handle, self.name);
                 }
             }
             if at.is_null() {
@@ -263,6 +263,22 @@ fn real_dlsym() -> usize {
     REAL.load(Relaxed)
 }
 
+/// What the C library's dlsym finds: not what another library makes of it that stands before this one, and asks us again.
+///
+/// # Safety
+/// A handle, as dlsym takes it.
+unsafe fn find(handle: *mut c_void, name: &CStr) -> *mut c_void {
+    match real_dlsym() {
+        0 => core::ptr::null_mut(),
+        // SAFETY: the C library's function of that type; the handle is the caller's.
+        real => unsafe {
+            let f: unsafe extern "C" fn(*mut c_void, *const c_char) -> *mut c_void =
+                core::mem::transmute(core::ptr::with_exposed_provenance::<()>(real));
+            f(handle, name.as_ptr())
+        },
+    }
+}
+
 /// Whether code of this library's is at that address.
 fn is_ours(caller: usize) -> bool {
     static START: AtomicUsize = AtomicUsize::new(0);
@@ -299,12 +315,8 @@ unsafe extern "C" fn decide(handle: *mut c_void, name: *const c_char, caller: us
     let Some(entry) = entries_of(name).iter().copied().flatten().find(|e| e.name == name) else {
         return pass;
     };
-    // SAFETY: the C library's function of that type; the handle is the caller's.
-    let at = unsafe {
-        let f: unsafe extern "C" fn(*mut c_void, *const c_char) -> *mut c_void =
-            core::mem::transmute(core::ptr::with_exposed_provenance::<()>(real));
-        f(handle, name.as_ptr()).expose_provenance()
-    };
+    // SAFETY: the handle is the caller's.
+    let at = unsafe { find(handle, name) }.expose_provenance();
     if at == 0 || at == entry.address() {
         return pass;
     }

@@ -2,6 +2,7 @@
 // it. It knows nothing of libhmmrt. The kernels are ones that the double knows. "managed": HIP's managed memory, too;
 // "args": only what parameters point to comes to the device.
 
+#include <cstddef>
 #include <cstdint>
 #include <cstring>
 #include <unistd.h>
@@ -13,6 +14,28 @@
 
 #define OK(call) CHECK((call) == hipSuccess)
 static const size_t MIB = 1 << 20;
+
+// What ffi/preload/src/gpu/hip takes these for.
+#define AT(type, field, word) static_assert(offsetof(type, field) == 8 * (word), #type "." #field)
+AT(hipKernelNodeParams, extra, 2);
+AT(hipKernelNodeParams, func, 3);
+AT(hipKernelNodeParams, kernelParams, 6);
+static_assert(sizeof(hipKernelNodeParams) == 8 * 8, "hipKernelNodeParams");
+AT(hipMemsetParams, dst, 0);
+static_assert(sizeof(hipMemsetParams) == 6 * 8, "hipMemsetParams");
+AT(hipMemcpy3DParms, srcArray, 0);
+AT(hipMemcpy3DParms, srcPos, 1);
+AT(hipMemcpy3DParms, srcPtr, 4);
+AT(hipMemcpy3DParms, dstArray, 8);
+AT(hipMemcpy3DParms, dstPos, 9);
+AT(hipMemcpy3DParms, dstPtr, 12);
+AT(hipMemcpy3DParms, extent, 16);
+AT(hipMemcpy3DParms, kind, 19);
+AT(hipPitchedPtr, pitch, 1);
+AT(hipPitchedPtr, xsize, 2);
+AT(hipPitchedPtr, ysize, 3);
+static_assert(sizeof(hip_Memcpy2D) == 16 * 8, "hip_Memcpy2D");
+static_assert(sizeof(HIP_MEMCPY3D) == (HIP_VERSION_MAJOR < 6 ? 16 : 23) * 8, "HIP_MEMCPY3D");
 
 extern "C" __global__ void test_add_bytes(unsigned char *p, uint64_t n, unsigned char v) {
     for (uint64_t i = blockIdx.x * blockDim.x + threadIdx.x; i < n; i += gridDim.x * blockDim.x)
@@ -187,6 +210,7 @@ static void parameters_alone(void) {
 
 int main(int argc, char **argv) {
     int count = 0;
+    alarm(120);
     if (hipGetDeviceCount(&count) != hipSuccess || count == 0) {
         printf("no device\n");
         return 3;

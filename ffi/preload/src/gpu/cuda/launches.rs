@@ -78,8 +78,4 @@ wraps! {
             real(&config, f, params, extra)
         })
     }
-
-    cuGraphLaunch / cuGraphLaunch_ptsz fn (graph: usize, stream: usize) => real, per_thread {
-        launch::graph(&DRIVER, queue(stream, per_thread), &mut || real(graph, stream))
-    }
 }

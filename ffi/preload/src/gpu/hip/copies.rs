@@ -2,7 +2,8 @@
 
 use super::driver::{DRIVER, LIBRARIES};
 use super::queue;
-use crate::gpu::copies::{Rows, Side, copy, copy_rows};
+use super::spaces::{Extent, Pitched, Spaces, copy_3d};
+use crate::gpu::copies::{Rows, Side, copy, copy_hidden, copy_rows};
 use crate::gpu::is_managed;
 use crate::gpu::launch::fill;
 use crate::gpu::symbols::wraps;
@@ -53,6 +54,74 @@ wraps! {
                 true => real(to + y * tp, tp, at, w, w, n, kind, s),
                 false => real(at, w, from + y * fp, fp, w, n, kind, s),
             })
+    }
+
+    hipMemcpy3D / hipMemcpy3D_spt fn (given: *const Spaces) => real, per_thread {
+        copy_3d(queue(0, per_thread), given, &mut |given| real(given))
+    }
+
+    hipMemcpy3DAsync / hipMemcpy3DAsync_spt fn (given: *const Spaces, s: usize) => real, per_thread {
+        copy_3d(queue(s, per_thread), given, &mut |given| real(given, s))
+    }
+
+    hipMemcpyToSymbol / hipMemcpyToSymbol_spt fn (
+        symbol: usize, from: usize, n: usize, at: usize, kind: i32,
+    ) => real, per_thread {
+        copy_hidden(&DRIVER, queue(0, per_thread), from, n, true, &mut |from, done, n| {
+            real(symbol, from, n, at + done, kind)
+        })
+    }
+
+    hipMemcpyToSymbolAsync / hipMemcpyToSymbolAsync_spt fn (
+        symbol: usize, from: usize, n: usize, at: usize, kind: i32, s: usize,
+    ) => real, per_thread {
+        copy_hidden(&DRIVER, queue(s, per_thread), from, n, true, &mut |from, done, n| {
+            real(symbol, from, n, at + done, kind, s)
+        })
+    }
+
+    hipMemcpyFromSymbol / hipMemcpyFromSymbol_spt fn (
+        to: usize, symbol: usize, n: usize, at: usize, kind: i32,
+    ) => real, per_thread {
+        copy_hidden(&DRIVER, queue(0, per_thread), to, n, false, &mut |to, done, n| {
+            real(to, symbol, n, at + done, kind)
+        })
+    }
+
+    hipMemcpyFromSymbolAsync / hipMemcpyFromSymbolAsync_spt fn (
+        to: usize, symbol: usize, n: usize, at: usize, kind: i32, s: usize,
+    ) => real, per_thread {
+        copy_hidden(&DRIVER, queue(s, per_thread), to, n, false, &mut |to, done, n| {
+            real(to, symbol, n, at + done, kind, s)
+        })
+    }
+
+    hipMemcpyHtoA fn (to: usize, at: usize, from: usize, n: usize) => real, per_thread {
+        copy_hidden(&DRIVER, queue(0, per_thread), from, n, true, &mut |from, done, n| real(to, at + done, from, n))
+    }
+
+    hipMemcpyAtoH fn (to: usize, from: usize, at: usize, n: usize) => real, per_thread {
+        copy_hidden(&DRIVER, queue(0, per_thread), to, n, false, &mut |to, done, n| real(to, from, at + done, n))
+    }
+
+    hipMemset2D / hipMemset2D_spt fn (at: usize, pitch: usize, value: i32, w: usize, h: usize) => real, per_thread {
+        fill(&DRIVER, queue(0, per_thread), at, &mut |at| real(at, pitch, value, w, h))
+    }
+
+    hipMemset3D / hipMemset3D_spt fn (to: Pitched, value: i32, size: Extent) => real, per_thread {
+        fill(&DRIVER, queue(0, per_thread), to.at(), &mut |at| real(to.moved(at), value, size))
+    }
+
+    hipMemset3DAsync / hipMemset3DAsync_spt fn (
+        to: Pitched, value: i32, size: Extent, s: usize,
+    ) => real, per_thread {
+        fill(&DRIVER, queue(s, per_thread), to.at(), &mut |at| real(to.moved(at), value, size, s))
+    }
+
+    hipMemset2DAsync / hipMemset2DAsync_spt fn (
+        at: usize, pitch: usize, value: i32, w: usize, h: usize, s: usize,
+    ) => real, per_thread {
+        fill(&DRIVER, queue(s, per_thread), at, &mut |at| real(at, pitch, value, w, h, s))
     }
 
     hipMemcpyHtoD fn (to: usize, from: usize, n: usize) => real, per_thread {

@@ -10,7 +10,7 @@ use core::sync::atomic::AtomicU8;
 pub const LIBRARIES: &[&CStr] =
     &[c"libamdhip64.so.7", c"libamdhip64.so.6", c"libamdhip64.so.5", c"libamdhip64.so"];
 /// `hipMemcpyDefault`: whatever the pointers are.
-const ANY: i32 = 4;
+pub const ANY: i32 = 4;
 
 /// HIP.
 pub static DRIVER: Driver = Driver {

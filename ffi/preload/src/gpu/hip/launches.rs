@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 
 /// `HIP_LAUNCH_PARAM_END`.
-const END: usize = 3;
+pub const END: usize = 3;
 
 /// What launches of a thread came to that the driver knows nothing of: programs ask for it afterwards.
 static FAILED: Mutex<BTreeMap<u32, i32>> = Mutex::new(BTreeMap::new());
@@ -115,10 +115,6 @@ wraps! {
         run(f, queue(stream, per_thread), params, null_mut(), &mut |params, _| {
             real(f, grid, block, params, shared, stream, start, stop, flags)
         })
-    }
-
-    hipGraphLaunch / hipGraphLaunch_spt fn (graph: usize, stream: usize) => real, per_thread {
-        launch::graph(&DRIVER, queue(stream, per_thread), &mut || real(graph, stream))
     }
 
     hipGetLastError fn () => real, per_thread {

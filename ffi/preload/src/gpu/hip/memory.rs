@@ -17,12 +17,17 @@ pub struct Attributes {
     flags: u32,
 }
 
-/// `hipMemoryTypeManaged`, which ROCm 6 gave another number.
-fn managed_kind() -> i32 {
+/// Whether the library is of ROCm 6 or later.
+pub fn is_rocm_6() -> bool {
     let mut version = 0;
     // SAFETY: writes an int.
     unsafe { plain!(LIBRARIES, c"hipRuntimeGetVersion", fn(*mut i32), (&mut version)) };
-    if version >= 60_000_000 { 3 } else { 4 }
+    version >= 60_000_000
+}
+
+/// `hipMemoryTypeManaged`, which ROCm 6 gave another number.
+fn managed_kind() -> i32 {
+    if is_rocm_6() { 3 } else { 4 }
 }
 
 /// An address of which the driver knows nothing.
