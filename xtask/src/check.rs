@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail};
 use crate::cc::{self, Language};
 use crate::command::{self, Command};
 use crate::workspace::Workspace;
-use crate::{bench, course, doubles, features, gpu_suite, install, readme, tour};
+use crate::{bench, course, doubles, features, gpu_suite, install, proof, readme, tour};
 
 /// What a step that did not fail has to say.
 enum Outcome {
@@ -79,6 +79,8 @@ const STEPS: &[Step] = &[
         Ok(Passed(1))
     }),
     ("GPU suite, over driver doubles", |w| Ok(Passed(gpu_suite::run_on_doubles(w)?))),
+    // The library that the release build made is built for it, too.
+    ("large programs under the preload library", |w| Ok(Passed(proof::quick(w)?))),
     ("device code", |w| match command::installed("clang-14") {
         false => missing(w, "clang-14"),
         true => {
