@@ -4,7 +4,7 @@ mod common;
 
 use common::{Block, Rng, case, run_case};
 use hmmrt::raw::{self, HMM_HOST};
-use hmmrt::{Advice, Page, Protection};
+use hmmrt::{Access, AccessMode, Advice, Page, Protection, StreamId};
 use std::sync::atomic::Ordering::Relaxed;
 
 /// Resident bytes of `start..end`, page by page (a line of smaps may cover neighbours too).
@@ -141,6 +141,30 @@ fn small_blocks() {
     eprintln!("{start} to {most} mappings, estimated {least} and more, {} moves", stats.moves_to_device);
     assert!(stats.moves_to_device > 100);
     assert!(most < start + BUDGET + BUDGET * 3 / 4, "{most} mappings");
+}
+
+/// Near the limit a slab comes home whole; when that can't be, because of pages that nobody asked for, what was asked for
+/// does as ever.
+fn neighbours_do_not_harm() {
+    let (both, away) = (Block::new(4096), Block::new(4096));
+    assert_eq!(both.ptr as usize >> 21, away.ptr as usize >> 21, "one slab");
+    both.word(3).store(7, Relaxed);
+    away.word(3).store(8, Relaxed);
+    let read = [Access { ptr: both.ptr, len: 4096, mode: AccessMode::Read }];
+    // SAFETY: nothing is given up.
+    unsafe { raw::acquire(0, StreamId::DEFAULT, &read).unwrap() };
+    raw::release(0, StreamId::DEFAULT).unwrap();
+    raw::migrate(away.ptr, 4096, 0).unwrap();
+    let place = |b: &Block| b.pages()[0].flags & (Page::HOST | Page::DEVICE);
+    assert_eq!((place(&both), place(&away)), (Page::HOST | Page::DEVICE, Page::DEVICE));
+    if common::on_host_backend() {
+        hmmrt::inject::arm("copy_out:1+").unwrap();
+        both.word(3).store(9, Relaxed);
+        assert_eq!((place(&both), place(&away)), (Page::HOST, Page::DEVICE));
+        hmmrt::inject::arm("").unwrap();
+    }
+    assert_eq!(away.word(3).load(Relaxed), 8);
+    assert_eq!(place(&both), Page::HOST);
 }
 
 fn many_blocks() {
@@ -298,6 +322,7 @@ fn cases() {
         Some("mappings") => return mappings_are_bounded(None),
         Some("budget") => return mappings_are_bounded(Some(400)),
         Some("small") => return small_blocks(),
+        Some("neighbours") => return neighbours_do_not_harm(),
         Some("many") => return many_blocks(),
         Some("adoption") => return adoption(),
         Some("restart") => return start_and_stop(),
@@ -306,13 +331,15 @@ fn cases() {
     }
     let budget = [("HMMRT_VMA_BUDGET", "400")];
     let more = [("HMMRT_VMA_BUDGET", "2000")];
+    let least = [("HMMRT_VMA_BUDGET", "64")];
     let slow = [("HMMRT_HOST_LATENCY", "4000000"), ("HMMRT_DOUBLE_LATENCY", "4000000")];
-    let runs: [(&str, &[(&str, &str)]); 8] = [
+    let runs: [(&str, &[(&str, &str)]); 9] = [
         ("protected_meanwhile", &slow),
         ("memory", &[]),
         ("mappings", &[]),
         ("budget", &budget),
         ("small", &more),
+        ("neighbours", &least),
         ("many", &[]),
         ("adoption", &[]),
         ("restart", &[]),

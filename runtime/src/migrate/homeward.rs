@@ -25,19 +25,27 @@ const MOST_PIECES: u16 = 96;
 /// sure that no kernel may be writing them. Returns how many pages came home. Signal-safe.
 #[inline(never)] // the signal stack may be 8 KiB: no frame holds what another path needs
 pub(crate) fn to_host(g: &Guard, want: PageMask, write: bool) -> core::result::Result<usize, Stop> {
+    if near_vma_limit() && may_flatten(g) {
+        let all = want | g.chunk.managed.get() & g.chunk.on_devices() & !inflight::written_by_kernels(g.at);
+        // What else is there may be lost, or in the way: then only what was asked for, as ever.
+        if let Ok(came_home) = flatten(g, all) {
+            return Ok(came_home);
+        }
+    }
+    bring(g, want, write)
+}
+
+/// [`to_host`], wherever it comes to lie.
+#[inline(never)] // the signal stack may be 8 KiB: no frame holds what another path needs
+fn bring(g: &Guard, want: PageMask, write: bool) -> core::result::Result<usize, Stop> {
     let c = g.chunk;
     let mut want = want;
-    if near_vma_limit() && (g.is_exchangeable() && !want.within(c.host.get()) || may_flatten(g)) {
+    if near_vma_limit() && g.is_exchangeable() && !want.within(c.host.get()) {
         want = want | c.managed.get() & c.on_devices() & !inflight::written_by_kernels(g.at);
     }
     let missing = want & !c.host.get();
     if let Some(page) = (missing & !c.on_devices()).first() {
         return Err(Error::Lost { arg: "addr", addr: g.page(page).0 }.into());
-    }
-    if near_vma_limit() && may_flatten(g) {
-        flatten(g, want, missing)?;
-        came(g, missing, write);
-        return Ok(missing.count());
     }
     if missing.is_empty() {
         return if write { take_from_devices(g, want) } else { Ok(0) };
@@ -74,13 +82,18 @@ fn may_flatten(g: &Guard) -> bool {
 }
 
 /// Near the limit of mappings all of a slab comes home, to one protection: this adds no mapping, and block by block there
-/// would be no end of them. `want` is what comes, with `missing` among it on devices only.
+/// would be no end of them. How many pages came; on failure all is as it was.
 #[inline(never)] // the signal stack may be 8 KiB: no frame holds what another path needs
-fn flatten(g: &Guard, want: PageMask, missing: PageMask) -> core::result::Result<(), Stop> {
+fn flatten(g: &Guard, want: PageMask) -> Result<usize> {
     let c = g.chunk;
+    let missing = want & !c.host.get();
+    if let Some(page) = (missing & !c.on_devices()).first() {
+        return Err(Error::Lost { arg: "addr", addr: g.page(page).0 });
+    }
     if let Some(devices) = Devices::get().filter(|_| !missing.is_empty()) {
         fill_in_place(g, devices, missing)?;
         STATS.moves_to_host.add(1);
+        came(g, missing, true);
     }
     drop_copies(g, want);
     c.host.add(missing);
@@ -89,9 +102,10 @@ fn flatten(g: &Guard, want: PageMask, missing: PageMask) -> core::result::Result
         c.user_none.get() | c.user_read_only.get() | c.on_devices() | !c.host.get() | c.pinned.get();
     if !c.managed.get().meets(special) && map::protect(g.at, CHUNK, Prot::ReadWrite).is_ok() {
         g.merged();
-        return Ok(());
+    } else {
+        let _ = settle(g, want); // the fault path tries again what can't be set now
     }
-    Ok(settle(g, want)?)
+    Ok(missing.count())
 }
 
 /// Pages that are valid on both sides become the CPU's alone. Signal-safe.
