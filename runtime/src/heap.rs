@@ -336,7 +336,8 @@ fn allocate_large(size: usize, align: usize) -> Result<(HostAddr, bool)> {
 /// Lets the large block at `addr` have `size` bytes, more than it has, in the chunks that it has; whether it can.
 pub(crate) fn extend(addr: HostAddr, size: usize) -> bool {
     let Some(found) = find(addr).filter(|f| f.large && f.range.start == addr.0) else { return false };
-    let (old, end) = (found.range, addr.0.saturating_add(size.next_multiple_of(PAGE)));
+    let (old, len) = (found.range, size.checked_next_multiple_of(PAGE).unwrap_or(usize::MAX));
+    let end = addr.0.saturating_add(len);
     if end > old.end.next_multiple_of(CHUNK) {
         return false;
     }

@@ -126,7 +126,7 @@ FIELD(hmm_device_info_s, memory_free, uint64_t, 160);
 FIELD(hmm_device_info_s, same_address, bool, 168);
 _Static_assert(sizeof(hmm_device_info_s) == 176, "");
 
-_Static_assert(offsetof(hmm_config, struct_size) == 0 && sizeof(hmm_config) == 128, "");
+_Static_assert(offsetof(hmm_config, struct_size) == 0 && sizeof(hmm_config) == 144, "");
 
 static void a_host_function(const hmm_launch_config *config, void *const *args) {
     (void)config;
