@@ -171,7 +171,8 @@ impl Held {
 /// place for each. Those that are held already stay so unless something has to be waited for. On failure, what was not
 /// held before is not.
 pub(crate) fn take(wants: &[Want], caller: Caller, held: &mut [Held]) -> Result<()> {
-    let mut first = held.iter().position(|h| *h == Held::NONE).unwrap_or(held.len());
+    let new = held.iter().position(|h| *h == Held::NONE).unwrap_or(held.len());
+    let mut first = new;
     loop {
         let (mine, held_now) = held.split_at_mut(first);
         let wants = &wants[first..];
@@ -183,12 +184,12 @@ pub(crate) fn take(wants: &[Want], caller: Caller, held: &mut [Held]) -> Result<
         let Err(stop) = stopped else { return Ok(()) };
         match stop {
             Stop::Fail(e) => {
-                end(held_now);
+                end(&mut held[new..]);
                 return Err(e);
             }
             Stop::Wait(b) if b.is_own() => {
-                end(held_now);
                 let addr = wants.first().map_or(0, |w| w.range.start);
+                end(&mut held[new..]);
                 return Err(Error::Busy { arg: "ptr", addr, why: "this thread acquired it for a device" });
             }
             Stop::Wait(b) => {
@@ -225,7 +226,11 @@ fn bring_home(at: HostAddr, part: ByteRange, write: bool) -> core::result::Resul
     // A kernel on a device that reads may go on, unless the pages are to be taken from under it.
     match inflight::blocker(part.pages_out(), Intent::Take { to: None }) {
         Some(b) => Err(Stop::Wait(b)),
-        None => migrate::to_host(&g, pages, write).map(|_| ()),
+        None => {
+            migrate::to_host(&g, pages, write)?;
+            migrate::settle_again(&g)?; // what could not be set before: no touch tells the kernel's access
+            Ok(())
+        }
     }
 }
 

@@ -37,6 +37,7 @@ fn pin_chunk(at: crate::addr::HostAddr, part: ByteRange) -> Result<()> {
             Some(b) => b,
             None => match migrate::to_host(&g, pages, true) {
                 Ok(_) => {
+                    migrate::settle_again(&g)?;
                     migrate::set_pinned(&g, g.chunk.pinned.get() | pages);
                     return Ok(());
                 }

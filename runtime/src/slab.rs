@@ -170,6 +170,7 @@ pub(crate) fn free(chunk: &'static Chunk, at: HostAddr) -> Result<()> {
     // From here on no prefetch starts on these pages (it looks at `managed` after it has taken the chunk's lock); one
     // that holds the lock is waited for.
     chunk.managed.remove_span_and_fence(first, unit);
+    crate::holds::forget(range); // what was jumped out of, or left by a child of vfork
     let unchanged = chunk.is_unchanged();
     if !unchanged && (chunk.is_locked() || !chunk.is_as_new(first, unit)) && !clean_up(chunk, range) {
         return Ok(()); // its pages can't be made accessible now: never handed out again

@@ -163,8 +163,23 @@ fn neighbours_do_not_harm() {
         assert_eq!((place(&both), place(&away)), (Page::HOST, Page::DEVICE));
         hmmrt::inject::arm("").unwrap();
     }
+    // Nor do they lose a protection that the program gave them itself.
+    let guarded = Block::new(4096);
+    assert_eq!(both.ptr as usize >> 21, guarded.ptr as usize >> 21, "one slab");
+    let mut ends = [0; 2];
+    // SAFETY: a page of the test's; room for two descriptors.
+    unsafe {
+        assert_eq!(libc::mprotect(guarded.ptr.cast(), 4096, libc::PROT_READ), 0);
+        assert_eq!((libc::pipe(ends.as_mut_ptr()), libc::write(ends[1], b"x".as_ptr().cast(), 1)), (0, 1));
+    }
     assert_eq!(away.word(3).load(Relaxed), 8);
-    assert_eq!(place(&both), Page::HOST);
+    assert_eq!((place(&both), place(&away)), (Page::HOST, Page::HOST));
+    // SAFETY: the kernel refuses to write there.
+    unsafe {
+        assert_eq!(libc::read(ends[0], guarded.ptr.cast(), 1), -1);
+        assert_eq!(libc::mprotect(guarded.ptr.cast(), 4096, libc::PROT_READ | libc::PROT_WRITE), 0);
+        assert_eq!(libc::read(ends[0], guarded.ptr.cast(), 1), 1);
+    }
 }
 
 fn many_blocks() {

@@ -295,6 +295,7 @@ fn child(name: &str) {
         "overflow_plain" => overflow(),
         "masks" => masks(),
         "fault_in_handler" => {
+            raw::preload::watch_faults(); // as the preload library, which takes the mark out when it is asked to
             let b = on_device(2 << 20);
             install_filled(libc::SIGSEGV, faults as *const () as usize);
             works(&b);

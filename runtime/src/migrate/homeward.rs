@@ -15,6 +15,7 @@ use crate::stats::STATS;
 use crate::sys::map::{self, Prot};
 use crate::sys::procmem;
 use crate::sys::thread;
+use crate::sys::vma::Maps;
 use crate::trace::{self, What};
 use core::sync::atomic::Ordering::*;
 
@@ -90,6 +91,7 @@ fn flatten(g: &Guard, want: PageMask) -> Result<usize> {
     if let Some(page) = (missing & !c.on_devices()).first() {
         return Err(Error::Lost { arg: "addr", addr: g.page(page).0 });
     }
+    let stayed = c.managed.get() & c.host.get() & !c.on_devices();
     if let Some(devices) = Devices::get().filter(|_| !missing.is_empty()) {
         fill_in_place(g, devices, missing)?;
         STATS.moves_to_host.add(1);
@@ -100,7 +102,10 @@ fn flatten(g: &Guard, want: PageMask) -> Result<usize> {
     // Pinned pages may be a mapping of the program's own.
     let special =
         c.user_none.get() | c.user_read_only.get() | c.on_devices() | !c.host.get() | c.pinned.get();
-    if !c.managed.get().meets(special) && map::protect(g.at, CHUNK, Prot::ReadWrite).is_ok() {
+    if !c.managed.get().meets(special)
+        && is_open(g, stayed)
+        && map::protect(g.at, CHUNK, Prot::ReadWrite).is_ok()
+    {
         g.merged();
     } else {
         let _ = settle(g, want); // the fault path tries again what can't be set now
@@ -142,7 +147,29 @@ fn may_replace_chunk(g: &Guard, missing: PageMask) -> bool {
     if !alone && g.chunk.managed.get().meets((g.chunk.pinned.get() | holds::pages_in(g.at)) & !missing) {
         return false; // what is in use by the kernel, or by a DMA, stays the memory that it is
     }
-    g.is_exchangeable() && if alone { !near || pieces > 1 } else { pieces > MOST_PIECES || near }
+    let wanted = if alone { !near || pieces > 1 } else { pieces > MOST_PIECES || near };
+    let stayed = g.chunk.managed.get() & !missing & !g.chunk.on_devices();
+    g.is_exchangeable() && wanted && is_open(g, stayed)
+}
+
+/// Whether the program can read and write all of `pages`, which were not away: what it has done to their protection itself is
+/// learnt only when they leave.
+#[inline(never)] // the signal stack may be 8 KiB: no frame holds what another path needs
+fn is_open(g: &Guard, pages: PageMask) -> bool {
+    if pages.is_empty() {
+        return true;
+    }
+    let maps = Maps::open();
+    pages.runs().all(|(first, count)| {
+        let (mut at, end) = (g.page(first), g.page(first + count));
+        while at < end {
+            match maps.at(at) {
+                Some(v) if v.read && v.write => at = HostAddr(v.end),
+                _ => return false,
+            }
+        }
+        true
+    })
 }
 
 /// Copies the device's bytes of `pages` to `to`, which mirrors the chunk. Signal-safe.

@@ -13,6 +13,7 @@ use crate::mask::PageMask;
 use crate::stats::STATS;
 use crate::sys::map::{self, Prot};
 use crate::sys::signal::Blocked;
+use crate::sys::vma::Maps;
 use crate::trace::{self, Sent, What, Why};
 use crate::{table, window};
 use core::sync::atomic::Ordering::*;
@@ -77,10 +78,17 @@ fn move_chunk(from: HostAddr, to: HostAddr, len: usize) -> bool {
             && c.copies.iter().all(|copy| copy.base.load(Relaxed) == 0)
             && holds::pages_in(g.at).is_empty()
     };
-    let moved = is_plain(&first) && is_plain(&second) && map::move_pages(from, to, len).is_ok();
+    // A source of several mappings is refused before Linux 6.17, with the target unmapped already.
+    let whole = || Maps::open().at(from).is_some_and(|v| from.0 + len <= v.end);
+    if !(is_plain(&first) && is_plain(&second) && whole()) {
+        return false;
+    }
+    let moved = map::move_pages(from, to, len).is_ok();
     if moved {
         let target = if from < to { &second } else { &first };
         target.set_pieces(1);
+    } else {
+        let _ = map::protect(to, len, Prot::ReadWrite); // what is there now may be a mere reservation
     }
     moved
 }

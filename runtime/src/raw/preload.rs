@@ -53,6 +53,7 @@ pub fn is_dead(ptr: *const u8) -> bool {
 /// Puts the runtime's signal handler in front of the program's, before anything needs it: a child of vfork that is there
 /// when the first device is opened has the handlers of before, and would meet pages that are away.
 pub fn watch_faults() {
+    segv::set_marks();
     segv::ensure_installed(crate::fault::on_fault);
 }
 

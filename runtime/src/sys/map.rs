@@ -88,7 +88,12 @@ pub(crate) fn move_pages(from: HostAddr, to: HostAddr, len: usize) -> Result<()>
     if p != libc::MAP_FAILED {
         return Ok(());
     }
-    Err(if super::errno() == libc::ENOMEM {
+    // The kernel may have unmapped the target before it failed: nobody else is to get that place. No mapping that is there
+    // is touched.
+    let errno = super::errno();
+    let _ = reserve_at(to, len);
+    super::set_errno(errno);
+    Err(if errno == libc::ENOMEM {
         Error::NoMemory { what: "moving pages", bytes: len }
     } else {
         os_error("mremap")

@@ -46,6 +46,12 @@ pub(crate) fn close(fd: i32) {
     kernel::close(fd);
 }
 
+/// This process's number, asked of the kernel. Signal-safe.
+pub(crate) fn process() -> i32 {
+    // SAFETY: no memory is involved.
+    unsafe { kernel::raw(libc::SYS_getpid, [0; 6]) as i32 }
+}
+
 /// The page size of this machine.
 pub(crate) fn page_size() -> usize {
     // SAFETY: sysconf has no preconditions.

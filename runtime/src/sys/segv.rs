@@ -7,7 +7,7 @@ use super::signal::{self, Action, Blocked};
 use super::stderr::Line;
 use crate::addr::HostAddr;
 use core::ffi::{c_int, c_void};
-use core::sync::atomic::{AtomicPtr, AtomicU64, Ordering::*};
+use core::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU64, Ordering::*};
 
 /// How an instruction touched memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +42,28 @@ const FAULTS: u64 = bit(libc::SIGSEGV) | bit(libc::SIGBUS);
 /// which no program can block or see. A fault that is not ours is then what it would have been, the end of the program; and
 /// whoever jumps out of the handler and restores the mask of before takes it out as well.
 const BLOCKED_FAULT: u64 = bit(32);
+
+/// Whether whoever stands before the C library's functions takes the mark out again when the program unblocks SIGSEGV; the
+/// C library itself does not let it.
+static MARKS: AtomicBool = AtomicBool::new(false);
+
+/// The process whose actions are in the tables. A child of vfork shares them, and has actions of its own.
+static HOME: AtomicI32 = AtomicI32::new(0);
+
+/// The preload library is there: see [`MARKS`].
+pub(crate) fn set_marks() {
+    extern "C" fn in_child() {
+        HOME.store(super::process(), Relaxed);
+    }
+    MARKS.store(true, Relaxed);
+    HOME.store(super::process(), Relaxed);
+    super::thread::at_fork(None, None, Some(in_child));
+}
+
+fn is_vforked() -> bool {
+    let home = HOME.load(Relaxed);
+    home != 0 && home != super::process()
+}
 
 const fn bit(signum: c_int) -> u64 {
     1 << (signum - 1)
@@ -78,8 +100,9 @@ unsafe fn set_stripped(signum: c_int, new: *const Action, old: *mut Action) -> c
         let given = copy.as_ref().map_or(core::ptr::null(), core::ptr::from_ref);
         let answer = signal::real_sigaction(signum, given, &mut before);
         if answer == 0 {
-            *word(&mut before.sa_mask) |=
-                out.map_or_else(|| stripped.load(Relaxed), |out| stripped.swap(out, Relaxed));
+            *word(&mut before.sa_mask) |= out
+                .filter(|_| !is_vforked())
+                .map_or_else(|| stripped.load(Relaxed), |out| stripped.swap(out, Relaxed));
             if !old.is_null() {
                 *old = before;
             }
@@ -146,8 +169,23 @@ pub unsafe fn program_sigaction(signum: c_int, new: *const Action, old: *mut Act
     if signum == libc::SIGSEGV {
         let _blocked = Blocked::new();
         let mut program = PROGRAM.lock();
+        let vforked = is_vforked();
         if let Some(action) = program.as_mut() {
             let before = *action;
+            if vforked {
+                // Its own action goes with it, but for what a program that it starts inherits.
+                // SAFETY: the caller's promise.
+                unsafe {
+                    drop(program);
+                    if !new.is_null() && (*new).sa_sigaction == libc::SIG_IGN {
+                        signal::real_sigaction(signum, new, core::ptr::null_mut());
+                    }
+                    if !old.is_null() {
+                        *old = before;
+                    }
+                }
+                return 0;
+            }
             // SAFETY: the caller's pointers are null or valid; they are the caller's memory and may be managed, which
             // is why the table was read before.
             unsafe {
@@ -161,6 +199,9 @@ pub unsafe fn program_sigaction(signum: c_int, new: *const Action, old: *mut Act
             }
             return 0;
         }
+        // With the list locked: whoever puts our handler in front comes before or after.
+        // SAFETY: the caller's promise.
+        return unsafe { signal::real_sigaction(signum, new, old) };
     } else if !HOOK.load(Relaxed).is_null() {
         // SAFETY: the caller's promise.
         return unsafe { set_stripped(signum, new, old) };
@@ -228,7 +269,7 @@ fn forward(action: &Action, signum: c_int, info: &mut libc::siginfo_t, context: 
             if action.sa_flags & libc::SA_NODEFER == 0 {
                 wanted |= bit(signum);
             }
-            if wanted & bit(libc::SIGSEGV) != 0 {
+            if wanted & bit(libc::SIGSEGV) != 0 && MARKS.load(Relaxed) {
                 wanted |= BLOCKED_FAULT;
             }
             *word(&mut mask) = wanted & !FAULTS;

@@ -38,7 +38,8 @@ pub fn start() {
             }
         }
     }
-    if let Ok(before) = kernel(SIG_UNBLOCK, Some(FAULTS)) {
+    // A handler that started this program may have left its mark.
+    if let Ok(before) = kernel(SIG_UNBLOCK, Some(FAULTS | IN_PLACE_OF_SIGSEGV)) {
         set_asked(before & FAULTS);
     }
 }
@@ -106,7 +107,12 @@ fn kernel(how: c_int, set: Option<u64>) -> Result<u64, c_int> {
 
 /// Changes the mask as the program wants it, and gives the one before as the program knows it.
 pub fn change(how: c_int, set: Option<u64>) -> Result<u64, c_int> {
-    let wanted = set.map(|set| if how == SIG_UNBLOCK { set & !OWN } else { without_faults(set) });
+    let wanted = set.map(|set| match how {
+        // With SIGSEGV its mark goes.
+        SIG_UNBLOCK if set & bit(libc::SIGSEGV) != 0 => set & !OWN | IN_PLACE_OF_SIGSEGV,
+        SIG_UNBLOCK => set & !OWN,
+        _ => without_faults(set),
+    });
     let mut before = kernel(how, wanted)?;
     let was_asked = asked();
     match (how, set) {

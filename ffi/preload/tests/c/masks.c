@@ -2,6 +2,7 @@
 // blocked kills. Runs with HMMRT_CHAOS=1.
 
 #define _GNU_SOURCE
+#include <setjmp.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -161,6 +162,40 @@ static void threads(void) {
     open_all();
 }
 
+static jmp_buf back;
+static volatile int faults;
+
+static void unblocks_and_jumps(int s) {
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, s);
+    sigprocmask(SIG_UNBLOCK, &set, NULL);
+    faults++;
+    longjmp(back, 1);
+}
+
+// Real faults, each answered by a handler that unblocks the signal itself and jumps out. The second would kill if it still
+// counted as one in the handler.
+static void handlers_that_jump(void) {
+    struct sigaction action = {.sa_handler = unblocks_and_jumps}, old;
+    CHECK(sigaction(SIGSEGV, &action, &old) == 0);
+    for (int i = 0; i < 5; i++) {
+        if (setjmp(back) == 0) *(volatile int *)16 = 1;
+        CHECK(faults == i + 1);
+    }
+    // What a child of vfork sets is its own.
+    pid_t child = vfork();
+    if (child == 0) {
+        signal(SIGSEGV, SIG_DFL);
+        _exit(0);
+    }
+    CHECK(child > 0 && waitpid(child, NULL, 0) == child);
+    if (setjmp(back) == 0) *(volatile int *)16 = 1;
+    CHECK(faults == 6);
+    struct sigaction now;
+    CHECK(sigaction(SIGSEGV, &old, &now) == 0 && now.sa_handler == unblocks_and_jumps);
+}
+
 int main(int argc, char **argv) {
     sigfillset(&full);
     if (argc == 2 && strcmp(argv[1], "blocked") != 0) {
@@ -187,5 +222,6 @@ int main(int argc, char **argv) {
     PART(older_ways);
     PART(waiting);
     PART(threads);
+    PART(handlers_that_jump);
     return 0;
 }
