@@ -2,7 +2,7 @@
 //! else is looked up once, by the constructor or at first use, because our own functions have the same names. Any
 //! thread, any context.
 
-use core::ffi::{CStr, c_char, c_int, c_long, c_void};
+use core::ffi::{CStr, c_char, c_int, c_void};
 use core::sync::atomic::{AtomicUsize, Ordering::*};
 
 unsafe extern "C" {
@@ -27,29 +27,7 @@ pub fn set_errno(value: c_int) {
     unsafe { *libc::__errno_location() = value };
 }
 
-/// The system call `number` itself, from this library's own code: nobody stands before it, and it is nobody's cancellation
-/// point. What the kernel answers: errors are small negative numbers.
-///
-/// # Safety
-/// As the system call.
-#[inline]
-pub unsafe fn bare(number: c_long, a: [usize; 6]) -> isize {
-    let answer: isize;
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: the caller's promise; the kernel keeps all registers but these.
-    unsafe {
-        core::arch::asm!("syscall", inlateout("rax") number as isize => answer,
-            in("rdi") a[0], in("rsi") a[1], in("rdx") a[2], in("r10") a[3], in("r8") a[4], in("r9") a[5],
-            lateout("rcx") _, lateout("r11") _, options(nostack));
-    }
-    #[cfg(target_arch = "aarch64")]
-    // SAFETY: as above.
-    unsafe {
-        core::arch::asm!("svc 0", in("x8") number, inlateout("x0") a[0] as isize => answer,
-            in("x1") a[1], in("x2") a[2], in("x3") a[3], in("x4") a[4], in("x5") a[5], options(nostack));
-    }
-    answer
-}
+pub use hmmrt_core::raw::preload::system_call as bare;
 
 /// What the C library makes of the kernel's answer.
 pub fn answer(raw: isize) -> isize {

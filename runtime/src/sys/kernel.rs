@@ -4,12 +4,12 @@
 
 use core::ffi::{CStr, c_int, c_long, c_ulong, c_void};
 
-/// The system call `number`; what the kernel answers, errors as small negative numbers.
+/// The system call `number`, from this library's own code; what the kernel answers, errors as small negative numbers.
 ///
 /// # Safety
 /// As the system call.
 #[inline]
-pub(crate) unsafe fn raw(number: c_long, a: [usize; 6]) -> isize {
+pub unsafe fn raw(number: c_long, a: [usize; 6]) -> isize {
     let answer: isize;
     #[cfg(target_arch = "x86_64")]
     // SAFETY: the caller's promise; the kernel keeps all registers but these.

@@ -6,10 +6,12 @@
 use super::variadic::{List, variadic};
 use crate::names::{self, Real};
 use core::ffi::{c_char, c_int};
+use core::mem::MaybeUninit;
 use hmmrt_core::raw::preload;
 use libc::FILE;
 
 static FORMAT: Real = Real::new(c"__vasprintf_chk");
+static FORMAT_SHORT: Real = Real::new(c"__vsnprintf_chk");
 static TO_STREAM: Real = Real::new(c"__vfprintf_chk");
 static TO_DESCRIPTOR: Real = Real::new(c"__vdprintf_chk");
 static FWRITE: Real = Real::new(c"fwrite");
@@ -22,7 +24,7 @@ unsafe extern "C" {
 
 /// Looks up what this file needs.
 pub fn resolve() {
-    for function in [&FORMAT, &TO_STREAM, &TO_DESCRIPTOR, &FWRITE, &WRITE, &FREE] {
+    for function in [&FORMAT, &FORMAT_SHORT, &TO_STREAM, &TO_DESCRIPTOR, &FWRITE, &WRITE, &FREE] {
         function.address();
     }
 }
@@ -37,9 +39,14 @@ unsafe fn real<F: Copy>(of: &Real) -> F {
     unsafe { core::mem::transmute_copy(&at) }
 }
 
-/// A formatted text, in memory that the C library has asked the program's malloc for.
+/// So much needs no malloc: handlers print, too, and may have interrupted it.
+const SHORT: usize = 1024;
+
+/// A formatted text.
 struct Text {
-    at: *mut c_char,
+    short: [MaybeUninit<c_char>; SHORT],
+    /// Where a longer one is, in memory that the C library has asked the program's malloc for; else null.
+    long: *mut c_char,
     len: usize,
 }
 
@@ -53,26 +60,54 @@ impl Text {
             return None;
         }
         let saved = names::errno();
-        // SAFETY: a copy of the list, which is used up; what the caller promises of the rest.
-        let text = unsafe {
-            let mut list = *list;
-            let f: unsafe extern "C-unwind" fn(*mut *mut c_char, c_int, *const c_char, *mut List) -> c_int =
-                real(&FORMAT);
-            let mut at = core::ptr::null_mut();
-            usize::try_from(f(&mut at, fortified, format, &mut list)).ok().map(|len| Text { at, len })
+        let mut text = Text { short: [MaybeUninit::uninit(); SHORT], long: core::ptr::null_mut(), len: 0 };
+        // SAFETY: copies of the list, which are used up; what the caller promises of the rest.
+        let made = unsafe {
+            let into: unsafe extern "C-unwind" fn(
+                *mut c_char,
+                usize,
+                c_int,
+                usize,
+                *const c_char,
+                *mut List,
+            ) -> c_int = real(&FORMAT_SHORT);
+            let (mut once, mut again) = (*list, *list);
+            let mut n = into(text.short.as_mut_ptr().cast(), SHORT, fortified, SHORT, format, &mut once);
+            if n >= SHORT as c_int {
+                let f: unsafe extern "C-unwind" fn(
+                    *mut *mut c_char,
+                    c_int,
+                    *const c_char,
+                    *mut List,
+                ) -> c_int = real(&FORMAT);
+                let mut at = core::ptr::null_mut();
+                n = f(&mut at, fortified, format, &mut again);
+                if n >= 0 {
+                    text.long = at;
+                }
+            }
+            n
         };
         names::set_errno(saved);
-        text
+        text.len = usize::try_from(made).ok()?;
+        Some(text)
+    }
+
+    fn at(&self) -> *const c_char {
+        if self.long.is_null() { self.short.as_ptr().cast() } else { self.long }
     }
 }
 
 impl Drop for Text {
     fn drop(&mut self) {
+        if self.long.is_null() {
+            return;
+        }
         let saved = names::errno();
         // SAFETY: a block that the C library has asked for, of whoever's malloc the program has; never a managed one.
         unsafe {
             let free: unsafe extern "C" fn(*mut c_char) = real(&FREE);
-            free(self.at);
+            free(self.long);
         }
         names::set_errno(saved);
     }
@@ -95,7 +130,7 @@ pub unsafe extern "C-unwind" fn __vfprintf_chk(
         if let Some(text) = Text::of(fortified, format, list).filter(|text| text.len > 0) {
             let f: unsafe extern "C-unwind" fn(*const c_char, usize, usize, *mut FILE) -> usize =
                 real(&FWRITE);
-            return if f(text.at, 1, text.len, file) == text.len { text.len as c_int } else { -1 };
+            return if f(text.at(), 1, text.len, file) == text.len { text.len as c_int } else { -1 };
         }
         let f: unsafe extern "C-unwind" fn(*mut FILE, c_int, *const c_char, *mut List) -> c_int =
             real(&TO_STREAM);
@@ -124,7 +159,7 @@ pub unsafe extern "C-unwind" fn __vdprintf_chk(
         let write: unsafe extern "C-unwind" fn(c_int, *const c_char, usize) -> isize = real(&WRITE);
         let mut done = 0;
         while done < text.len {
-            match write(fd, text.at.add(done), text.len - done) {
+            match write(fd, text.at().add(done), text.len - done) {
                 n if n < 0 => return -1,
                 n => done += n as usize,
             }

@@ -71,9 +71,8 @@ static void a_part_is_unmapped(void) {
 // Catches: a mapping of another kind over managed memory that is taken for it: its contents are "moved", or a later block
 // of malloc's writes to the file.
 static void other_mappings_on_top(void) {
-    char name[] = "/tmp/hmmrt-maps-XXXXXX";
-    int fd = mkstemp(name);
-    CHECK(fd >= 0 && unlink(name) == 0 && ftruncate(fd, 2 * M) == 0);
+    int fd = memfd_create("maps", 0);
+    CHECK(fd >= 0 && ftruncate(fd, 2 * M) == 0);
     static byte text[2 * M];
     memset(text, 'f', sizeof text);
     CHECK(pwrite(fd, text, sizeof text, 0) == (ssize_t)sizeof text);

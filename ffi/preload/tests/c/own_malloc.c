@@ -58,8 +58,13 @@ static void formats(void) {
         CHECK(asprintf(&text, "%d %s", i, "text") > 0);
         free(text);
         fprintf(stderr, "%d\n", i);
+        fprintf(stderr, "%2000d\n", i); // too long for the stack
     }
     CHECK(live == before);
+    // What is short asks for nothing: a handler may print that has interrupted malloc.
+    size_t asked = used;
+    for (int i = 0; i < 100; i++) dprintf(2, "%s %d\n", "short", i);
+    CHECK(used == asked);
 }
 
 int main(int argc, char **argv) {
