@@ -3,6 +3,7 @@
 //! managed memory: `free` touches no page. One lock; API context only, the fault path never comes here.
 
 use crate::addr::{ByteRange, CHUNK, HostAddr, PAGE, PAGES};
+use crate::arenas::Arenas;
 use crate::block::Block;
 use crate::chunk::{Chunk, Guard, Kind};
 use crate::device::Devices;
@@ -16,53 +17,12 @@ use crate::sys::signal::Blocked;
 use crate::trace::{self, What, Why};
 use crate::warm::Warm;
 use crate::{migrate, table, window};
-use core::sync::atomic::{AtomicUsize, Ordering::*};
-use std::collections::BTreeMap;
-
-/// Where arenas are tried first: far from everything, and where GPU drivers honour reservations.
-const HINT: usize = 0x7000_0000_0000;
-/// Address space of an arena, where that much can be had.
-const ARENA: usize = 1 << 40;
-/// The least that is asked of a driver at a given address: drivers take the hint for smaller ranges less seriously.
-const SMALLEST_MIRROR: usize = 256 << 30;
-/// The least that is worth an arena.
-const SMALLEST_ARENA: usize = 64 << 20;
-
-/// Address space that blocks come from.
-struct Arena {
-    range: ByteRange,
-    /// A device has reserved the same addresses for itself.
-    mirrored: bool,
-}
-
-/// The arenas' first addresses and ends, for looks without the lock; arenas are never given up.
-static BOUNDS: [(AtomicUsize, AtomicUsize); 64] = [const { (AtomicUsize::new(0), AtomicUsize::new(0)) }; 64];
-
-/// All arenas lie between these.
-static LOW: AtomicUsize = AtomicUsize::new(usize::MAX);
-static HIGH: AtomicUsize = AtomicUsize::new(0);
-
-/// Whether an address may be in an arena: false for most others, and quickly. Signal-safe.
-#[inline]
-pub(crate) fn may_be_in_arena(addr: HostAddr) -> bool {
-    LOW.load(Acquire) <= addr.0 && addr.0 < HIGH.load(Acquire)
-}
-
-/// Whether an address is the heap's, used or not. A look without the lock. Signal-safe.
-pub(crate) fn is_in_arena(addr: HostAddr) -> bool {
-    BOUNDS
-        .iter()
-        .take_while(|b| b.1.load(Acquire) != 0)
-        .any(|(start, end)| start.load(Relaxed) <= addr.0 && addr.0 < end.load(Relaxed))
-}
+use core::sync::atomic::Ordering::*;
 
 /// The heap's state.
 pub(crate) struct Heap {
-    /// Free runs of chunks in all arenas: start and length in bytes, never two that touch inside one arena.
-    free: BTreeMap<usize, usize>,
-    arenas: Vec<Arena>,
-    /// The driver has refused to reserve more addresses of ours.
-    refused: bool,
+    /// Address space that is not in use.
+    space: Arenas,
     pub(crate) slabs: Slabs,
     /// Chunks that are free and keep their memory: not in `free`.
     warm: Warm,
@@ -73,14 +33,8 @@ pub(crate) struct Heap {
 /// See [`Heap::small_tails`]. Address space that is used again keeps its pages, so few programs come here.
 const MOST_SMALL_TAILS: usize = 8192;
 
-static HEAP: Locked<Heap> = Locked::new(Heap {
-    free: BTreeMap::new(),
-    arenas: Vec::new(),
-    refused: false,
-    slabs: Slabs::new(),
-    warm: Warm::new(),
-    small_tails: 0,
-});
+static HEAP: Locked<Heap> =
+    Locked::new(Heap { space: Arenas::new(), slabs: Slabs::new(), warm: Warm::new(), small_tails: 0 });
 
 /// The heap, locked.
 pub(crate) fn lock() -> LockedGuard<'static, Heap> {
@@ -95,17 +49,11 @@ pub(crate) fn is_locked_by_me() -> bool {
 impl Heap {
     /// Takes `len` bytes of whole chunks, readable and writable, zero, with records in the table.
     pub(crate) fn take_chunks(&mut self, len: usize, align: usize) -> Result<ByteRange> {
-        let range = match self.find_mirrored(len, align).or_else(|| self.find(len, align, false)) {
-            Some(range) => range,
-            None => {
-                self.grow(len.checked_add(align).ok_or(Error::NoMemory { what: "a block", bytes: len })?)?;
-                self.find(len, align, false).ok_or(Error::NoMemory { what: "a block", bytes: len })?
-            }
-        };
+        let range = self.space.take(len, align)?;
         if let Err(e) =
             table::ensure(range).and_then(|()| map::protect(HostAddr(range.start), len, Prot::ReadWrite))
         {
-            self.insert(range);
+            self.space.insert(range);
             return Err(e);
         }
         table::account(range, true);
@@ -157,7 +105,7 @@ impl Heap {
         if map::replace(HostAddr(range.start), range.len(), Prot::None).is_err() {
             let _ = map::give_back(HostAddr(range.start), range.len());
         }
-        self.insert(range);
+        self.space.insert(range);
     }
 
     fn cool_all(&mut self) {
@@ -173,91 +121,15 @@ impl Heap {
         }
         table::account(range, false);
         window::release(range);
-        self.insert(range);
-    }
-
-    /// As [`Heap::find`], in memory whose addresses a device has too. `None`: no device can, or there is no room.
-    fn find_mirrored(&mut self, len: usize, align: usize) -> Option<ByteRange> {
-        let devices = Devices::get()?;
-        let device = devices.all().find(|d| d.mirrors())?;
-        if let Some(found) = self.find(len, align, true) {
-            return Some(found);
-        }
-        if self.refused {
-            return None;
-        }
-        let least = len.checked_add(align)?.checked_next_multiple_of(CHUNK)?;
-        let mut size = least.max(ARENA);
-        while size >= least.max(SMALLEST_MIRROR) {
-            let places = (0..64).map(|i| HostAddr(HINT + i * ARENA));
-            let free = places.filter(|at| !self.arenas.iter().any(|a| a.range.overlaps(at.range(size))));
-            if let Some(at) = free.take(8).find_map(|at| device.mirror(at, size)) {
-                // Over the driver's reservation, in one step: what the CPU finds there is ours from now on.
-                map::replace(at, size, Prot::None).ok()?;
-                self.add_arena(at.range(size), true);
-                self.insert(at.range(size));
-                return self.find(len, align, true);
-            }
-            size /= 2;
-        }
-        self.refused = true;
-        None
-    }
-
-    /// Another arena. With more than there is room for, `is_in_arena` does not know the last ones.
-    fn add_arena(&mut self, range: ByteRange, mirrored: bool) {
-        if let Some((start, end)) = BOUNDS.get(self.arenas.len()) {
-            start.store(range.start, Relaxed);
-            end.store(range.end, Release);
-        }
-        LOW.fetch_min(range.start, AcqRel);
-        HIGH.fetch_max(range.end, AcqRel);
-        self.arenas.push(Arena { range, mirrored });
-    }
-
-    fn is_mirrored(&self, addr: usize) -> bool {
-        self.arenas.iter().any(|a| a.mirrored && a.range.start <= addr && addr < a.range.end)
-    }
-
-    fn find(&mut self, len: usize, align: usize, mirrored: bool) -> Option<ByteRange> {
-        let fits = |s: usize, n: usize| s.next_multiple_of(align) - s + len <= n;
-        let mut runs = self.free.iter().map(|(&start, &size)| (start, size));
-        let (start, size) = runs.find(|&(s, n)| fits(s, n) && (!mirrored || self.is_mirrored(s)))?;
-        let at = start.next_multiple_of(align);
-        self.free.remove(&start);
-        if at > start {
-            self.free.insert(start, at - start);
-        }
-        if start + size > at + len {
-            self.free.insert(at + len, start + size - at - len);
-        }
-        Some(ByteRange { start: at, end: at + len })
-    }
-
-    fn insert(&mut self, mut range: ByteRange) {
-        let arenas = self.arenas.iter().map(|a| a.range);
-        let bounds = arenas.into_iter().find(|a| a.start <= range.start && range.end <= a.end);
-        let (low, high) = bounds.map_or((range.start, range.end), |a| (a.start, a.end));
-        if let Some((&s, &n)) = self.free.range(low..range.start).next_back()
-            && s + n == range.start
-        {
-            self.free.remove(&s);
-            range.start = s;
-        }
-        if range.end < high
-            && let Some(n) = self.free.remove(&range.end)
-        {
-            range.end += n;
-        }
-        self.free.insert(range.start, range.len());
+        self.space.insert(range);
     }
 
     /// All chunks of live blocks and slabs.
     pub(crate) fn chunks_in_use(&self) -> Vec<HostAddr> {
         let mut all = Vec::new();
-        for arena in self.arenas.iter().map(|a| a.range) {
+        for arena in self.space.ranges() {
             let mut at = arena.start;
-            let free = self.free.range(arena.start..arena.end).map(|(&start, &len)| (start, len));
+            let free = self.space.free_in(arena);
             let warm = self.warm.runs().filter(|r| r.overlaps(arena)).map(|r| (r.start, r.len()));
             let mut unused: Vec<_> = free.chain(warm).collect();
             unused.sort_unstable();
@@ -268,30 +140,6 @@ impl Heap {
             all.extend((at..arena.end).step_by(CHUNK).map(HostAddr));
         }
         all
-    }
-
-    /// Reserves another arena with room for `len` bytes.
-    fn grow(&mut self, len: usize) -> Result<()> {
-        let least =
-            len.checked_next_multiple_of(CHUNK).ok_or(Error::NoMemory { what: "a block", bytes: len })?;
-        let mut size = least.max(ARENA);
-        loop {
-            let steps = (0..64)
-                .map(|i| HINT + i * ARENA)
-                .filter(|at| at.checked_add(size).is_some_and(|e| e < 1 << 47));
-            let hinted = steps.take(16).find_map(|at| map::reserve_at(HostAddr(at), size));
-            match hinted.map_or_else(|| map::map(size, CHUNK, Prot::None, "an arena"), Ok) {
-                Ok(at) => {
-                    self.add_arena(at.range(size), false);
-                    self.insert(at.range(size));
-                    return Ok(());
-                }
-                // Limited address space: try with less.
-                Err(_) if size / 2 >= least.max(SMALLEST_ARENA) => size /= 2,
-                Err(_) if size > least => size = least,
-                Err(e) => return Err(e),
-            }
-        }
     }
 }
 
@@ -468,28 +316,14 @@ pub(crate) fn cool() {
 pub(crate) fn devices_opened(devices: &Devices) {
     let mut heap = HEAP.lock();
     heap.cool_all();
-    heap.refused = false;
-    let Some(device) = devices.all().find(|d| d.mirrors()) else { return };
-    if heap.arenas.iter().all(|a| a.mirrored) || !device.mirrors_in_place() {
-        return;
-    }
-    for arena in heap.arenas.iter_mut().filter(|a| !a.mirrored) {
-        arena.mirrored = device.mirror(HostAddr(arena.range.start), arena.range.len()).is_some();
-    }
+    heap.space.mirror_in_place(devices);
 }
 
 /// Whether a device has the addresses of all blocks that there are, and of those to come.
 pub(crate) fn is_mirrored() -> bool {
     let mut heap = HEAP.lock();
     heap.cool_all();
-    // The answer must be about memory that is there: the first arena is made now, if there is none.
-    if heap.arenas.is_empty()
-        && let Some(range) = heap.find_mirrored(CHUNK, CHUNK)
-    {
-        heap.insert(range);
-    }
-    let whole = |a: &Arena| a.mirrored || heap.free.get(&a.range.start) == Some(&a.range.len());
-    heap.arenas.iter().any(|a| a.mirrored) && heap.arenas.iter().all(whole)
+    heap.space.are_mirrored()
 }
 
 /// All chunks in use, for shutdown and fork. Slabs come as whole chunks.

@@ -79,6 +79,7 @@ mod access;
 mod addr;
 mod adopt;
 mod alloc;
+mod arenas;
 mod block;
 mod buffer;
 mod chunk;

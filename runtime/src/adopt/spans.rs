@@ -4,7 +4,7 @@
 use crate::addr::{ByteRange, CHUNK, HostAddr, PAGE};
 use crate::chunk::{Chunk, Kind};
 use crate::mask::PageMask;
-use crate::{heap, table};
+use crate::{arenas, table};
 
 /// The records come in leaves for this much memory; where one is missing, nothing is managed.
 const LEAF: usize = 1 << 30;
@@ -45,7 +45,7 @@ pub(super) enum Owner {
 pub(super) fn by_owner(range: ByteRange) -> impl Iterator<Item = (ByteRange, Owner)> {
     let owner = |part: ByteRange, chunk: Option<&'static Chunk>| match chunk.map(Chunk::kind) {
         Some(Kind::Slab | Kind::Large) => Owner::Heap,
-        _ if heap::is_in_arena(HostAddr(part.start)) => Owner::Heap,
+        _ if arenas::is_in_arena(HostAddr(part.start)) => Owner::Heap,
         _ => Owner::Program,
     };
     let mut rest = parts(range).map(move |(part, chunk)| (part, owner(part, chunk))).peekable();

@@ -11,7 +11,7 @@ use crate::span::Span;
 use crate::sys::signal::Blocked;
 use crate::sys::{clock, segv, thread};
 use crate::trace::Why;
-use crate::{adopt, block, heap, holds, runtime, table, window};
+use crate::{adopt, arenas, block, heap, holds, runtime, table, window};
 use core::sync::atomic::{AtomicU8, Ordering::*};
 
 /// Whether the calling thread may use the heap: not in a forked child, where its locks may be held by threads that are
@@ -35,7 +35,7 @@ pub fn in_child() -> bool {
 /// Whether `ptr` may be the heap's, in use or not; `false` is certain, and quick. Signal-safe.
 #[inline]
 pub fn may_be_ours(ptr: *const u8) -> bool {
-    heap::may_be_in_arena(HostAddr(ptr.addr()))
+    arenas::may_be_in_arena(HostAddr(ptr.addr()))
 }
 
 /// The start and the length of the live block of the heap that `ptr` lies in. Signal-safe.
@@ -47,7 +47,7 @@ pub fn block(ptr: *const u8) -> Option<(usize, usize)> {
 /// Whether `ptr` is in memory of the heap that no live block has, as far as that is known. Signal-safe.
 pub fn is_dead(ptr: *const u8) -> bool {
     let addr = HostAddr::from(ptr);
-    heap::is_in_arena(addr) && !table::get(addr).is_some_and(|c| c.managed.has(addr.page_in_chunk()))
+    arenas::is_in_arena(addr) && !table::get(addr).is_some_and(|c| c.managed.has(addr.page_in_chunk()))
 }
 
 /// Puts the runtime's signal handler in front of the program's, before anything needs it: a child of vfork that is there
