@@ -59,6 +59,8 @@ pub(crate) struct Chunk {
     summary: AtomicU32,
     /// 0: the lock was not held since all pages were as new and no device had memory for them.
     changed: AtomicU32,
+    /// 1: userfaultfd watches what of it can move; 2: perhaps not all of that any more.
+    watched: AtomicU32,
     /// Pages that belong to live blocks or adopted ranges.
     pub(crate) managed: SharedMask,
     /// Pages whose host bytes are valid (an untouched page's are zeros).
@@ -128,6 +130,14 @@ impl Chunk {
     pub(crate) fn is_unchanged(&self) -> bool {
         !self.is_locked() && self.changed.load(Relaxed) == 0
     }
+    /// Whether touches of what is away come through userfaultfd. A look without the lock.
+    pub(crate) fn is_watched(&self) -> bool {
+        self.watched.load(Relaxed) != 0
+    }
+    /// Whether this thread has it locked.
+    pub(crate) fn is_locked_by_me(&self) -> bool {
+        self.lock.held_by_me()
+    }
     /// Whether a change is under way at this moment.
     pub(crate) fn is_locked(&self) -> bool {
         self.lock.is_held()
@@ -144,6 +154,18 @@ impl Chunk {
             && !pages.meets(self.user_none.get() | self.prefetched.get())
             && (!write || !pages.meets(self.user_read_only.get()))
     }
+}
+
+/// How much of a chunk userfaultfd watches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub(crate) enum Watched {
+    /// Nothing: touches are noticed by page protection.
+    No = 0,
+    /// All that can move.
+    All = 1,
+    /// There may be new mappings among it that are not watched.
+    Some = 2,
 }
 
 /// The chunk's lock, held. Dropping it brings the block's summary up to date.
@@ -184,6 +206,38 @@ impl Guard {
     /// This thread took the lock with [`Guard::lock`] and forgot that guard, and only that one.
     pub(crate) unsafe fn held(chunk: &'static Chunk, at: HostAddr) -> Guard {
         Guard { chunk, at, block: chunk.block(), borrowed: false, why: Cell::new(Why::Other) }
+    }
+
+    /// The lock as it is held by another thread, which does nothing until this is over.
+    ///
+    /// # Safety
+    /// The holder waits for the answer to a touch of its own, which this is for.
+    pub(crate) unsafe fn lent(chunk: &'static Chunk, at: HostAddr) -> Guard {
+        Guard { chunk, at, block: None, borrowed: true, why: Cell::new(Why::Other) }
+    }
+
+    /// How much of it is watched. Not in a forked child, whose memory no descriptor watches.
+    pub(crate) fn watched(&self) -> Watched {
+        match self.chunk.watched.load(Relaxed) {
+            0 => Watched::No,
+            _ if crate::uffd::is_off() => Watched::No,
+            1 => Watched::All,
+            _ => Watched::Some,
+        }
+    }
+    /// Whether touches of what is away come through userfaultfd.
+    pub(crate) fn is_watched(&self) -> bool {
+        self.watched() != Watched::No
+    }
+    /// Sets how much of it is watched.
+    pub(crate) fn set_watched(&self, watched: Watched) {
+        self.chunk.watched.store(watched as u32, Relaxed);
+    }
+    /// New mappings are among its pages.
+    pub(crate) fn has_new_mappings(&self) {
+        if self.chunk.is_watched() {
+            self.set_watched(Watched::Some);
+        }
     }
 
     /// The host address of page `page`.

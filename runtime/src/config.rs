@@ -81,6 +81,9 @@ pub struct Config {
     pub backend: Backend,
     /// `HMMRT_FAULT`: auto, segv, uffd or uffd-thread.
     pub fault: FaultEngine,
+    /// `HMMRT_UFFD_MOVE`: 1 lets the userfaultfd engines move pages into place where the kernel can (Linux 6.8), 0 has
+    /// them copied.
+    pub uffd_move: bool,
     /// `HMMRT_SPARE`: bytes of warm spare blocks kept on the host (default 64M).
     pub spare_bytes: usize,
     /// `HMMRT_HOST_DEVICES`: how many devices the host backend has, 1 to 8 (default 1).
@@ -132,6 +135,7 @@ impl Default for Config {
         Config {
             backend: Backend::Auto,
             fault: FaultEngine::Auto,
+            uffd_move: true,
             spare_bytes: 64 << 20,
             host_devices: 1,
             host_memory: 0,
@@ -168,6 +172,7 @@ impl Config {
         };
         set("HMMRT_BACKEND", &mut |v| Backend::parse("HMMRT_BACKEND", v).map(|x| c.backend = x))?;
         set("HMMRT_FAULT", &mut |v| FaultEngine::parse("HMMRT_FAULT", v).map(|x| c.fault = x))?;
+        set("HMMRT_UFFD_MOVE", &mut |v| flag("HMMRT_UFFD_MOVE", v).map(|x| c.uffd_move = x))?;
         set("HMMRT_SPARE", &mut |v| size("HMMRT_SPARE", v).map(|x| c.spare_bytes = x as usize))?;
         set("HMMRT_HOST_DEVICES", &mut |v| count("HMMRT_HOST_DEVICES", v).map(|x| c.host_devices = x))?;
         set("HMMRT_HOST_MEMORY", &mut |v| size("HMMRT_HOST_MEMORY", v).map(|x| c.host_memory = x as usize))?;

@@ -1,6 +1,6 @@
 //! The fault path: what happens when the CPU touches a page that is not there for it. `on_fault` runs in the signal
 //! handler of the faulting thread; with a device whose driver must not be called there, it hands the work to the service
-//! thread and waits. Signal-safe: all of it.
+//! thread and waits. Where userfaultfd has messages sent instead, `uffd::handler` asks `look`. Signal-safe: all of it.
 
 use crate::addr::HostAddr;
 use crate::chunk::{Chunk, Guard};
@@ -12,39 +12,35 @@ use crate::mask::PageMask;
 use crate::migrate::{self, Stop};
 use crate::policy;
 use crate::stats::STATS;
-use crate::sys::segv::{Touch, Verdict};
+use crate::sys::segv::{Cause, Touch, Verdict};
 use crate::sys::stderr::Line;
 use crate::sys::thread;
 use crate::sys::vma::Maps;
 use crate::trace::{self, What, Why};
-use crate::{service, table};
+use crate::{service, table, uffd};
 
 /// How often a move that failed is tried before the access gets SIGBUS.
 const TRIES: usize = 3;
 
 /// Answers a fault at `addr`.
-pub(crate) fn on_fault(addr: HostAddr, touch: Touch) -> Verdict {
+pub(crate) fn on_fault(addr: HostAddr, touch: Touch, cause: Cause) -> Verdict {
     let Some(chunk) = table::get(addr) else { return Verdict::NotOurs };
-    if touch == Touch::Execute || !chunk.managed.has(addr.page_in_chunk()) {
+    let managed = chunk.managed.has(addr.page_in_chunk());
+    if touch == Touch::Execute || !managed && !(cause == Cause::Absence && chunk.is_watched()) {
         return Verdict::NotOurs;
     }
     if thread::forked() || fork::is_forking() && !thread::is_owner() {
         return in_child(chunk, addr, touch);
     }
+    if cause == Cause::Absence && chunk.is_locked_by_me() && !fork::is_forking() {
+        return uffd::fill_hole(addr); // this thread copies the chunk's pages, and one of them is gone
+    }
     let write = touch == Touch::Write;
     let (begun, mut waited) = (trace::now(), 0);
     let verdict = loop {
-        // While it forks, this thread holds every chunk's lock: no other can do it.
-        let direct = fork::is_forking()
-            || Devices::get().is_none_or(|d| (0..d.count()).all(|i| d.at(i).serves_faults_directly()));
-        let step = if direct { resolve(chunk, addr, write) } else { service::ask(chunk, addr, write) };
-        match step {
+        match look(chunk, addr, write, cause) {
             Step::Done(verdict) => break verdict,
-            Step::Wait(blocker) if blocker.is_own() => {
-                break Verdict::Bus(
-                    "this thread acquired the memory for a device to write and has not released it",
-                );
-            }
+            Step::Wait(blocker) if blocker.is_own() => break OWN,
             Step::Wait(_) if thread::is_own() => {
                 Line::new()
                     .text("a host kernel touched managed memory by its host address ")
@@ -59,21 +55,33 @@ pub(crate) fn on_fault(addr: HostAddr, touch: Touch) -> Verdict {
             }
         }
     };
-    if verdict != Verdict::NotOurs {
-        let answered = verdict == Verdict::Resolved;
-        trace::record(|| What::Fault {
-            addr: addr.0 as u64,
-            write,
-            answered,
-            took: trace::since(begun),
-            waited,
-        });
+    note(addr, write, verdict, trace::since(begun), waited);
+    verdict
+}
+
+/// What waiting for oneself comes to.
+pub(crate) const OWN: Verdict =
+    Verdict::Bus("this thread acquired the memory for a device to write and has not released it");
+
+/// One look at the page, by whoever may call the devices' drivers.
+pub(crate) fn look(chunk: &'static Chunk, addr: HostAddr, write: bool, cause: Cause) -> Step {
+    // While it forks, this thread holds every chunk's lock: no other can do it.
+    let direct = fork::is_forking()
+        || Devices::get().is_none_or(|d| (0..d.count()).all(|i| d.at(i).serves_faults_directly()));
+    if direct { resolve(chunk, addr, write, cause) } else { service::ask(chunk, addr, write, cause) }
+}
+
+/// Counts and records an answer.
+pub(crate) fn note(addr: HostAddr, write: bool, verdict: Verdict, took: u64, waited: u64) {
+    if verdict == Verdict::NotOurs {
+        return;
     }
-    if verdict == Verdict::Resolved {
+    let answered = verdict == Verdict::Resolved;
+    trace::record(|| What::Fault { addr: addr.0 as u64, write, answered, took, waited });
+    if answered {
         STATS.faults.add(1);
         if write { STATS.write_faults.add(1) } else { STATS.read_faults.add(1) }
     }
-    verdict
 }
 
 /// What one look at the page came to.
@@ -86,11 +94,21 @@ pub(crate) enum Step {
 
 /// Brings the page home if that is what it takes.
 #[inline(never)] // the signal stack may be 8 KiB: no frame holds what another path needs
-pub(crate) fn resolve(chunk: &'static Chunk, addr: HostAddr, write: bool) -> Step {
-    let page = addr.page_in_chunk();
-    let g = Guard::lock(chunk, addr.chunk_start());
+pub(crate) fn resolve(chunk: &'static Chunk, addr: HostAddr, write: bool, cause: Cause) -> Step {
+    resolve_locked(Guard::lock(chunk, addr.chunk_start()), addr, write, cause)
+}
+
+/// [`resolve`], with the chunk locked.
+#[inline(never)] // the signal stack may be 8 KiB: no frame holds what another path needs
+pub(crate) fn resolve_locked(g: Guard, addr: HostAddr, write: bool, cause: Cause) -> Step {
+    let (chunk, page) = (g.chunk, addr.page_in_chunk());
     g.why.set(Why::Fault);
-    if !chunk.managed.has(page) || chunk.user_none.has(page) || write && chunk.user_read_only.has(page) {
+    if cause == Cause::Absence {
+        if let Some(verdict) = migrate::absent(&g, page, write) {
+            return Step::Done(verdict);
+        }
+    } else if !chunk.managed.has(page) || chunk.user_none.has(page) || write && chunk.user_read_only.has(page)
+    {
         return Step::Done(Verdict::NotOurs);
     }
     let one = PageMask::span(page, 1);
@@ -102,8 +120,12 @@ pub(crate) fn resolve(chunk: &'static Chunk, addr: HostAddr, write: bool) -> Ste
     }
     let mut pages = policy::pages_to_bring(chunk, page, write) & !inflight::written_by_kernels(g.at);
     for _ in 0..TRIES {
-        match migrate::to_host(&g, pages, write) {
-            Ok(_) => return Step::Done(Verdict::Resolved),
+        let take = write || g.is_watched() && pages.count() > migrate::FEW;
+        match migrate::to_host(&g, pages, take) {
+            Ok(_) => {
+                let _ = migrate::settle_again(&g); // what can't be set now is a fault again
+                return Step::Done(Verdict::Resolved);
+            }
             Err(Stop::Wait(b)) => return Step::Wait(b),
             Err(Stop::Fail(Error::Lost { .. })) if pages == one => {
                 return Step::Done(Verdict::Bus("the page's contents were lost with their device"));

@@ -16,7 +16,7 @@ use crate::sys::thread;
 use crate::trace::Why;
 use crate::{adopt, inflight, table};
 use core::cell::UnsafeCell;
-use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering::*};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::*};
 use std::sync::Once;
 
 /// What the forking thread holds between the handlers.
@@ -35,6 +35,8 @@ unsafe impl Sync for Slot {}
 static HELD: Slot = Slot(UnsafeCell::new(None));
 /// The thread that is between the handlers, or 0.
 static FORKING: AtomicUsize = AtomicUsize::new(0);
+/// Its number.
+static FORKING_NUMBER: AtomicU32 = AtomicU32::new(0);
 /// Whether children get a snapshot.
 static SNAPSHOT: AtomicBool = AtomicBool::new(true);
 
@@ -46,6 +48,11 @@ pub(crate) fn set_mode(mode: ForkMode) {
 /// Whether the calling thread is forking, and so holds every chunk's lock. Signal-safe.
 pub(crate) fn is_forking() -> bool {
     FORKING.load(Relaxed) == thread::id()
+}
+
+/// Whether the thread with the kernel's number `number` is. Signal-safe.
+pub(crate) fn is_by(number: u32) -> bool {
+    number != 0 && FORKING_NUMBER.load(Relaxed) == number
 }
 
 /// Devices of a backend were opened. A driver has handlers of its own, which hold its locks across the fork: ours have to
@@ -95,6 +102,7 @@ extern "C" fn prepare() {
         }
         core::mem::forget(g);
     }
+    FORKING_NUMBER.store(thread::number(), Relaxed);
     FORKING.store(thread::id(), Relaxed);
     // SAFETY: this thread holds the heap's lock.
     unsafe { *HELD.0.get() = Some(Held { heap, regions, chunks, _blocked: blocked }) };
@@ -108,8 +116,13 @@ extern "C" fn let_go() {
     // SAFETY: this thread holds the heap's lock, in the child as its parent did.
     let held = unsafe { (*HELD.0.get()).take() };
     let Some(Held { heap, regions, chunks, _blocked }) = held else { return };
+    let in_child = !thread::is_owner();
+    FORKING_NUMBER.store(0, Relaxed);
     FORKING.store(0, Relaxed);
     for at in chunks {
+        if in_child {
+            migrate::seal_in_child(table::known(at), at);
+        }
         // SAFETY: locked in `prepare`, by this thread.
         drop(unsafe { Guard::held(table::known(at), at) });
     }

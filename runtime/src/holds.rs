@@ -18,6 +18,7 @@ use crate::sys::signal::{self, Blocked};
 use crate::sys::thread;
 use crate::table;
 use crate::trace::Why;
+use crate::uffd;
 use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering::*};
 
 /// A range that a system call is about to use.
@@ -203,6 +204,7 @@ pub(crate) fn take(wants: &[Want], caller: Caller, held: &mut [Held]) -> Result<
 }
 
 fn enter(wants: &[Want], caller: Caller, mine: &[Held], held: &mut [Held]) -> Result<()> {
+    uffd::note_thread();
     let mut table = TABLE.lock();
     if COUNT.load(Relaxed) != 0 && table.tidy(caller, mine) {
         changed();
@@ -228,6 +230,7 @@ fn bring_home(at: HostAddr, part: ByteRange, write: bool) -> core::result::Resul
         Some(b) => Err(Stop::Wait(b)),
         None => {
             migrate::to_host(&g, pages, write)?;
+            migrate::make_present(&g, pages)?;
             migrate::settle_again(&g)?; // what could not be set before: no touch tells the kernel's access
             Ok(())
         }
@@ -285,6 +288,11 @@ impl Blocker {
     /// Whether the calling thread is in that call, and waiting for it would never end. Signal-safe.
     pub(crate) fn is_own(&self) -> bool {
         self.owner == thread::id()
+    }
+
+    /// The thread that is in the call.
+    pub(crate) fn owner(&self) -> usize {
+        self.owner
     }
 
     /// Waits for it to end, or a moment. Holds no lock. Signal-safe.

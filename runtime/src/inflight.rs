@@ -13,6 +13,7 @@ use crate::stream::Stream;
 use crate::sys::futex::{self, Locked};
 use crate::sys::thread;
 use crate::trace::{self, What};
+use crate::uffd;
 use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering::*};
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -110,6 +111,14 @@ impl Blocker {
             Blocker::Queued { .. } => false,
             Blocker::Open { owner, .. } => *owner == thread::id(),
             Blocker::Call(call) => call.is_own(),
+        }
+    }
+    /// The thread that can end it, if it is one.
+    pub(crate) fn owner(&self) -> Option<usize> {
+        match self {
+            Blocker::Queued { .. } => None,
+            Blocker::Open { owner, .. } => Some(*owner),
+            Blocker::Call(call) => Some(call.owner()),
         }
     }
     /// Whether it is not known that it will end.
@@ -236,6 +245,7 @@ pub(crate) fn publish(
     claims: &[Claim],
     after: &mut After,
 ) -> core::result::Result<usize, Option<Blocker>> {
+    uffd::note_thread();
     let mut registry = REGISTRY.lock();
     let mut waits = 0;
     for u in registry.all().iter() {

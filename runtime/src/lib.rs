@@ -120,6 +120,7 @@ mod sys;
 mod table;
 pub mod trace;
 mod transfer;
+mod uffd;
 mod warm;
 mod window;
 

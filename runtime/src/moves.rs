@@ -2,7 +2,7 @@
 //! threads and the crew, signals blocked while a chunk's lock is held.
 
 use crate::addr::{ByteRange, CHUNK, HostAddr};
-use crate::chunk::Guard;
+use crate::chunk::{Guard, Watched};
 use crate::crew;
 use crate::error::{Error, Result};
 use crate::holds;
@@ -194,5 +194,6 @@ pub(crate) fn release_all(chunks: Vec<crate::addr::HostAddr>, adopted: Vec<ByteR
         let _blocked = Blocked::new();
         let g = Guard::lock(table::known(at), at);
         migrate::release_device(&g);
+        g.set_watched(Watched::No);
     }
 }

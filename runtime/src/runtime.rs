@@ -1,7 +1,7 @@
 //! The process-wide runtime: starting, opening devices at first use, and shutting down. One mutex for changes; the
 //! checks on every call are two atomic loads.
 
-use crate::config::{Config, FaultEngine};
+use crate::config::Config;
 use crate::crew::Crew;
 use crate::device::Devices;
 use crate::error::{Error, Result};
@@ -11,7 +11,10 @@ use crate::service::Service;
 use crate::stats::STATS;
 use crate::sys::{self, segv, thread};
 use crate::trace::{self, Why};
-use crate::{access, adopt, fault, fork, heap, inflight, launch, migrate, moves, pool, stream, warm, window};
+use crate::uffd::Delivery;
+use crate::{
+    access, adopt, fault, fork, heap, inflight, launch, migrate, moves, pool, stream, uffd, warm, window,
+};
 use core::sync::atomic::{AtomicU8, Ordering::*};
 use std::sync::{Mutex, MutexGuard};
 
@@ -28,6 +31,7 @@ struct State {
 
 struct Threads {
     service: Option<Service>,
+    uffd: Option<uffd::Threads>,
     crew: Crew,
     keeper: Option<Keeper>,
 }
@@ -58,9 +62,7 @@ fn start(state: &mut State, config: Option<Config>) -> Result<()> {
     if sys::page_size() != crate::addr::PAGE {
         return Err(Error::Unsupported { what: "hmm_init", why: "this machine's pages are not 4 KiB" });
     }
-    if matches!(config.fault, FaultEngine::Uffd | FaultEngine::UffdThread) {
-        return Err(Error::Unsupported { what: "HMMRT_FAULT", why: "this release has the segv engine only" });
-    }
+    uffd::probe(config.fault)?;
     crate::device::host::inject::check("HMMRT_HOST_FAIL", &config.host_fail)?;
     crate::log::set_level(config.log);
     let budget = if config.vma_budget == 0 { sys::max_map_count() / 2 } else { config.vma_budget };
@@ -124,8 +126,13 @@ pub(crate) fn devices(call: &'static str) -> Result<&'static Devices> {
         Some(devices) => devices,
         None => open()?,
     };
-    segv::ensure_installed(fault::on_fault);
+    install_handlers();
     Ok(devices)
+}
+
+/// Sees to it that our handlers are the installed ones.
+fn install_handlers() {
+    segv::ensure_installed(fault::on_fault, uffd::delivery() == Delivery::Signal);
 }
 
 /// As [`devices`], for calls that protect nothing.
@@ -144,17 +151,27 @@ fn open() -> Result<&'static Devices> {
     let devices = Devices::open(&config)?;
     let direct = (0..devices.count()).all(|d| devices.at(d).serves_faults_directly());
     thread::set_private_files(devices.at(0).backend() == "host");
+    // Before the other threads: those with descriptors of their own keep this one.
+    let uffd = match uffd::start(config.fault, config.uffd_move) {
+        Ok(uffd) => uffd,
+        Err(e) => {
+            Devices::close();
+            return Err(e);
+        }
+    };
     let threads = (|| {
         Ok(Threads {
             service: if direct { None } else { Some(Service::start(config.driver_timeout)?) },
+            uffd: None,
             crew: Crew::start(helpers(devices)),
             keeper: if config.spare_bytes == 0 { None } else { Keeper::start() },
         })
     })();
     match threads {
-        Ok(threads) => state.threads = Some(threads),
+        Ok(threads) => state.threads = Some(Threads { uffd, ..threads }),
         Err(e) => {
             let e: std::io::Error = e;
+            uffd.into_iter().for_each(uffd::stop);
             Devices::close();
             return Err(Error::System { call: "starting a thread", errno: e.raw_os_error().unwrap_or(0) });
         }
@@ -164,12 +181,12 @@ fn open() -> Result<&'static Devices> {
     if !direct {
         sys::at_exit(driver_ends);
     }
-    segv::ensure_installed(fault::on_fault);
+    install_handlers();
     trace::devices_opened(devices);
     for device in devices.all() {
         log!(Info, "device {}: {} ({})", device.number(), device.name(), device.backend());
     }
-    log!(Info, "faults: segv (page protection and SIGSEGV)");
+    log!(Info, "faults: {}", uffd::describe());
     Ok(devices)
 }
 
@@ -209,6 +226,7 @@ pub(crate) fn shutdown() -> Result<()> {
             threads.crew.stop();
             threads.keeper.into_iter().for_each(Keeper::stop);
             threads.service.into_iter().for_each(Service::stop);
+            threads.uffd.into_iter().for_each(uffd::stop);
         }
         moves::release_all(chunks, adopt::all());
         for s in stream::all(devices.count()).filter(|s| stream::id_of(*s) != stream::StreamId::DEFAULT) {

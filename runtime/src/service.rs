@@ -7,7 +7,7 @@ use crate::addr::HostAddr;
 use crate::chunk::Chunk;
 use crate::device::gpu;
 use crate::fault::{self, Step};
-use crate::sys::segv::Verdict;
+use crate::sys::segv::{Cause, Verdict};
 use crate::sys::{clock, futex, thread};
 use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering::*};
@@ -24,6 +24,7 @@ struct Request {
     addr: AtomicUsize,
     chunk: AtomicPtr<Chunk>,
     write: AtomicBool,
+    absence: AtomicBool,
     /// Written by the service thread before `DONE`, taken by the poster after it.
     answer: UnsafeCell<Option<Step>>,
 }
@@ -38,6 +39,7 @@ static REQUESTS: [Request; SLOTS] = [const {
         addr: AtomicUsize::new(0),
         chunk: AtomicPtr::new(core::ptr::null_mut()),
         write: AtomicBool::new(false),
+        absence: AtomicBool::new(false),
         answer: UnsafeCell::new(None),
     }
 }; SLOTS];
@@ -56,7 +58,7 @@ const LINGER_NS: u64 = 50_000;
 
 /// Has the page at `addr` brought home by a service thread. Signal-safe.
 #[inline(never)] // the signal stack may be 8 KiB: no frame holds what another path needs
-pub(crate) fn ask(chunk: &'static Chunk, addr: HostAddr, write: bool) -> Step {
+pub(crate) fn ask(chunk: &'static Chunk, addr: HostAddr, write: bool, cause: Cause) -> Step {
     let me = thread::id();
     if THREADS.iter().any(|t| t.load(SeqCst) == me) {
         return Step::Done(Verdict::Bus("the runtime's own service thread touched it"));
@@ -65,7 +67,7 @@ pub(crate) fn ask(chunk: &'static Chunk, addr: HostAddr, write: bool) -> Step {
         return Step::Done(Verdict::Bus("a GPU driver touched it, in a call of the runtime's"));
     }
     if !RUNNING.load(SeqCst) {
-        return fault::resolve(chunk, addr, write); // no device is open: nothing to call
+        return fault::resolve(chunk, addr, write, cause); // no device is open: nothing to call
     }
     let request = loop {
         let free = REQUESTS.iter().find(|r| r.state.compare_exchange(FREE, CLAIMED, SeqCst, Relaxed).is_ok());
@@ -77,12 +79,13 @@ pub(crate) fn ask(chunk: &'static Chunk, addr: HostAddr, write: bool) -> Step {
     request.addr.store(addr.0, Relaxed);
     request.chunk.store(core::ptr::from_ref(chunk).cast_mut(), Relaxed);
     request.write.store(write, Relaxed);
+    request.absence.store(cause == Cause::Absence, Relaxed);
     request.state.store(POSTED, SeqCst);
     POSTS.fetch_add(1, SeqCst);
     futex::wake(&POSTS, 1);
     match wait(request) {
         Waited::Answered => {}
-        Waited::NobodyThere => return fault::resolve(chunk, addr, write),
+        Waited::NobodyThere => return fault::resolve(chunk, addr, write, cause),
         Waited::TooLong => {
             return Step::Done(Verdict::Bus(
                 "the GPU's driver did not answer in time (HMMRT_DRIVER_TIMEOUT); was managed memory given to a call of \
@@ -207,7 +210,8 @@ fn serve_posted() -> bool {
         let chunk = r.chunk.load(Relaxed);
         // SAFETY: the poster put a table record there, and records are never freed.
         let chunk: &'static Chunk = unsafe { &*chunk };
-        let answer = fault::resolve(chunk, HostAddr(r.addr.load(Relaxed)), r.write.load(Relaxed));
+        let cause = if r.absence.load(Relaxed) { Cause::Absence } else { Cause::Protection };
+        let answer = fault::resolve(chunk, HostAddr(r.addr.load(Relaxed)), r.write.load(Relaxed), cause);
         // SAFETY: the poster does not touch the slot until DONE.
         unsafe { *r.answer.get() = Some(answer) };
         if r.state.compare_exchange(TAKEN, DONE, SeqCst, SeqCst).is_ok() {

@@ -282,6 +282,9 @@ fn leave(range: ByteRange) -> Result<()> {
         let mut locked = lock();
         match retract(&mut locked.regions, range, true) {
             Ok(()) => {
+                for (at, part) in locked.regions.parts(range).flat_map(ByteRange::chunks) {
+                    migrate::unwatch(&Guard::lock(table::known(at), at), PageMask::of(part));
+                }
                 forget(&mut locked.regions, range);
                 drop(locked);
                 release_windows(range);

@@ -35,7 +35,7 @@ pub(crate) fn note_protection(g: &Guard, pages: PageMask, prot: i32) -> (PageMas
 /// program asked for; its mappings are its own.
 pub(crate) fn follow_protection(g: &Guard, pages: PageMask, prot: i32) -> Answer {
     let c = g.chunk;
-    let plain = pages & c.host.get() & !c.on_devices();
+    let plain = if g.is_watched() { pages } else { pages & c.host.get() & !c.on_devices() };
     for run in bytes(g, plain) {
         // SAFETY: the program asks for it, for memory of its own.
         unsafe { program::protect(run, prot)? };
@@ -94,6 +94,7 @@ pub(crate) fn follow_new_mapping(g: &Guard, pages: PageMask, m: program::Mapping
         c.copies.iter().for_each(|copy| copy.valid.remove(new));
         c.host.add(new);
         note_protection(g, new, m.prot);
+        g.has_new_mappings();
     }
     foreign_end(g, pages);
     Ok(0)
@@ -155,6 +156,7 @@ pub(super) fn reclaim(g: &Guard, pages: PageMask) -> Result<()> {
     }
     if !foreign.is_empty() {
         foreign_end(g, foreign);
+        g.has_new_mappings();
     }
     Ok(())
 }

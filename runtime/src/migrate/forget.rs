@@ -1,14 +1,14 @@
 //! States that begin and end: memory becomes managed, stops being managed, loses its contents, changes its protection or
 //! is pinned. API context with signals blocked and the chunk's lock held, never the signal handler.
 
-use super::{apply_protection, settle};
+use super::{apply_protection, settle, watched};
 use crate::addr::{ByteRange, CHUNK, DeviceAddr, PAGE};
-use crate::chunk::{Guard, Kind};
+use crate::chunk::{Guard, Kind, Watched};
 use crate::device::Devices;
 use crate::error::Result;
 use crate::mask::PageMask;
 use crate::stats::STATS;
-use crate::sys::map;
+use crate::sys::map::{self, Prot};
 use crate::trace::{self, What};
 use core::sync::atomic::Ordering::*;
 
@@ -22,6 +22,7 @@ pub(crate) fn adopt(g: &Guard, pages: PageMask, read_only: PageMask, none: PageM
     c.pinned.remove(pages);
     c.host.add(pages);
     c.managed.add(pages);
+    g.has_new_mappings();
 }
 
 /// A whole chunk of the heap starts anew: host bytes everywhere, managed is set by the heap.
@@ -35,6 +36,7 @@ pub(crate) fn start_block(g: &Guard, managed: PageMask) {
     c.host.set(PageMask::FULL);
     c.managed.set(managed);
     c.advice.store(0, Relaxed);
+    g.set_watched(Watched::No);
 }
 
 /// The contents of `pages` do not matter any more: copies are dropped, host memory is given back, the pages read as
@@ -97,6 +99,7 @@ pub(crate) fn disown(g: &Guard, pages: PageMask) {
 pub(crate) fn end_of_chunk(g: &Guard) {
     release_device(g);
     g.set_pieces(0);
+    g.set_watched(Watched::No);
 }
 
 /// Gives the chunk's device memory back, on every device. Nothing there is valid or in use.
@@ -120,7 +123,16 @@ pub(crate) fn set_user_protection(g: &Guard, pages: PageMask, read: bool, write:
     let before = (c.user_none.get(), c.user_read_only.get());
     c.user_none.set(if read { before.0 & !pages } else { before.0 | pages });
     c.user_read_only.set(if read && !write { before.1 | pages } else { before.1 & !pages });
-    apply_protection(g, pages).inspect_err(|_| {
+    let prot = match (read, write) {
+        (false, _) => Prot::None,
+        (true, false) => Prot::Read,
+        (true, true) => Prot::ReadWrite,
+    };
+    let done = match g.is_watched() {
+        true => watched::protect(g, pages, prot),
+        false => apply_protection(g, pages),
+    };
+    done.inspect_err(|_| {
         c.user_none.set(before.0);
         c.user_read_only.set(before.1);
         let _ = settle(g, pages);

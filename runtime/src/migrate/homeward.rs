@@ -1,7 +1,7 @@
 //! To the host: fill where nobody can see it, then put in place in one step. Reached by the signal handler: signal-safe
 //! with a device that serves faults directly; with a driver, the service thread runs it.
 
-use super::{Stop, near_vma_limit, settle};
+use super::{Stop, near_vma_limit, settle, watched};
 use crate::addr::{CHUNK, DeviceAddr, HostAddr, PAGE};
 use crate::chunk::{Guard, Kind};
 use crate::device::Devices;
@@ -26,7 +26,7 @@ const MOST_PIECES: u16 = 96;
 /// sure that no kernel may be writing them. Returns how many pages came home. Signal-safe.
 #[inline(never)] // the signal stack may be 8 KiB: no frame holds what another path needs
 pub(crate) fn to_host(g: &Guard, want: PageMask, write: bool) -> core::result::Result<usize, Stop> {
-    if near_vma_limit() && may_flatten(g) {
+    if near_vma_limit() && !g.is_watched() && may_flatten(g) {
         let all = want | g.chunk.managed.get() & g.chunk.on_devices() & !inflight::written_by_kernels(g.at);
         // What else is there may be lost, or in the way: then only what was asked for, as ever.
         if let Ok(came_home) = flatten(g, all) {
@@ -41,7 +41,7 @@ pub(crate) fn to_host(g: &Guard, want: PageMask, write: bool) -> core::result::R
 fn bring(g: &Guard, want: PageMask, write: bool) -> core::result::Result<usize, Stop> {
     let c = g.chunk;
     let mut want = want;
-    if near_vma_limit() && g.is_exchangeable() && !want.within(c.host.get()) {
+    if near_vma_limit() && !g.is_watched() && g.is_exchangeable() && !want.within(c.host.get()) {
         want = want | c.managed.get() & c.on_devices() & !inflight::written_by_kernels(g.at);
     }
     let missing = want & !c.host.get();
@@ -52,7 +52,9 @@ fn bring(g: &Guard, want: PageMask, write: bool) -> core::result::Result<usize, 
         return if write { take_from_devices(g, want) } else { Ok(0) };
     }
     if let Some(devices) = Devices::get() {
-        if missing == c.managed.get() & !c.host.get() && may_replace_chunk(g, missing) {
+        if g.is_watched() {
+            watched::bring(g, devices, missing, write)?;
+        } else if missing == c.managed.get() & !c.host.get() && may_replace_chunk(g, missing) {
             whole(g, devices, missing, write)?;
         } else if near_vma_limit() || c.strangers.load(Relaxed) > MOST_PIECES {
             in_place(g, devices, missing, write)?;
@@ -128,7 +130,7 @@ fn take_from_devices(g: &Guard, pages: PageMask) -> core::result::Result<usize, 
     Ok(0)
 }
 
-fn drop_copies(g: &Guard, pages: PageMask) {
+pub(super) fn drop_copies(g: &Guard, pages: PageMask) {
     super::account_prefetched(g, pages, false);
     for copy in &g.chunk.copies[..crate::chunk::device_count()] {
         if copy.valid.get().meets(pages) {
@@ -174,7 +176,7 @@ fn is_open(g: &Guard, pages: PageMask) -> bool {
 
 /// Copies the device's bytes of `pages` to `to`, which mirrors the chunk. Signal-safe.
 #[inline(never)] // the signal stack may be 8 KiB: no frame holds what another path needs
-fn fetch(g: &Guard, devices: &Devices, pages: PageMask, to: HostAddr) -> Result<()> {
+pub(super) fn fetch(g: &Guard, devices: &Devices, pages: PageMask, to: HostAddr) -> Result<()> {
     let mut rest = pages;
     for d in 0..devices.count() {
         let copy = &g.chunk.copies[d];
@@ -197,7 +199,7 @@ fn fetch(g: &Guard, devices: &Devices, pages: PageMask, to: HostAddr) -> Result<
 }
 
 /// The states after `pages` came home.
-fn arrived(g: &Guard, pages: PageMask, write: bool) {
+pub(super) fn arrived(g: &Guard, pages: PageMask, write: bool) {
     if write {
         drop_copies(g, pages);
     }

@@ -1,5 +1,5 @@
 //! The one module that writes page states. `outward` makes pages valid on a device, `homeward` on the host, `forget`
-//! drops what is no longer needed. Everything here runs with the chunk's lock held; `homeward` is reached by the signal
+//! drops what is no longer needed; `watched` has the ways of chunks that userfaultfd watches. Everything here runs with the chunk's lock held; `homeward` is reached by the signal
 //! handler and signal-safe. What can't be done now because a kernel is using the pages comes back as
 //! [`Stop::Wait`], and the caller waits without the lock.
 
@@ -8,6 +8,7 @@ mod forget;
 mod homeward;
 mod outward;
 mod relocate;
+mod watched;
 
 pub(crate) use follow::{
     follow_discard, follow_new_mapping, follow_protection, foreign_begin, note_protection,
@@ -19,6 +20,7 @@ pub(crate) use forget::{
 pub(crate) use homeward::to_host;
 pub(crate) use outward::{Outward, Probe, to_device};
 pub(crate) use relocate::{move_plain, relocate};
+pub(crate) use watched::{FEW, absent, close, make_present, seal_in_child, unwatch};
 
 use crate::addr::{CHUNK, DeviceAddr, HostAddr, PAGE};
 use crate::chunk::{Guard, Kind};
@@ -136,6 +138,9 @@ fn protection_changes() -> u32 {
 fn apply_protection(g: &Guard, pages: PageMask) -> Result<()> {
     let c = g.chunk;
     let pages = pages & c.managed.get();
+    if g.is_watched() {
+        return watched::apply(g, pages);
+    }
     let none = pages & (!c.host.get() | c.user_none.get());
     let read = pages & !none & (c.on_devices() | c.user_read_only.get());
     for (set, prot) in [(none, Prot::None), (read, Prot::Read), (pages & !none & !read, Prot::ReadWrite)] {
@@ -156,9 +161,20 @@ pub(crate) fn settle_again(g: &Guard) -> Result<bool> {
     if g.chunk.unsettled.load(Relaxed) == 0 {
         return Ok(false);
     }
+    if g.is_watched() {
+        watched::open(g)?;
+    }
     apply_protection(g, PageMask::FULL)?;
     g.chunk.unsettled.store(0, Relaxed);
     Ok(true)
+}
+
+/// Pages of the host's alone: writers wait from here on.
+fn freeze(g: &Guard, pages: PageMask) -> Result<()> {
+    match g.is_watched() {
+        true => watched::freeze(g, pages),
+        false => protect(g, pages & !g.chunk.user_read_only.get(), Prot::Read),
+    }
 }
 
 /// Sets one protection for all pages of `pages`. Signal-safe.

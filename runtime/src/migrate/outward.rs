@@ -2,7 +2,7 @@
 //! API context with signals blocked, never the signal handler. Until the copy is good the host's pages stay what they
 //! are; a failure at any step leaves a state in which every byte is still valid somewhere.
 
-use super::{Stop, protect, settle};
+use super::{Stop, freeze, protect, settle, watched};
 use crate::addr::{ByteRange, CHUNK, DeviceAddr, HostAddr, PAGE};
 use crate::chunk::Guard;
 use crate::device::Devices;
@@ -16,6 +16,7 @@ use crate::sys::map::{self, Prot};
 use crate::sys::pagemap::Pagemap;
 use crate::sys::vma::{Maps, Vma};
 use crate::trace::{self, Sent, What};
+use crate::uffd;
 use core::sync::atomic::Ordering::*;
 
 /// What the device is to have.
@@ -145,7 +146,12 @@ pub(crate) fn to_device(
     around: ByteRange,
     probe: &mut Probe,
 ) -> core::result::Result<usize, Stop> {
-    if !want.is_full() && super::near_vma_limit() && !want.within(g.chunk.copies[device].valid.get()) {
+    let watched = watched::watch(g, want, around)?;
+    if !watched
+        && !want.is_full()
+        && super::near_vma_limit()
+        && !want.within(g.chunk.copies[device].valid.get())
+    {
         if super::at_vma_limit() && !g.is_exchangeable() {
             return Err(
                 Error::NoMemory { what: "mappings (vm.max_map_count)", bytes: want.count() * PAGE }.into()
@@ -240,8 +246,17 @@ fn send(
         c.copies[device].valid.add(lacks); // from here on both are valid, whatever fails below
     }
     // A whole chunk whose memory the pool does not want: made inaccessible and given back in one step.
-    let gone = leaves.is_full() && !pool::has_room() && replace(g);
-    if !gone && let Err(e) = protect(g, leaves, Prot::None) {
+    let watched = g.is_watched();
+    let gone = !watched && leaves.is_full() && !pool::has_room() && replace(g);
+    let hidden = match watched {
+        true => watched::hide(g, leaves),
+        false if gone => Ok(()),
+        false => protect(g, leaves, Prot::None),
+    };
+    if let Err(e) = hidden {
+        if how == Outward::Overwrite {
+            c.copies[device].valid.add(lacks & !c.host.get()); // gone already: it was not to be read
+        }
         let _ = settle(g, leaves);
         return Err(e.into());
     }
@@ -255,7 +270,7 @@ fn send(
             c.copies[d].valid.remove(want);
         }
     }
-    if !gone {
+    if !gone && !watched {
         give_up(g, leaves);
     }
     STATS.moves_to_device.add(1);
@@ -310,9 +325,16 @@ fn fill(
 ) -> Result<usize> {
     let c = g.chunk;
     let dev = devices.at(device);
-    protect(g, plain & !c.user_read_only.get(), Prot::Read)?; // writers wait from here on
+    freeze(g, plain)?;
+    let _reading = uffd::reading();
     let from_host = lacks & c.host.get();
-    let touched = if plain.is_empty() { PageMask::FULL } else { probe.pagemap.touched(g.at) | !plain };
+    let touched = if g.is_watched() {
+        probe.pagemap.touched(g.at) // what a device has a copy of may be missing here, too
+    } else if plain.is_empty() {
+        PageMask::FULL
+    } else {
+        probe.pagemap.touched(g.at) | !plain
+    };
     let (sent, cleared) = (from_host & touched, from_host & !touched);
     if !sent.is_empty() {
         dev.copy_in(&mut g.copy_runs(sent, base, g.at))?;

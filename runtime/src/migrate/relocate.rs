@@ -2,9 +2,9 @@
 //! `hmm_realloc` does with pages that are not on the host; and pages of large blocks that were never anywhere else. API
 //! context with signals blocked.
 
-use super::{Stop, protect};
+use super::{Stop, protect, watched};
 use crate::addr::{ByteRange, CHUNK, DeviceAddr, HostAddr, PAGE, PAGES};
-use crate::chunk::{Guard, Kind};
+use crate::chunk::{Guard, Kind, Watched};
 use crate::device::Devices;
 use crate::error::Result;
 use crate::holds;
@@ -87,6 +87,7 @@ fn move_chunk(from: HostAddr, to: HostAddr, len: usize) -> bool {
     if moved {
         let target = if from < to { &second } else { &first };
         target.set_pieces(1);
+        target.set_watched(Watched::No); // what watches a mapping does not go along
     } else {
         let _ = map::protect(to, len, Prot::ReadWrite); // what is there now may be a mere reservation
     }
@@ -151,7 +152,11 @@ fn move_run(
     let to = DeviceAddr(copy.base.load(Relaxed)).add(to_page * PAGE);
     devices.at(d).copy_peer(to, devices.at(d), from, len)?;
     STATS.bytes_not_copied.add(len as u64); // not over the bus
-    protect(target, run, Prot::None)?;
+    if watched::watch(target, run, around)? {
+        watched::hide(target, run)?;
+    } else {
+        protect(target, run, Prot::None)?;
+    }
     copy.valid.add(run);
     target.chunk.host.remove(run);
     trace::record(|| {

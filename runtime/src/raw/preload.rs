@@ -54,7 +54,7 @@ pub fn is_dead(ptr: *const u8) -> bool {
 /// when the first device is opened has the handlers of before, and would meet pages that are away.
 pub fn watch_faults() {
     segv::set_marks();
-    segv::ensure_installed(crate::fault::on_fault);
+    segv::ensure_installed(crate::fault::on_fault, false);
 }
 
 pub use crate::device::OPEN;

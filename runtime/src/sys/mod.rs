@@ -2,6 +2,7 @@
 //! `libc::`. Functions say in their doc line whether the fault path may call them ("Signal-safe").
 
 pub(crate) mod clock;
+pub(crate) mod frame;
 pub(crate) mod futex;
 pub(crate) mod kernel;
 pub(crate) mod library;
@@ -14,6 +15,7 @@ pub(crate) mod signal;
 pub(crate) mod stderr;
 pub(crate) mod thread;
 pub(crate) mod tracefile;
+pub(crate) mod uffd;
 pub(crate) mod vma;
 
 use crate::error::Error;

@@ -1,7 +1,9 @@
-//! The SIGSEGV engine's door: our handler, decoding read or write from the context, and chaining to whatever the
-//! program installed before or after us. Runs in signal context with all asynchronous signals blocked. Modelled on
-//! Android ART's sigchain and OpenJDK's libjsig: the program's action is kept in a table and given back when asked.
+//! The door of the fault path: our handler for SIGSEGV, and for SIGBUS where userfaultfd sends that, decoding read or write
+//! from the context, and chaining to whatever the program installed before or after us. Runs in signal context with all
+//! asynchronous signals blocked. Modelled on Android ART's sigchain and OpenJDK's libjsig: the program's actions are kept
+//! in a table and given back when asked.
 
+use super::frame;
 use super::futex::Locked;
 use super::signal::{self, Action, Blocked};
 use super::stderr::Line;
@@ -28,12 +30,30 @@ pub(crate) enum Verdict {
     Bus(&'static str),
 }
 
+/// How the kernel noticed a touch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cause {
+    /// The page's protection forbids it: SIGSEGV.
+    Protection,
+    /// The page is missing, or write-protected by itself: userfaultfd.
+    Absence,
+}
+
 /// Answers a fault. Signal-safe.
-pub(crate) type Hook = fn(HostAddr, Touch) -> Verdict;
+pub(crate) type Hook = fn(HostAddr, Touch, Cause) -> Verdict;
 
 static HOOK: AtomicPtr<()> = AtomicPtr::new(core::ptr::null_mut());
-/// The program's own action for SIGSEGV while ours is installed.
-static PROGRAM: Locked<Option<Action>> = Locked::new(None);
+/// The program's own actions for SIGSEGV and SIGBUS while ours are installed.
+static PROGRAM: [Locked<Option<Action>>; 2] = [const { Locked::new(None) }; 2];
+
+/// Where the program's action for a signal is kept that may be ours.
+fn kept(signum: c_int) -> Option<&'static Locked<Option<Action>>> {
+    match signum {
+        libc::SIGSEGV => Some(&PROGRAM[0]),
+        libc::SIGBUS => Some(&PROGRAM[1]),
+        _ => None,
+    }
+}
 
 /// Bits of a signal set of the kernel's, as far as they are taken out of the masks that handlers run with: a fault of ours
 /// that meets a blocked SIGSEGV kills.
@@ -115,29 +135,22 @@ fn is_ours(action: &Action) -> bool {
     action.sa_sigaction == on_signal as *const () as usize
 }
 
-/// Makes sure that our handler is the one the kernel calls. What was there before, also if the program put it there
-/// after us, becomes what we chain to. Costs one system call when nothing has to be done.
-pub(crate) fn ensure_installed(hook: Hook) {
+/// Makes sure that our handler is the one the kernel calls, for SIGSEGV, and for SIGBUS if touches come as that. What was
+/// there before, also if the program put it there after us, becomes what we chain to. Costs one or two system calls when
+/// nothing has to be done.
+pub(crate) fn ensure_installed(hook: Hook, bus: bool) {
     HOOK.store(hook as *mut (), SeqCst);
-    if is_ours(&signal::current(libc::SIGSEGV)) {
+    let ours = if bus { &[libc::SIGSEGV, libc::SIGBUS][..] } else { &[libc::SIGSEGV][..] };
+    let missing = ours.iter().filter(|s| !is_ours(&signal::current(**s)));
+    let mut any = false;
+    for &signum in missing {
+        any = true;
+        install(signum);
+    }
+    if !any {
         return;
     }
-    let _blocked = Blocked::new();
-    let mut program = PROGRAM.lock();
-    // SAFETY: a zeroed action is filled in before use; the handler has the SA_SIGINFO signature.
-    unsafe {
-        let mut ours: Action = core::mem::zeroed();
-        ours.sa_sigaction = on_signal as *const () as usize;
-        ours.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK | libc::SA_NODEFER;
-        ours.sa_mask = signal::all_asynchronous();
-        let mut old = core::mem::zeroed();
-        signal::real_sigaction(libc::SIGSEGV, &ours, &mut old);
-        if !is_ours(&old) {
-            *program = Some(old);
-        }
-    }
-    drop(program);
-    for signum in (1..=64).filter(|s| *s != libc::SIGSEGV) {
+    for signum in (1..=64).filter(|s| !ours.contains(s)) {
         let mut action = signal::current(signum);
         if !matches!(action.sa_sigaction, libc::SIG_DFL | libc::SIG_IGN)
             && *word(&mut action.sa_mask) & FAULTS != 0
@@ -148,27 +161,48 @@ pub(crate) fn ensure_installed(hook: Hook) {
     }
 }
 
-/// Gives SIGSEGV back to the program.
-pub(crate) fn uninstall() {
+fn install(signum: c_int) {
+    let Some(table) = kept(signum) else { return };
     let _blocked = Blocked::new();
-    let mut program = PROGRAM.lock();
-    if let Some(action) = program.take()
-        && is_ours(&signal::current(libc::SIGSEGV))
-    {
-        // SAFETY: an action that the kernel gave us.
-        unsafe { signal::real_sigaction(libc::SIGSEGV, &action, core::ptr::null_mut()) };
+    let mut program = table.lock();
+    // SAFETY: a zeroed action is filled in before use; the handler has the SA_SIGINFO signature.
+    unsafe {
+        let mut ours: Action = core::mem::zeroed();
+        ours.sa_sigaction = on_signal as *const () as usize;
+        ours.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK | libc::SA_NODEFER;
+        ours.sa_mask = signal::all_asynchronous();
+        let mut old = core::mem::zeroed();
+        signal::real_sigaction(signum, &ours, &mut old);
+        if !is_ours(&old) {
+            *program = Some(old);
+        }
     }
 }
 
-/// sigaction(2) as the program means it: for SIGSEGV, while our handler is installed, the program's action is kept in
-/// the table and the kernel's stays ours. Everything else goes to libc. Exported by the C library as `sigaction`.
+/// Gives SIGSEGV and SIGBUS back to the program.
+pub(crate) fn uninstall() {
+    let _blocked = Blocked::new();
+    for signum in [libc::SIGSEGV, libc::SIGBUS] {
+        let Some(table) = kept(signum) else { continue };
+        let mut program = table.lock();
+        if let Some(action) = program.take()
+            && is_ours(&signal::current(signum))
+        {
+            // SAFETY: an action that the kernel gave us.
+            unsafe { signal::real_sigaction(signum, &action, core::ptr::null_mut()) };
+        }
+    }
+}
+
+/// sigaction(2) as the program means it: for SIGSEGV and SIGBUS, while our handler is installed, the program's action is
+/// kept in the table and the kernel's stays ours. Everything else goes to libc. Exported by the C library as `sigaction`.
 ///
 /// # Safety
 /// As sigaction: the pointers are null or valid.
 pub unsafe fn program_sigaction(signum: c_int, new: *const Action, old: *mut Action) -> c_int {
-    if signum == libc::SIGSEGV {
+    if let Some(table) = kept(signum) {
         let _blocked = Blocked::new();
-        let mut program = PROGRAM.lock();
+        let mut program = table.lock();
         let vforked = is_vforked();
         if let Some(action) = program.as_mut() {
             let before = *action;
@@ -200,8 +234,12 @@ pub unsafe fn program_sigaction(signum: c_int, new: *const Action, old: *mut Act
             return 0;
         }
         // With the list locked: whoever puts our handler in front comes before or after.
+        if signum == libc::SIGSEGV || HOOK.load(Relaxed).is_null() {
+            // SAFETY: the caller's promise.
+            return unsafe { signal::real_sigaction(signum, new, old) };
+        }
         // SAFETY: the caller's promise.
-        return unsafe { signal::real_sigaction(signum, new, old) };
+        return unsafe { set_stripped(signum, new, old) };
     } else if !HOOK.load(Relaxed).is_null() {
         // SAFETY: the caller's promise.
         return unsafe { set_stripped(signum, new, old) };
@@ -214,15 +252,20 @@ extern "C" fn on_signal(signum: c_int, info: *mut libc::siginfo_t, context: *mut
     let saved = super::errno();
     // SAFETY: the kernel passes valid structures to an SA_SIGINFO handler.
     let (info, context) = unsafe { (&mut *info, &mut *context.cast::<libc::ucontext_t>()) };
-    // Only SEGV_MAPERR (1) and SEGV_ACCERR (2) are page faults; <= 0 was sent by somebody.
-    if matches!(info.si_code, 1 | 2) {
+    // Only SEGV_MAPERR (1), SEGV_ACCERR (2) and BUS_ADRERR (2) are page faults; <= 0 was sent by somebody.
+    let cause = match (signum, info.si_code) {
+        (libc::SIGSEGV, 1 | 2) => Some(Cause::Protection),
+        (libc::SIGBUS, 2) => Some(Cause::Absence),
+        _ => None,
+    };
+    if let Some(cause) = cause {
         // SAFETY: si_addr is valid for these codes.
         let addr = HostAddr(unsafe { info.si_addr() }.expose_provenance());
         let hook = HOOK.load(SeqCst);
         if !hook.is_null() {
             // SAFETY: only `ensure_installed` stores here, and it stores a `Hook`.
             let hook: Hook = unsafe { core::mem::transmute(hook) };
-            match hook(addr, decode(context)) {
+            match hook(addr, decode(context), cause) {
                 Verdict::Resolved => {
                     super::set_errno(saved);
                     return;
@@ -236,15 +279,18 @@ extern "C" fn on_signal(signum: c_int, info: *mut libc::siginfo_t, context: *mut
             }
         }
     }
-    let action = *PROGRAM.lock();
+    let Some(table) = kept(signum) else { return };
+    let action = *table.lock();
     // A fault while the program has it blocked: nobody is asked.
-    let blocked = info.si_code > 0 && *word(&mut context.uc_sigmask) & BLOCKED_FAULT != 0;
+    let blocked =
+        signum == libc::SIGSEGV && info.si_code > 0 && *word(&mut context.uc_sigmask) & BLOCKED_FAULT != 0;
     // SAFETY: zeroed is SIG_DFL.
     let action = action.filter(|_| !blocked).unwrap_or_else(|| unsafe { core::mem::zeroed() });
     if action.sa_flags & libc::SA_RESETHAND != 0 {
         // SAFETY: zeroed is SIG_DFL.
-        *PROGRAM.lock() = Some(unsafe { core::mem::zeroed() });
+        *table.lock() = Some(unsafe { core::mem::zeroed() });
     }
+    super::set_errno(saved); // also for a handler that never comes back here
     forward(&action, signum, info, context);
     super::set_errno(saved);
 }
@@ -274,6 +320,9 @@ fn forward(action: &Action, signum: c_int, info: &mut libc::siginfo_t, context: 
             }
             *word(&mut mask) = wanted & !FAULTS;
             signal::set_mask(&mask);
+            if action.sa_flags & libc::SA_ONSTACK == 0 {
+                frame::call_on_own_stack(handler, signum, info, context);
+            }
             // SAFETY: the program registered a function of this signature; one without SA_SIGINFO ignores the rest.
             let f: extern "C" fn(c_int, *mut libc::siginfo_t, *mut c_void) =
                 unsafe { core::mem::transmute(handler) };
@@ -293,7 +342,8 @@ fn raise_bus(addr: HostAddr, why: &str, context: &mut libc::ucontext_t) {
     // SAFETY: siginfo_t is 128 bytes on Linux.
     unsafe { (&raw mut info).cast::<u8>().add(16).cast::<usize>().write_unaligned(addr.0) };
     let action = signal::current(libc::SIGBUS);
-    forward(&action, libc::SIGBUS, &mut info, context);
+    let ours = is_ours(&action).then(|| *PROGRAM[1].lock()).flatten();
+    forward(&ours.unwrap_or(action), libc::SIGBUS, &mut info, context);
 }
 
 #[cfg(target_arch = "x86_64")]

@@ -2,7 +2,7 @@
 //! wait for a kernel in the fault handler. Signal-safe.
 
 use super::kernel;
-use core::sync::atomic::{AtomicBool, AtomicI32, AtomicUsize, Ordering::*};
+use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicUsize, Ordering::*};
 
 /// A number for the calling thread, unique among live threads, never 0. Signal-safe: reads the thread pointer.
 #[inline]
@@ -24,8 +24,16 @@ pub(crate) fn id() -> usize {
     }
 }
 
+/// The kernel's number of the calling thread. Signal-safe.
+pub(crate) fn number() -> u32 {
+    // SAFETY: no memory is involved.
+    unsafe { kernel::raw(libc::SYS_gettid, [0; 6]) as u32 }
+}
+
 const SLOTS: usize = 256;
 static OWN: [AtomicUsize; SLOTS] = [const { AtomicUsize::new(0) }; SLOTS];
+/// Their numbers.
+static OWN_NUMBERS: [AtomicU32; SLOTS] = [const { AtomicU32::new(0) }; SLOTS];
 
 /// Marks the calling thread as the runtime's own until the value is dropped.
 pub(crate) struct OwnThread(usize);
@@ -35,12 +43,16 @@ impl OwnThread {
     pub(crate) fn register() -> OwnThread {
         let me = id();
         let slot = OWN.iter().position(|s| s.compare_exchange(0, me, SeqCst, Relaxed).is_ok());
+        if let Some(slot) = slot {
+            OWN_NUMBERS[slot].store(number(), SeqCst);
+        }
         OwnThread(slot.unwrap_or(SLOTS))
     }
 }
 impl Drop for OwnThread {
     fn drop(&mut self) {
         if let Some(slot) = OWN.get(self.0) {
+            OWN_NUMBERS[self.0].store(0, SeqCst);
             slot.store(0, SeqCst);
         }
     }
@@ -50,6 +62,11 @@ impl Drop for OwnThread {
 pub(crate) fn is_own() -> bool {
     let me = id();
     OWN.iter().any(|s| s.load(Relaxed) == me)
+}
+
+/// Whether the thread with the kernel's number `number` is one of the runtime's own. Signal-safe.
+pub(crate) fn is_own_number(number: u32) -> bool {
+    number != 0 && OWN_NUMBERS.iter().any(|n| n.load(Relaxed) == number)
 }
 
 /// Whether helpers have descriptors of their own: they call no driver, which would need its own.
@@ -74,11 +91,30 @@ pub(crate) fn spawn_helper(
     })
 }
 
-/// Gives the calling thread descriptors of its own, none at first. Without effect before Linux 5.9.
+/// The descriptor that threads of ours keep when they leave the program's; -1: none.
+static KEPT: AtomicI32 = AtomicI32::new(-1);
+
+/// Sets the descriptor that threads keep which leave the program's from now on.
+pub(crate) fn keep_file(fd: i32) {
+    KEPT.store(fd, Relaxed);
+}
+
+/// Gives the calling thread descriptors of its own, none at first but the one that is kept. Without effect before Linux 5.9.
 pub(crate) fn leave_files() {
     const UNSHARE: usize = 2;
-    // SAFETY: no memory is involved; the descriptors of other threads stay as they are.
-    unsafe { kernel::raw(libc::SYS_close_range, [0, u32::MAX as usize, UNSHARE, 0, 0, 0]) };
+    let close = |first: usize, last: usize| {
+        // SAFETY: no memory is involved; the descriptors of other threads stay as they are.
+        unsafe { kernel::raw(libc::SYS_close_range, [first, last, UNSHARE, 0, 0, 0]) };
+    };
+    match usize::try_from(KEPT.load(Relaxed)) {
+        Ok(kept) => {
+            close(kept + 1, u32::MAX as usize);
+            if kept > 0 {
+                close(0, kept - 1);
+            }
+        }
+        Err(_) => close(0, u32::MAX as usize),
+    }
 }
 
 /// Starts a thread of the runtime: all signals blocked (but the synchronous ones), registered as our own.

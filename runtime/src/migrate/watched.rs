@@ -1,0 +1,271 @@
+//! Chunks that userfaultfd watches: what the rest of `migrate` does by protections of mappings is done here page by page.
+//! Away is missing; valid on both sides is write-protected; the mapping's own protection is the program's, always. `bring`,
+//! `absent` and what they call are reached by the signal handler: signal-safe.
+//!
+//! A block is watched from the first time on that any of it leaves, so memory that no device ever had costs nothing more.
+//! What of it was never touched is missing, too, and filled with zeros when it is (`absent`).
+
+use super::homeward::{arrived, fetch};
+use crate::addr::{ByteRange, CHUNK, HostAddr, PAGE};
+use crate::chunk::{Chunk, Guard, Kind, Watched};
+use crate::device::Devices;
+use crate::error::{Error, Result};
+use crate::mask::PageMask;
+use crate::policy;
+use crate::pool;
+use crate::sys::map::{self, Prot};
+use crate::sys::pagemap::Pagemap;
+use crate::sys::segv::Verdict;
+use crate::sys::stderr;
+use crate::sys::vma::Maps;
+use crate::uffd::{self, Delivery};
+use core::sync::atomic::Ordering::*;
+
+/// So many pages come home as copies when they are read, and stay valid on the device: 64 KiB take 12 us so, and 7 as the
+/// pages themselves. More come themselves, four times as fast, and are the host's alone: only copies can be write-protected
+/// from their first moment on.
+pub(crate) const FEW: usize = 16;
+
+/// Sees to it that `want` is watched, before any of it leaves. Whether the chunk is: if its block can't be, or something is
+/// away by protection still, that way it is.
+pub(super) fn watch(g: &Guard, want: PageMask, around: ByteRange) -> Result<bool> {
+    let c = g.chunk;
+    let before = g.watched();
+    match before {
+        Watched::All => return Ok(true),
+        Watched::No if uffd::is_off() => return Ok(false),
+        Watched::No if c.managed.get().meets(!c.host.get() | c.on_devices()) => return Ok(false),
+        _ => {}
+    }
+    let whole = match c.kind() {
+        Kind::Adopted => around.pages_out(),
+        Kind::Slab | Kind::Unused => g.range(),
+        Kind::Large => {
+            let start = around.start & !(CHUNK - 1);
+            ByteRange { start, end: around.end.next_multiple_of(CHUNK) }
+        }
+    };
+    let covers = |r: ByteRange| {
+        let part = ByteRange { start: r.start.max(g.at.0), end: r.end.min(g.at.0 + CHUNK) };
+        c.managed.get().within(PageMask::of(part))
+    };
+    if before == Watched::No && uffd::watch(whole).is_ok() {
+        g.set_watched(if covers(whole) { Watched::All } else { Watched::Some });
+        return Ok(true);
+    }
+    // Mappings of another kind are among it, or came later: page by page what is asked for.
+    for (first, count) in want.runs() {
+        if uffd::watch(g.page(first).range(count * PAGE)).is_err() {
+            return match before {
+                Watched::No => Ok(false),
+                _ => Err(Error::NotMigratable { arg: "addr", addr: g.page(first).0 }),
+            };
+        }
+    }
+    g.set_watched(Watched::Some);
+    Ok(true)
+}
+
+/// Pages stay in the program's hands, which are not to be watched any more. They are home.
+pub(crate) fn unwatch(g: &Guard, pages: PageMask) {
+    if g.is_watched() {
+        for (first, count) in pages.runs() {
+            uffd::unwatch(g.page(first).range(count * PAGE));
+        }
+    }
+}
+
+/// Writers wait from here on.
+pub(super) fn freeze(g: &Guard, pages: PageMask) -> Result<()> {
+    set_protected(g, pages, true)
+}
+
+fn set_protected(g: &Guard, pages: PageMask, on: bool) -> Result<()> {
+    pages.runs().try_for_each(|(first, count)| uffd::protect(g.page(first), count * PAGE, on))
+}
+
+/// Takes pages from the CPU; their memory goes into the pool of spare blocks, or is given back. What is gone counts as such,
+/// also when the rest fails.
+pub(super) fn hide(g: &Guard, pages: PageMask) -> Result<()> {
+    if pages.is_full()
+        && let Some(spare) = pool::take_cold()
+    {
+        let moved = map::move_pages(g.at, spare.at, CHUNK).is_ok();
+        pool::put(spare, moved);
+        if moved {
+            g.chunk.host.remove(pages);
+            return Ok(());
+        }
+    }
+    for (first, count) in pages.runs() {
+        map::give_back(g.page(first), count * PAGE)?;
+        g.chunk.host.remove(PageMask::span(first, count));
+    }
+    Ok(())
+}
+
+/// Lets the CPU do with `pages` what their states allow. What is away is missing, and needs nothing.
+pub(super) fn apply(g: &Guard, pages: PageMask) -> Result<()> {
+    let here = pages & g.chunk.host.get();
+    let shared = here & g.chunk.on_devices();
+    set_protected(g, shared, true)?;
+    set_protected(g, here & !shared, false)
+}
+
+/// Gives all mappings the program's protection, after [`close`].
+pub(super) fn open(g: &Guard) -> Result<()> {
+    let c = g.chunk;
+    let managed = c.managed.get();
+    let (none, read_only) = (managed & c.user_none.get(), managed & c.user_read_only.get());
+    for (set, prot) in
+        [(none, Prot::None), (read_only, Prot::Read), (managed & !none & !read_only, Prot::ReadWrite)]
+    {
+        protect(g, set, prot)?;
+    }
+    Ok(())
+}
+
+/// The program's own protection.
+pub(super) fn protect(g: &Guard, pages: PageMask, prot: Prot) -> Result<()> {
+    pages.runs().try_for_each(|(first, count)| map::protect(g.page(first), count * PAGE, prot))
+}
+
+/// Makes a page inaccessible: whoever touches it gets SIGSEGV, and with it an answer.
+pub(crate) fn close(g: &Guard, page: usize) -> Result<()> {
+    g.chunk.unsettled.store(1, Relaxed);
+    map::protect(g.page(page), PAGE, Prot::None)
+}
+
+/// Brings `missing` home.
+#[inline(never)] // the signal stack may be 8 KiB: no frame holds what another path needs
+pub(super) fn bring(g: &Guard, devices: &Devices, missing: PageMask, write: bool) -> Result<()> {
+    if missing.is_full()
+        && let Some(spare) = pool::take()
+    {
+        let placed = fetch(g, devices, missing, spare.at).map(|()| place(g, missing, spare.at, write));
+        // What is left of it after a part has gone is as good as none.
+        let gone = matches!(placed, Ok(Landed { moved: true, .. }));
+        pool::put(spare, !gone);
+        return placed?.result;
+    }
+    let scratch = pool::scratch();
+    let placed = fetch(g, devices, missing, scratch.at).map(|()| place(g, missing, scratch.at, write));
+    let emptied = matches!(placed, Ok(Landed { moved: true, result: Ok(()) }));
+    if !emptied && missing.count() > FEW {
+        let _ = map::give_back(scratch.at, CHUNK);
+    }
+    placed?.result
+}
+
+struct Landed {
+    moved: bool,
+    result: Result<()>,
+}
+
+/// Puts what is in `from`, which mirrors the chunk, where it is missing. What is in place is the host's, also when the rest
+/// fails.
+fn place(g: &Guard, missing: PageMask, from: HostAddr, write: bool) -> Landed {
+    let mut landed = Landed { moved: false, result: Ok(()) };
+    let closed = g.chunk.user_none.get() | g.chunk.user_read_only.get();
+    for (first, count) in missing.runs() {
+        let movable = !closed.meets(PageMask::span(first, count));
+        let placed = uffd::place(g.page(first), from.add(first * PAGE), count * PAGE, !write, movable);
+        landed.moved |= placed.moved;
+        if placed.bytes > 0 {
+            arrived(g, PageMask::span(first, placed.bytes / PAGE), write);
+        }
+        if placed.result.is_err() {
+            landed.result = placed.result;
+            break;
+        }
+    }
+    landed
+}
+
+/// A touch of a page that is missing or write-protected: the answer, unless the page is on a device and has to come home, or
+/// its copies there have to go.
+#[inline(never)] // the signal stack may be 8 KiB: no frame holds what another path needs
+pub(crate) fn absent(g: &Guard, page: usize, write: bool) -> Option<Verdict> {
+    let c = g.chunk;
+    let one = PageMask::span(page, 1);
+    if !g.is_watched() {
+        // Not any more, or what is left of it: freed memory, or the end of the runtime. Or it has never been, and is the
+        // program's own affair.
+        let _ = uffd::zero(g.page(page), PAGE);
+        let ours = Maps::open().at(g.page(page)).is_none_or(|v| v.private_anonymous);
+        return Some(if ours { Verdict::Resolved } else { Verdict::NotOurs });
+    }
+    if c.managed.has(page) {
+        if !c.host.has(page) {
+            return None;
+        }
+        if one.meets(c.on_devices()) {
+            return if write { None } else { Some(uffd::fill_hole(g.page(page))) };
+        }
+    }
+    let filled = fill(g, page, write).and_then(|()| set_protected(g, one, false));
+    Some(match filled {
+        Ok(()) => Verdict::Resolved,
+        Err(Error::NoMemory { .. }) => Verdict::Bus("there is no memory for the page"),
+        // Not watched: it may be a file's mapping, whose touches are not ours.
+        Err(_) => match Maps::open().at(g.page(page)) {
+            Some(v) if !v.private_anonymous => Verdict::NotOurs,
+            _ => Verdict::Resolved,
+        },
+    })
+}
+
+/// Zeros for a page that holds nothing, and for its neighbours that hold nothing either.
+fn fill(g: &Guard, page: usize, write: bool) -> Result<()> {
+    let c = g.chunk;
+    let block = policy::same_block(c, page) & c.host.get() & !c.on_devices();
+    if write
+        && block.is_full()
+        && g.is_open()
+        && Pagemap::open().present(g.at).is_some_and(|p| p.is_empty())
+        && let Some(spare) = pool::take()
+    {
+        map::zero(spare.at, CHUNK);
+        let placed = uffd::place(g.at, spare.at, CHUNK, false, true);
+        pool::put(spare, !placed.moved);
+        if placed.bytes > 0 {
+            return Ok(());
+        }
+    }
+    let near = PageMask::span(page / FEW * FEW, FEW) & block | PageMask::span(page, 1);
+    near.runs().try_for_each(|(first, count)| uffd::zero(g.page(first), count * PAGE))
+}
+
+impl Guard {
+    /// Whether the program has closed none of it.
+    fn is_open(&self) -> bool {
+        !self.chunk.managed.get().meets(self.chunk.user_none.get() | self.chunk.user_read_only.get())
+    }
+}
+
+/// The kernel is about to touch `pages`, which are home, and a missing one is an error to it where touches are signals.
+pub(crate) fn make_present(g: &Guard, pages: PageMask) -> Result<()> {
+    if uffd::delivery() != Delivery::Signal || !g.is_watched() {
+        return Ok(());
+    }
+    let here = pages & g.chunk.host.get();
+    let present = Pagemap::open().present(g.at).unwrap_or(PageMask::EMPTY);
+    let empty = here & !present;
+    let shared = empty & g.chunk.on_devices();
+    (empty & !shared).runs().try_for_each(|(first, count)| uffd::zero(g.page(first), count * PAGE))?;
+    shared.runs().try_for_each(|(first, count)| uffd::zero_protected(g.page(first), count * PAGE))
+}
+
+/// In a forked child nothing is watched, and what was away would read as zeros: it is made inaccessible. The child has
+/// one thread, and it holds the chunk's lock.
+pub(crate) fn seal_in_child(chunk: &'static Chunk, at: HostAddr) {
+    if !chunk.is_watched() {
+        return;
+    }
+    let away = chunk.managed.get() & !chunk.host.get();
+    for (first, count) in away.runs() {
+        if map::protect(at.add(first * PAGE), count * PAGE, Prot::None).is_err() {
+            stderr::fatal("a forked child can't be kept from memory that it does not have", at.0);
+        }
+    }
+}

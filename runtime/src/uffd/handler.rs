@@ -1,0 +1,154 @@
+//! The threads that answer messages, where touches come as those. Each has descriptors of its own, reads touches, and brings
+//! pages home as the signal handler would; the touching thread waits in the kernel. What has to wait for a kernel is put
+//! aside and looked at again, so that no thread of ours ever waits for one: all of them could, and nobody would be left to
+//! answer. What can't be answered is made inaccessible: the touching thread runs on into SIGSEGV, which `fault` knows.
+
+use super::threads::is_reading;
+use crate::addr::{ByteRange, CHUNK, HostAddr, PAGE};
+use crate::chunk::Guard;
+use crate::error::{Error, Result};
+use crate::fault::{self, Step};
+use crate::fork;
+use crate::inflight::Blocker;
+use crate::migrate;
+use crate::stats::STATS;
+use crate::sys::map::{self, Prot};
+use crate::sys::segv::{Cause, Verdict};
+use crate::sys::uffd::{self as kernel, Message};
+use crate::sys::{stderr, thread};
+use crate::{table, trace};
+use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering::*};
+
+/// How long a thread that has put touches aside waits before it looks again.
+const AGAIN_NS: u64 = 100_000;
+/// The most that a thread puts aside before it reads no more.
+const MOST_ASIDE: usize = 256;
+
+/// Pages that are touched only to tell a thread that it is to end: one for each.
+static DOORBELLS: AtomicUsize = AtomicUsize::new(0);
+static STOP: AtomicBool = AtomicBool::new(false);
+
+/// The running threads.
+pub(super) struct Handler {
+    threads: Vec<std::thread::JoinHandle<()>>,
+    doorbells: ByteRange,
+}
+
+impl Handler {
+    /// Starts them: one for each core, two at least.
+    pub(super) fn start(fd: i32) -> Result<Handler> {
+        let count = std::thread::available_parallelism().map_or(2, |n| n.get()).clamp(2, 8);
+        let at = map::map(count * PAGE, PAGE, Prot::ReadWrite, "a doorbell")?;
+        map::huge_pages(at, count * PAGE, false);
+        let mut handler = Handler { threads: Vec::new(), doorbells: at.range(count * PAGE) };
+        super::watch(handler.doorbells)?;
+        DOORBELLS.store(at.0, SeqCst);
+        STOP.store(false, SeqCst);
+        for _ in 0..count {
+            match thread::spawn("hmmrt-uffd", move || run(fd)) {
+                Ok(thread) => handler.threads.push(thread),
+                Err(e) => {
+                    handler.stop();
+                    let errno = e.raw_os_error().unwrap_or(0);
+                    return Err(Error::System { call: "starting a thread", errno });
+                }
+            }
+        }
+        Ok(handler)
+    }
+
+    /// Ends them. Each touch of a doorbell is a message that one of them gets.
+    pub(super) fn stop(self) {
+        STOP.store(true, SeqCst);
+        for i in 0..self.threads.len() {
+            // SAFETY: a page of ours that is missing until one of the threads puts it there.
+            unsafe { HostAddr(self.doorbells.start).add(i * PAGE).ptr().read_volatile() };
+        }
+        for thread in self.threads {
+            let _ = thread.join();
+        }
+        map::unmap(HostAddr(self.doorbells.start), self.doorbells.len());
+    }
+}
+
+/// A touch that waits for a kernel.
+struct Aside {
+    touch: Message,
+    begun: u64,
+}
+
+fn run(fd: i32) {
+    thread::leave_files();
+    let mut aside: Vec<Aside> = Vec::with_capacity(MOST_ASIDE + 16);
+    let nothing = Message { addr: HostAddr(0), write: false, thread: 0 };
+    let mut messages = [nothing; 16];
+    loop {
+        if aside.len() < MOST_ASIDE {
+            kernel::wait(fd, if aside.is_empty() { None } else { Some(AGAIN_NS) });
+            let count = kernel::read(fd, &mut messages);
+            for m in &messages[..count] {
+                if m.addr.0.wrapping_sub(DOORBELLS.load(SeqCst)) < 64 * PAGE && STOP.load(SeqCst) {
+                    super::fill_hole(m.addr);
+                    return;
+                }
+                let begun = trace::now();
+                if !answer(*m, begun) {
+                    STATS.waits.add(1);
+                    aside.push(Aside { touch: *m, begun });
+                }
+            }
+        } else {
+            kernel::pause(AGAIN_NS);
+        }
+        aside.retain(|a| !answer(a.touch, a.begun));
+    }
+}
+
+/// Answers a touch; `false`: it has to wait for a kernel.
+fn answer(m: Message, begun: u64) -> bool {
+    let Some(chunk) = table::get(m.addr) else {
+        super::fill_hole(m.addr); // watched, and nothing of ours: cannot be, and does not hang
+        return true;
+    };
+    if is_reading(m.thread) {
+        super::fill_hole(m.addr);
+        super::wake(m.addr);
+        return true;
+    }
+    let _blocked = crate::sys::signal::Blocked::new();
+    let step = if fork::is_by(m.thread) {
+        // SAFETY: the forking thread holds the lock, and waits for this answer.
+        let g = unsafe { Guard::lent(chunk, m.addr.chunk_start()) };
+        fault::resolve_locked(g, m.addr, m.write, Cause::Absence)
+    } else {
+        fault::look(chunk, m.addr, m.write, Cause::Absence)
+    };
+    let verdict = match step {
+        Step::Done(verdict) => verdict,
+        Step::Wait(b) if waits_for_itself(&b, m.thread) => fault::OWN,
+        Step::Wait(_) => return false,
+    };
+    match verdict {
+        Verdict::Resolved => fault::note(m.addr, m.write, verdict, trace::since(begun), 0),
+        // Whatever it is, the touching thread finds out in its own handler.
+        Verdict::NotOurs | Verdict::Bus(_) => close(chunk, m.addr),
+    }
+    super::wake(m.addr);
+    true
+}
+
+/// Whether the touching thread would wait for itself: it has acquired the memory, or it is a thread of ours, whose kernel
+/// touches memory by its host address.
+fn waits_for_itself(b: &Blocker, number: u32) -> bool {
+    thread::is_own_number(number) || b.owner().is_some_and(|id| super::number_of(id) == Some(number))
+}
+
+/// Makes a page inaccessible until somebody touches it who can be told why.
+fn close(chunk: &'static crate::chunk::Chunk, addr: HostAddr) {
+    let g = Guard::lock(chunk, addr.chunk_start());
+    if migrate::close(&g, addr.page_in_chunk()).is_err() {
+        stderr::fatal("a touch that can't be answered can't be told either", addr.0);
+    }
+}
+
+const _: () = assert!(CHUNK / PAGE >= 64);

@@ -1,0 +1,316 @@
+//! userfaultfd as a fault engine: pages that are away are missing, pages that a device has a copy of are write-protected one
+//! by one, and no mapping is ever split. This is the descriptor and what is asked of it; `migrate::watched` decides what,
+//! `handler` answers messages, `keeper` owns the descriptor in case the program closes ours. Signal-safe, but for `start`
+//! and `stop`.
+//!
+//! *Delivery*: the kernel sends the touching thread SIGBUS (`uffd`: nobody else is needed, and no privilege), or a message to
+//! the handler's threads while the touching one waits (`uffd-thread`: the kernel's own accesses wait, too).
+
+mod handler;
+mod keeper;
+mod threads;
+
+pub(crate) use threads::{note as note_thread, number_of};
+
+use crate::addr::{ByteRange, HostAddr, PAGE};
+use crate::config::FaultEngine;
+use crate::error::{Error, Result};
+use crate::fork;
+use crate::log::log;
+use crate::sys::segv::Verdict;
+use crate::sys::uffd::{self as kernel, Mode, Request, feature};
+use crate::sys::{map, thread};
+use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, Ordering::*};
+
+/// How touches are told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Delivery {
+    /// Not at all: the engine is another.
+    Off = 0,
+    /// SIGBUS in the touching thread.
+    Signal = 1,
+    /// A message; the touching thread waits.
+    Message = 2,
+}
+
+static FD: AtomicI32 = AtomicI32::new(-1);
+static DELIVERY: AtomicU8 = AtomicU8::new(Delivery::Off as u8);
+/// The kernel has UFFDIO_MOVE.
+static MOVES: AtomicBool = AtomicBool::new(false);
+
+/// How touches are told now.
+#[inline]
+pub(crate) fn delivery() -> Delivery {
+    match DELIVERY.load(Relaxed) {
+        1 => Delivery::Signal,
+        2 => Delivery::Message,
+        _ => Delivery::Off,
+    }
+}
+
+/// Whether nothing is watched: also in a forked child, where what is asked of the descriptor would happen to the parent.
+pub(crate) fn is_off() -> bool {
+    delivery() == Delivery::Off || thread::forked() || fork::is_forking() && !thread::is_owner()
+}
+
+/// What is chosen, in words.
+pub(crate) fn describe() -> &'static str {
+    match (delivery(), MOVES.load(Relaxed)) {
+        (Delivery::Off, _) => "segv (page protection and SIGSEGV)",
+        (Delivery::Signal, true) => "uffd (userfaultfd and SIGBUS, pages are moved)",
+        (Delivery::Signal, false) => "uffd (userfaultfd and SIGBUS, pages are copied)",
+        (Delivery::Message, true) => "uffd-thread (userfaultfd and messages, pages are moved)",
+        (Delivery::Message, false) => "uffd-thread (userfaultfd and messages, pages are copied)",
+    }
+}
+
+fn wanted(engine: FaultEngine) -> Option<(Delivery, Mode, u64)> {
+    match engine {
+        FaultEngine::Uffd => Some((Delivery::Signal, Mode::UserOnly, feature::SIGBUS)),
+        FaultEngine::UffdThread => Some((Delivery::Message, Mode::Everything, feature::THREAD_ID)),
+        FaultEngine::Auto | FaultEngine::Segv => None,
+    }
+}
+
+fn open(mode: Mode, needed: u64) -> Result<(i32, u64)> {
+    let (needed, optional) = (needed | feature::WRITE_PROTECT, feature::MOVE);
+    let refused = |(call, errno)| {
+        log!(Info, "userfaultfd: {}", Error::System { call, errno });
+        let why = match (mode, errno) {
+            (Mode::Everything, kernel::EPERM | kernel::EACCES) => {
+                "userfaultfd for the kernel's own accesses needs /dev/userfaultfd, CAP_SYS_PTRACE or \
+                 vm.unprivileged_userfaultfd=1"
+            }
+            (_, kernel::EPERM | kernel::EACCES) => "userfaultfd is forbidden here (seccomp, or its sysctl)",
+            (_, kernel::ENOSYS) => "this kernel has no userfaultfd",
+            _ => "userfaultfd cannot be opened here",
+        };
+        Error::Unsupported { what: "HMMRT_FAULT", why }
+    };
+    let (fd, offered) = kernel::open(mode, needed | optional).map_err(refused)?;
+    if offered & needed != needed {
+        crate::sys::close(fd);
+        let why = "this kernel's userfaultfd lacks write protection, SIGBUS or thread numbers (Linux 5.7)";
+        return Err(Error::Unsupported { what: "HMMRT_FAULT", why });
+    }
+    Ok((fd, offered))
+}
+
+/// What an engine can do here: with UFFDIO_MOVE or without, or why not at all. Opens nothing that stays open.
+pub(crate) fn probe(engine: FaultEngine) -> Result<bool> {
+    let Some((_, mode, needed)) = wanted(engine) else { return Ok(false) };
+    let (fd, offered) = open(mode, needed)?;
+    crate::sys::close(fd);
+    Ok(offered & feature::MOVE != 0)
+}
+
+/// The running engine's threads.
+pub(crate) struct Threads {
+    keeper: keeper::Keeper,
+    handler: Option<handler::Handler>,
+}
+
+/// Starts the engine, if it is one of these. `moves`: use UFFDIO_MOVE if the kernel has it.
+pub(crate) fn start(engine: FaultEngine, moves: bool) -> Result<Option<Threads>> {
+    let Some((delivery, mode, needed)) = wanted(engine) else { return Ok(None) };
+    let (fd, offered) = open(mode, needed)?;
+    let fd = kernel::out_of_the_way(fd);
+    MOVES.store(moves && offered & feature::MOVE != 0, Relaxed);
+    FD.store(fd, SeqCst);
+    thread::keep_file(fd);
+    let system =
+        |e: std::io::Error| Error::System { call: "starting a thread", errno: e.raw_os_error().unwrap_or(0) };
+    let started = keeper::Keeper::start().map_err(system).and_then(|keeper| {
+        match (delivery == Delivery::Message).then(|| handler::Handler::start(fd)).transpose() {
+            Ok(handler) => Ok(Threads { keeper, handler }),
+            Err(e) => {
+                keeper.stop();
+                Err(e)
+            }
+        }
+    });
+    match started {
+        Ok(threads) => {
+            static ONCE: std::sync::Once = std::sync::Once::new();
+            ONCE.call_once(|| thread::at_fork(None, None, Some(in_child)));
+            DELIVERY.store(delivery as u8, SeqCst);
+            Ok(Some(threads))
+        }
+        Err(e) => {
+            close();
+            Err(e)
+        }
+    }
+}
+
+/// Ends the engine: nothing is away any more. What was watched is ordinary memory from here on.
+pub(crate) fn stop(threads: Threads) {
+    DELIVERY.store(Delivery::Off as u8, SeqCst);
+    if let Some(handler) = threads.handler {
+        handler.stop();
+    }
+    close();
+    threads.keeper.stop(); // whose descriptor is the last: its end unwatches all
+}
+
+fn close() {
+    thread::keep_file(-1);
+    let fd = FD.swap(-1, SeqCst);
+    if fd >= 0 {
+        crate::sys::close(fd);
+    }
+}
+
+/// The child's copy of the descriptor watches the parent.
+extern "C" fn in_child() {
+    DELIVERY.store(Delivery::Off as u8, SeqCst);
+    close();
+}
+
+/// Makes a request, by the keeper's descriptor if the program has closed ours.
+fn make(request: &mut Request) -> i32 {
+    let errno = request.make(FD.load(Relaxed));
+    if kernel::NOT_THIS.contains(&errno) { keeper::make(request).unwrap_or(errno) } else { errno }
+}
+
+fn answer(errno: i32, call: &'static str, bytes: usize) -> Result<()> {
+    match errno {
+        0 => Ok(()),
+        kernel::ENOMEM => Err(Error::NoMemory { what: call, bytes }),
+        errno => Err(Error::System { call, errno }),
+    }
+}
+
+/// Watches pages from here on, which are all there or never were.
+pub(crate) fn watch(range: ByteRange) -> Result<()> {
+    let errno = make(&mut Request::register(HostAddr(range.start), range.len()));
+    answer(errno, "UFFDIO_REGISTER", range.len())
+}
+
+/// Watches pages no more; what is missing reads as zeros.
+pub(crate) fn unwatch(range: ByteRange) {
+    make(&mut Request::unregister(HostAddr(range.start), range.len()));
+}
+
+/// Half of `len` in whole pages: requests that meet more than one mapping are refused as if nothing were watched there, by all
+/// kernels or by older ones, and have to be made one mapping at a time.
+fn half(len: usize) -> usize {
+    (len / 2).next_multiple_of(PAGE)
+}
+
+/// Write-protects what is there of these pages, or lets it be written. Pages that were never watched can be written.
+pub(crate) fn protect(at: HostAddr, len: usize, on: bool) -> Result<()> {
+    let (mut done, mut most) = (0, len);
+    while done < len {
+        let step = most.min(len - done);
+        match make(&mut Request::write_protect(at.add(done), step, on)) {
+            kernel::EAGAIN => {} // the address space is changing (fork): it says so without having done anything
+            kernel::ENOENT if step > PAGE => most = half(step),
+            kernel::ENOENT if !on => done += step,
+            0 => done += step,
+            errno => return answer(errno, "UFFDIO_WRITEPROTECT", len),
+        }
+    }
+    Ok(())
+}
+
+/// How far pages were put in place.
+pub(crate) struct Placed {
+    /// So many bytes, whole pages.
+    pub(crate) bytes: usize,
+    /// Some of the source's pages are in place themselves: they are gone from where they were.
+    pub(crate) moved: bool,
+    /// Why not all.
+    pub(crate) result: Result<()>,
+}
+
+/// Puts filled pages where pages are missing, each in one step: the pages themselves, or copies of them. Only copies can be
+/// write-protected from the first moment on, and only pages of writable mappings can be moved.
+pub(crate) fn place(to: HostAddr, from: HostAddr, len: usize, protected: bool, movable: bool) -> Placed {
+    let mut moving = movable && !protected && MOVES.load(Relaxed);
+    let (mut bytes, mut most, mut moved, mut idle) = (0, len, false, 0);
+    while bytes < len {
+        let (to, from, rest) = (to.add(bytes), from.add(bytes), most.min(len - bytes));
+        let mut request = match moving {
+            true => Request::move_pages(to, from, rest),
+            false => Request::copy(to, from, rest, protected),
+        };
+        let errno = make(&mut request);
+        let done = if errno == 0 { rest } else { request.done() };
+        bytes += done;
+        moved |= moving && done > 0;
+        idle = if done > 0 { 0 } else { idle + 1 };
+        match errno {
+            0 => {}
+            kernel::EAGAIN if idle < 1000 => {}
+            // Something is there that nobody has put there: written by a debugger, or through /proc/self/mem.
+            kernel::EEXIST if idle < 3 => {
+                let _ = map::give_back(to.add(done), PAGE);
+            }
+            _ if moving => moving = false, // in use by somebody, say: a copy does
+            kernel::ENOENT if rest > PAGE => most = half(rest),
+            errno => {
+                return Placed { bytes, moved, result: answer(errno, "UFFDIO_COPY", rest) };
+            }
+        }
+    }
+    Placed { bytes, moved, result: Ok(()) }
+}
+
+/// Puts zero pages where there are none.
+pub(crate) fn zero(at: HostAddr, len: usize) -> Result<()> {
+    let (mut done, mut most) = (0, len);
+    while done < len {
+        let step = most.min(len - done);
+        let mut request = Request::zero(at.add(done), step);
+        match make(&mut request) {
+            0 => done += step,
+            kernel::EAGAIN => done += request.done(),
+            kernel::EEXIST => done += request.done().max(PAGE),
+            kernel::ENOENT if step > PAGE => most = half(step),
+            errno => return answer(errno, "UFFDIO_ZEROPAGE", step),
+        }
+    }
+    Ok(())
+}
+
+/// Lets run again who waits for a page.
+pub(crate) fn wake(addr: HostAddr) {
+    make(&mut Request::wake(HostAddr(addr.0 & !(PAGE - 1)), PAGE));
+}
+
+/// Zeros to copy from.
+#[repr(align(4096))]
+struct Zeros([u8; PAGE]);
+static ZEROS: Zeros = Zeros([0; PAGE]);
+
+/// Puts zero pages where there are none, write-protected from the first moment on: a device has copies of them.
+pub(crate) fn zero_protected(at: HostAddr, len: usize) -> Result<()> {
+    let from = HostAddr(core::ptr::from_ref(&ZEROS.0).expose_provenance());
+    for page in (0..len).step_by(PAGE) {
+        loop {
+            match make(&mut Request::copy(at.add(page), from, PAGE, true)) {
+                0 | kernel::EEXIST => break,
+                kernel::EAGAIN => {}
+                errno => return answer(errno, "UFFDIO_COPY", PAGE),
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A page is missing that should be on the host: it was never touched, or the program has given it up. It is zero; who
+/// writes it is noticed.
+pub(crate) fn fill_hole(addr: HostAddr) -> Verdict {
+    match zero_protected(HostAddr(addr.0 & !(PAGE - 1)), PAGE) {
+        Ok(()) => Verdict::Resolved,
+        Err(_) => Verdict::Bus("there is no memory for the page"),
+    }
+}
+
+/// Says that the calling thread reads the program's pages with their chunk locked: a touch of a page that is gone must not
+/// wait for that lock.
+pub(crate) fn reading() -> Option<threads::Reading> {
+    (delivery() == Delivery::Message).then(threads::Reading::begin)
+}
