@@ -5,6 +5,7 @@ pub(crate) mod clock;
 pub(crate) mod futex;
 pub(crate) mod kernel;
 pub(crate) mod library;
+pub(crate) mod limits;
 pub(crate) mod map;
 pub(crate) mod pagemap;
 pub(crate) mod procmem;
