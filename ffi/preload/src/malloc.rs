@@ -14,7 +14,7 @@ const PAGE: usize = 4096;
 
 /// Defines an exported function that calls another with its own arguments and, after them, its return address.
 macro_rules! exported {
-    ($(#[$doc:meta])* $name:ident($($arg:ident: $type:ty),+) -> $ret:ty, $x86:literal, $arm:literal, $body:ident) => {
+    ($(#[$doc:meta])* $name:ident($($arg:ident: $type:ty),+) -> $ret:ty, $x86:literal, $after:literal, $body:ident) => {
         $(#[$doc])*
         ///
         /// # Safety
@@ -25,46 +25,50 @@ macro_rules! exported {
             #[cfg(target_arch = "x86_64")]
             naked_asm!("endbr64", concat!("mov ", $x86, ", [rsp]"), "jmp {body}", body = sym $body);
             #[cfg(target_arch = "aarch64")]
-            naked_asm!(concat!("mov ", $arm, ", x30"), "b {body}", body = sym $body);
+            naked_asm!(
+                include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/aarch64/caller.s")),
+                after = const $after,
+                body = sym $body,
+            );
         }
     };
 }
 
 exported! {
     /// malloc(3).
-    malloc(size: usize) -> *mut c_void, "rsi", "x1", malloc_for
+    malloc(size: usize) -> *mut c_void, "rsi", 1, malloc_for
 }
 exported! {
     /// calloc(3).
-    calloc(n: usize, size: usize) -> *mut c_void, "rdx", "x2", calloc_for
+    calloc(n: usize, size: usize) -> *mut c_void, "rdx", 2, calloc_for
 }
 exported! {
     /// realloc(3).
-    realloc(ptr: *mut c_void, size: usize) -> *mut c_void, "rdx", "x2", realloc_for
+    realloc(ptr: *mut c_void, size: usize) -> *mut c_void, "rdx", 2, realloc_for
 }
 exported! {
     /// reallocarray(3).
-    reallocarray(ptr: *mut c_void, n: usize, size: usize) -> *mut c_void, "rcx", "x3", reallocarray_for
+    reallocarray(ptr: *mut c_void, n: usize, size: usize) -> *mut c_void, "rcx", 3, reallocarray_for
 }
 exported! {
     /// posix_memalign(3).
-    posix_memalign(out: *mut *mut c_void, alignment: usize, size: usize) -> c_int, "rcx", "x3", posix_memalign_for
+    posix_memalign(out: *mut *mut c_void, alignment: usize, size: usize) -> c_int, "rcx", 3, posix_memalign_for
 }
 exported! {
     /// aligned_alloc(3).
-    aligned_alloc(alignment: usize, size: usize) -> *mut c_void, "rdx", "x2", memalign_for
+    aligned_alloc(alignment: usize, size: usize) -> *mut c_void, "rdx", 2, memalign_for
 }
 exported! {
     /// memalign(3).
-    memalign(alignment: usize, size: usize) -> *mut c_void, "rdx", "x2", memalign_for
+    memalign(alignment: usize, size: usize) -> *mut c_void, "rdx", 2, memalign_for
 }
 exported! {
     /// valloc(3).
-    valloc(size: usize) -> *mut c_void, "rsi", "x1", valloc_for
+    valloc(size: usize) -> *mut c_void, "rsi", 1, valloc_for
 }
 exported! {
     /// pvalloc(3).
-    pvalloc(size: usize) -> *mut c_void, "rsi", "x1", pvalloc_for
+    pvalloc(size: usize) -> *mut c_void, "rsi", 1, pvalloc_for
 }
 
 fn no_memory() -> *mut c_void {
