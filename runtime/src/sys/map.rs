@@ -165,7 +165,7 @@ mod tests {
     fn limit(which: u32, bytes: u64) -> bool {
         let limit = libc::rlimit { rlim_cur: bytes, rlim_max: libc::RLIM_INFINITY };
         // SAFETY: a valid struct; the child's own limit.
-        unsafe { libc::setrlimit(which as _, &limit) == 0 }
+        unsafe { libc::setrlimit(which, &limit) == 0 }
     }
 
     /// A move between two filled chunks, with such a limit: it fails and the target is as it was, or it succeeds.
@@ -187,8 +187,8 @@ mod tests {
 
     #[test]
     fn what_a_limit_refuses_leaves_the_target() {
-        assert!(in_child(|| is_whole(libc::RLIMIT_DATA as u32, CHUNK as u64, false)), "data");
-        assert!(in_child(|| is_whole(libc::RLIMIT_AS as u32, CHUNK as u64, false)), "address space");
-        assert!(in_child(|| is_whole(libc::RLIMIT_AS as u32, 1 << 46, true)), "limits with room");
+        assert!(in_child(|| is_whole(libc::RLIMIT_DATA, CHUNK as u64, false)), "data");
+        assert!(in_child(|| is_whole(libc::RLIMIT_AS, CHUNK as u64, false)), "address space");
+        assert!(in_child(|| is_whole(libc::RLIMIT_AS, 1 << 46, true)), "limits with room");
     }
 }
