@@ -17,22 +17,22 @@ static inline void no_runtime_says(const char *file, int line, const char *call,
 }
 
 // The call answers that status.
-#define NO_RUNTIME(call, status, about)                                           \
-    do {                                                                       \
-        hmm_status status_ = (call);                                           \
-        if (status_ != (status)) {                                             \
-            check_failed(__FILE__, __LINE__, #call, hmm_strerror(status_));    \
-        }                                                                      \
-        no_runtime_says(__FILE__, __LINE__, #call, about);                       \
+#define NO_RUNTIME(call, status, about)                                     \
+    do {                                                                    \
+        hmm_status status_ = (call);                                        \
+        if (status_ != (status)) {                                          \
+            check_failed(__FILE__, __LINE__, #call, hmm_strerror(status_)); \
+        }                                                                   \
+        no_runtime_says(__FILE__, __LINE__, #call, about);                  \
     } while (0)
 
 // The call answers NULL, with EINVAL.
-#define NO_MEMORY(call, about)                         \
-    do {                                                    \
-        errno = 0;                                          \
-        CHECK((call) == NULL);                              \
-        CHECK(errno == EINVAL);                             \
-        no_runtime_says(__FILE__, __LINE__, #call, about);    \
+#define NO_MEMORY(call, about)                             \
+    do {                                                   \
+        errno = 0;                                         \
+        CHECK((call) == NULL);                             \
+        CHECK(errno == EINVAL);                            \
+        no_runtime_says(__FILE__, __LINE__, #call, about); \
     } while (0)
 
 #endif
