@@ -6,13 +6,11 @@
 //! Reached by the signal handler: signal-safe; holders of the lock touch no managed memory and have signals blocked.
 
 use crate::addr::{ByteRange, CHUNK, HostAddr};
-use crate::error::{Error, Result};
-use crate::holds;
+pub(crate) use crate::blocker::{Blocker, wait_or_busy};
 use crate::mask::PageMask;
 use crate::stream::Stream;
 use crate::sys::futex::{self, Locked};
 use crate::sys::thread;
-use crate::trace::{self, What};
 use crate::uffd;
 use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering::*};
 
@@ -90,68 +88,6 @@ impl Registry {
     }
     fn publish_count(&self) {
         COUNT.store(self.len, SeqCst);
-    }
-}
-
-/// A use that something has to wait for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Blocker {
-    /// What a stream has been given, and has not reached yet.
-    Queued { stream: u16, ticket: u64 },
-    /// What nobody has released yet.
-    Open { stream: u16, owner: usize },
-    /// A system call.
-    Call(holds::Blocker),
-}
-
-impl Blocker {
-    /// Whether waiting for it would never end: it is open and the calling thread opened it. Signal-safe.
-    pub(crate) fn is_own(&self) -> bool {
-        match self {
-            Blocker::Queued { .. } => false,
-            Blocker::Open { owner, .. } => *owner == thread::id(),
-            Blocker::Call(call) => call.is_own(),
-        }
-    }
-    /// The thread that can end it, if it is one.
-    pub(crate) fn owner(&self) -> Option<usize> {
-        match self {
-            Blocker::Queued { .. } => None,
-            Blocker::Open { owner, .. } => Some(*owner),
-            Blocker::Call(call) => Some(call.owner()),
-        }
-    }
-    /// Whether it is not known that it will end.
-    pub(crate) fn is_open(&self) -> bool {
-        !matches!(self, Blocker::Queued { .. })
-    }
-    /// Waits for it, or for some change that makes it worth looking again. Holds no lock. Signal-safe.
-    pub(crate) fn wait(&self) {
-        crate::stats::STATS.waits.add(1);
-        let begun = trace::now();
-        self.wait_untraced();
-        trace::record(|| {
-            let stream = match *self {
-                Blocker::Queued { stream, .. } | Blocker::Open { stream, .. } => Some(stream),
-                Blocker::Call(_) => None,
-            };
-            What::Wait { stream, took: trace::since(begun) }
-        });
-    }
-    fn wait_untraced(&self) {
-        match *self {
-            Blocker::Queued { stream, ticket } => Stream::slot(stream).timeline.wait(ticket),
-            Blocker::Call(call) => call.wait(),
-            Blocker::Open { stream, owner } => {
-                let seen = RELEASES.load(SeqCst);
-                let still_open = REGISTRY.lock().all().iter().any(|u| {
-                    u.stream == stream && u.owner == owner && !matches!(u.phase, Phase::Released(_))
-                });
-                if still_open {
-                    futex::wait(&RELEASES, seen, Some(100_000_000));
-                }
-            }
-        }
     }
 }
 
@@ -388,35 +324,14 @@ fn changed() {
     futex::wake(&RELEASES, i32::MAX);
 }
 
-/// How long an API call waits for something that nobody releases.
-const PATIENCE_NS: u64 = 10_000_000_000;
-
-/// Waits for what stands in the way of an API call. `since` remembers when the waiting for open entries began (0: not
-/// yet); after about 10 s of it the call fails.
-pub(crate) fn wait_or_busy(blocker: Blocker, arg: &'static str, addr: usize, since: &mut u64) -> Result<()> {
-    let is_call = matches!(blocker, Blocker::Call(_));
-    if blocker.is_own() {
-        let why = match is_call {
-            true => "a system call of this thread uses it",
-            false => "this thread acquired it and has not released it",
-        };
-        return Err(Error::Busy { arg, addr, why });
+/// Waits for what is open on `stream`, made by `owner`, to be released or given up, or a moment. Holds no lock. Signal-safe.
+pub(crate) fn wait_for_release(stream: u16, owner: usize) {
+    let seen = RELEASES.load(SeqCst);
+    let is_it = |u: &Use| u.stream == stream && u.owner == owner && !matches!(u.phase, Phase::Released(_));
+    let still_open = REGISTRY.lock().all().iter().any(is_it);
+    if still_open {
+        futex::wait(&RELEASES, seen, Some(100_000_000));
     }
-    if blocker.is_open() {
-        let now = crate::sys::clock::now_ns();
-        if *since == 0 {
-            *since = now;
-        } else if now - *since > PATIENCE_NS {
-            let why = match is_call {
-                true => "a system call of another thread uses it, and does not end",
-                false => "another thread acquired it and does not release it",
-            };
-            return Err(Error::Busy { arg, addr, why });
-        }
-    }
-    let _blocked = crate::sys::signal::Blocked::new();
-    blocker.wait();
-    Ok(())
 }
 
 #[cfg(test)]

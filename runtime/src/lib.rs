@@ -81,6 +81,7 @@ mod adopt;
 mod alloc;
 mod arenas;
 mod block;
+mod blocker;
 mod buffer;
 mod chunk;
 mod config;

@@ -20,6 +20,7 @@ static ROOT: [AtomicPtr<Leaf>; ROOTS] = [const { AtomicPtr::new(core::ptr::null_
 static GROW: Locked<()> = Locked::new(());
 
 /// The record of the chunk that `addr` is in, if any of its neighbourhood was ever ours. Signal-safe.
+#[inline]
 pub(crate) fn get(addr: HostAddr) -> Option<&'static Chunk> {
     let number = addr.0 / CHUNK;
     let leaf = ROOT.get(number / LEAF)?.load(Acquire);

@@ -5,7 +5,7 @@
 use crate::{gpu, names, settings};
 use core::arch::naked_asm;
 use core::ffi::{c_int, c_void};
-use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use hmmrt_core::raw::preload as heap;
 use hmmrt_core::{Error, raw};
 use libc::{EINVAL, ENOMEM};
@@ -14,7 +14,7 @@ const PAGE: usize = 4096;
 
 /// Defines an exported function that calls another with its own arguments and, after them, its return address.
 macro_rules! exported {
-    ($(#[$doc:meta])* $name:ident($($arg:ident: $type:ty),+) -> $ret:ty, $x86:literal, $arm:literal, $body:ident) => {
+    ($(#[$doc:meta])* $name:ident($($arg:ident: $type:ty),+) -> $ret:ty, $x86:literal, $after:literal, $body:ident) => {
         $(#[$doc])*
         ///
         /// # Safety
@@ -25,46 +25,50 @@ macro_rules! exported {
             #[cfg(target_arch = "x86_64")]
             naked_asm!("endbr64", concat!("mov ", $x86, ", [rsp]"), "jmp {body}", body = sym $body);
             #[cfg(target_arch = "aarch64")]
-            naked_asm!(concat!("mov ", $arm, ", x30"), "b {body}", body = sym $body);
+            naked_asm!(
+                include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/aarch64/caller.s")),
+                after = const $after,
+                body = sym $body,
+            );
         }
     };
 }
 
 exported! {
     /// malloc(3).
-    malloc(size: usize) -> *mut c_void, "rsi", "x1", malloc_for
+    malloc(size: usize) -> *mut c_void, "rsi", 1, malloc_for
 }
 exported! {
     /// calloc(3).
-    calloc(n: usize, size: usize) -> *mut c_void, "rdx", "x2", calloc_for
+    calloc(n: usize, size: usize) -> *mut c_void, "rdx", 2, calloc_for
 }
 exported! {
     /// realloc(3).
-    realloc(ptr: *mut c_void, size: usize) -> *mut c_void, "rdx", "x2", realloc_for
+    realloc(ptr: *mut c_void, size: usize) -> *mut c_void, "rdx", 2, realloc_for
 }
 exported! {
     /// reallocarray(3).
-    reallocarray(ptr: *mut c_void, n: usize, size: usize) -> *mut c_void, "rcx", "x3", reallocarray_for
+    reallocarray(ptr: *mut c_void, n: usize, size: usize) -> *mut c_void, "rcx", 3, reallocarray_for
 }
 exported! {
     /// posix_memalign(3).
-    posix_memalign(out: *mut *mut c_void, alignment: usize, size: usize) -> c_int, "rcx", "x3", posix_memalign_for
+    posix_memalign(out: *mut *mut c_void, alignment: usize, size: usize) -> c_int, "rcx", 3, posix_memalign_for
 }
 exported! {
     /// aligned_alloc(3).
-    aligned_alloc(alignment: usize, size: usize) -> *mut c_void, "rdx", "x2", memalign_for
+    aligned_alloc(alignment: usize, size: usize) -> *mut c_void, "rdx", 2, memalign_for
 }
 exported! {
     /// memalign(3).
-    memalign(alignment: usize, size: usize) -> *mut c_void, "rdx", "x2", memalign_for
+    memalign(alignment: usize, size: usize) -> *mut c_void, "rdx", 2, memalign_for
 }
 exported! {
     /// valloc(3).
-    valloc(size: usize) -> *mut c_void, "rsi", "x1", valloc_for
+    valloc(size: usize) -> *mut c_void, "rsi", 1, valloc_for
 }
 exported! {
     /// pvalloc(3).
-    pvalloc(size: usize) -> *mut c_void, "rsi", "x1", pvalloc_for
+    pvalloc(size: usize) -> *mut c_void, "rsi", 1, pvalloc_for
 }
 
 fn no_memory() -> *mut c_void {
@@ -252,25 +256,53 @@ unsafe fn realloc_managed(
 /// As the C library's: NULL, or a block that nobody uses any more.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn free(ptr: *mut c_void) {
-    if !heap::may_be_ours(ptr.cast_const().cast()) {
-        // SAFETY: NULL, or the C library's, by the caller's promise.
-        return unsafe { free_of_c_library(ptr) };
+    // SAFETY: the caller's promise.
+    unsafe {
+        match heap::may_be_ours(ptr.cast_const().cast()) {
+            false => free_of_c_library(ptr),
+            true => free_of_either(ptr),
+        }
     }
+}
+
+/// # Safety
+/// As [`free`].
+#[inline(never)] // most blocks are the C library's: nothing is saved on the stack for them
+unsafe extern "C" fn free_of_either(ptr: *mut c_void) {
     match heap::block(ptr.cast_const().cast()) {
         None if !ptr.is_null() && heap::is_dead(ptr.cast_const().cast()) => {
             names::abort_with("free(): invalid pointer\n")
         }
         // SAFETY: NULL, or the C library's, by the caller's promise.
         None => unsafe { free_of_c_library(ptr) },
-        Some((start, _)) => {
+        Some((start, len)) => {
             if ptr.addr() != start {
                 names::abort_with("free(): invalid pointer\n");
             }
             let saved = names::errno();
             // SAFETY: the caller's promise.
             unsafe { free_managed(ptr) };
+            teach(len);
             names::set_errno(saved);
         }
+    }
+}
+
+/// The C library's allocator learns from the large blocks that a program frees: from the longest on it keeps twice as much
+/// memory at the end of its own heap, instead of giving it back to the kernel and asking again. Those are ours, so it is
+/// shown one of that length: mapped and unmapped, if it is longer than all before. What the program or its environment has
+/// set stands.
+fn teach(len: usize) {
+    /// What it begins with.
+    const SHORTEST: usize = 128 << 10;
+    /// It learns from no longer ones.
+    const LONGEST: usize = 32 << 20;
+    static LEARNT: AtomicUsize = AtomicUsize::new(SHORTEST);
+    if len > LEARNT.load(Relaxed) && len < LONGEST && !heap::in_child() {
+        // By steps, so that a program whose blocks grow a little each time does not pay for each.
+        LEARNT.store(len + len / 4, Relaxed);
+        // SAFETY: a block of its own, which nobody touches.
+        unsafe { names::__libc_free(names::__libc_malloc(len)) };
     }
 }
 
@@ -294,10 +326,19 @@ unsafe fn free_managed(ptr: *mut c_void) {
 #[inline]
 unsafe fn free_of_c_library(ptr: *mut c_void) {
     // It keeps errno itself since 2.33; before that, munmap of a large block may change it.
-    if KEEPS_ERRNO.load(Relaxed) {
-        // SAFETY: the caller's promise.
-        return unsafe { names::__libc_free(ptr) };
+    // SAFETY: the caller's promise.
+    unsafe {
+        match KEEPS_ERRNO.load(Relaxed) {
+            true => names::__libc_free(ptr),
+            false => free_keeping_errno(ptr),
+        }
     }
+}
+
+/// # Safety
+/// As [`free`], for a block of the C library's.
+#[inline(never)]
+unsafe fn free_keeping_errno(ptr: *mut c_void) {
     let saved = names::errno();
     // SAFETY: the caller's promise.
     unsafe { names::__libc_free(ptr) };

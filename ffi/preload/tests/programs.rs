@@ -71,6 +71,12 @@ fn nothing_is_started_without_need() {
 }
 
 #[test]
+fn the_c_librarys_heap_stays_warm() {
+    let (program, _) = compile("warm");
+    passes(&program, &[], &[("HMMRT_BACKEND", "auto")]);
+}
+
+#[test]
 fn bad_settings_are_said_and_harm_nobody() {
     for (name, value) in
         [("HMMRT_MIN_SIZE", "many"), ("HMMRT_MIN_SIZE", "99999999999999999999"), ("HMMRT_BACKEND", "abacus")]

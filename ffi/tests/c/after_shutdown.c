@@ -4,7 +4,7 @@
 #include <errno.h>
 #include <sys/mman.h>
 
-#include "check.h"
+#include "no_runtime.h"
 
 #define SIZE ((size_t)4 << 20)
 enum { PAGE = 4096 };
@@ -12,28 +12,8 @@ enum { PAGE = 4096 };
 static unsigned char *x;
 
 // The call answers HMM_ERR_SHUTDOWN, and the message names the call.
-#define SHUT(call)                                                                       \
-    do {                                                                                 \
-        hmm_status status_ = (call);                                                     \
-        char text_[600];                                                                 \
-        hmm_last_error(text_, sizeof text_);                                             \
-        if (status_ != HMM_ERR_SHUTDOWN) {                                               \
-            check_failed(__FILE__, __LINE__, #call, hmm_strerror(status_));              \
-        }                                                                                \
-        CHECK(strncmp(text_, #call, strcspn(#call, "(")) == 0);                          \
-        CHECK(strstr(text_, "hmm_shutdown") != NULL);                                    \
-    } while (0)
-
-#define SHUT_MEMORY(call)                                               \
-    do {                                                                \
-        char text_[600];                                                \
-        errno = 0;                                                      \
-        CHECK((call) == NULL);                                          \
-        CHECK(errno == EINVAL);                                         \
-        hmm_last_error(text_, sizeof text_);                            \
-        CHECK(strncmp(text_, #call, strcspn(#call, "(")) == 0);         \
-        CHECK(strstr(text_, "hmm_shutdown") != NULL);                   \
-    } while (0)
+#define SHUT(call) NO_RUNTIME(call, HMM_ERR_SHUTDOWN, "hmm_shutdown")
+#define SHUT_MEMORY(call) NO_MEMORY(call, "hmm_shutdown")
 
 static void noop(const hmm_launch_config *config, void *const *args) {
     (void)config;

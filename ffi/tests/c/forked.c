@@ -7,35 +7,15 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "check.h"
+#include "no_runtime.h"
 
 #define SIZE ((size_t)4 << 20)
 
 static unsigned char *home, *away;
 
 // The call answers HMM_ERR_FORKED, and the message names the call.
-#define FORKED(call)                                                                     \
-    do {                                                                                 \
-        hmm_status status_ = (call);                                                     \
-        char text_[600];                                                                 \
-        hmm_last_error(text_, sizeof text_);                                             \
-        if (status_ != HMM_ERR_FORKED) {                                                 \
-            check_failed(__FILE__, __LINE__, #call, hmm_strerror(status_));              \
-        }                                                                                \
-        CHECK(strncmp(text_, #call, strcspn(#call, "(")) == 0);                          \
-        CHECK(strstr(text_, "fork") != NULL);                                            \
-    } while (0)
-
-#define FORKED_MEMORY(call)                                             \
-    do {                                                                \
-        char text_[600];                                                \
-        errno = 0;                                                      \
-        CHECK((call) == NULL);                                          \
-        CHECK(errno == EINVAL);                                         \
-        hmm_last_error(text_, sizeof text_);                            \
-        CHECK(strncmp(text_, #call, strcspn(#call, "(")) == 0);         \
-        CHECK(strstr(text_, "fork") != NULL);                           \
-    } while (0)
+#define FORKED(call) NO_RUNTIME(call, HMM_ERR_FORKED, "fork")
+#define FORKED_MEMORY(call) NO_MEMORY(call, "fork")
 
 static unsigned char pattern(size_t i) { return (unsigned char)(i * 7 + i / 4096); }
 

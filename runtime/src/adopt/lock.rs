@@ -90,30 +90,12 @@ fn enter(run: ByteRange) -> Result<(), i32> {
     pinned
 }
 
-/// Nothing of `range` is locked any more.
+/// Nothing of `range` is locked any more. What was freed since has no pin left.
 fn leave(range: ByteRange) {
     let _blocked = Blocked::new();
     let mut locked = LOCKED.lock();
     let met: Vec<ByteRange> = locked.extract_if(.., |r| r.overlaps(range)).collect();
-    for r in met {
-        let rest = [
-            ByteRange { start: r.start, end: range.start.max(r.start) },
-            ByteRange { start: range.end.min(r.end), end: r.end },
-        ];
-        let rest = rest.into_iter().filter(|r| r.start < r.end);
-        // Pinned first, so that they are at no moment free to go. The pin of a block that was freed since is not there.
-        for part in rest {
-            if managed(part).eq([part]) && pins::pin(part).is_ok() {
-                locked.push(part);
-            }
-        }
-        if pins::unpin(r).is_err() {
-            let stale: Vec<ByteRange> = locked
-                .extract_if(.., |p| r.start <= p.start && p.end <= r.end && !p.overlaps(range))
-                .collect();
-            for part in stale {
-                let _ = pins::unpin(part);
-            }
-        }
+    for run in met {
+        locked.extend(pins::unpin_part(run, range));
     }
 }

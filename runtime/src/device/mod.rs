@@ -252,6 +252,7 @@ pub static OPEN: AtomicUsize = AtomicUsize::new(0);
 
 impl Devices {
     /// The devices, if any were opened. Signal-safe.
+    #[inline]
     pub(crate) fn get() -> Option<&'static Devices> {
         // SAFETY: a list that was published here is never freed.
         unsafe { DEVICES.load(Acquire).as_ref() }

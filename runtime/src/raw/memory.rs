@@ -144,6 +144,7 @@ pub fn usable_size(ptr: *const u8) -> usize {
 }
 
 /// Whether `ptr` is in managed memory: a live block or an adopted range.
+#[inline]
 pub fn owns(ptr: *const u8) -> bool {
     let addr = HostAddr::from(ptr);
     table::get(addr).is_some_and(|c| c.managed.has(addr.page_in_chunk()))

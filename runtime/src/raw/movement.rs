@@ -72,7 +72,10 @@ pub fn pin(ptr: *const u8, len: usize) -> Result<()> {
 pub fn unpin(ptr: *const u8, len: usize) -> Result<()> {
     counted((|| {
         runtime::ensure_started("hmm_unpin")?;
-        pins::unpin(span::find(HostAddr::from(ptr), len, "ptr")?.range)
+        match ByteRange::new(HostAddr::from(ptr).0, len).map(pins::unpin) {
+            Some(Ok(())) => Ok(()), // part of it may be managed no longer
+            _ => pins::unpin(span::find(HostAddr::from(ptr), len, "ptr")?.range),
+        }
     })())
 }
 

@@ -59,6 +59,7 @@ pub fn watch_faults() {
 
 pub use crate::device::OPEN;
 pub use crate::sys::kernel::raw as system_call;
+pub use crate::sys::segv::is_vforked;
 
 /// Whether any page can be away from the host, or protected because a device has a copy: devices are open, in this process
 /// or in the one that it was forked from. Signal-safe.

@@ -1,7 +1,7 @@
 //! Mapping, protecting and moving memory. Called by heap, pool, migrate and the host backend. All functions are plain
 //! system calls: signal-safe. Addresses are those of memory that the caller owns; the table's lock order is the caller's.
 
-use super::{kernel, os_error};
+use super::{kernel, limits, os_error};
 use crate::addr::{CHUNK, HostAddr};
 use crate::error::{Error, Result};
 
@@ -79,17 +79,28 @@ pub(crate) fn protect(at: HostAddr, len: usize, prot: Prot) -> Result<()> {
     })
 }
 
-/// Moves the pages of `from` over `to` in one step; `from` stays mapped, empty. The mapping at `to` gets `from`'s
-/// protection. Both stay the owner's. Signal-safe. Needs Linux 5.7.
+/// Moves the pages of `from` over `to` in one step; `from`, which is one mapping, stays mapped, empty. The mapping at `to` gets
+/// `from`'s protection. Both stay the owner's. Signal-safe. Needs Linux 5.7.
+///
+/// The kernel unmaps `to` before it knows that all will be well (mm/mremap.c, `mremap_to`, all versions): then another thread's
+/// mmap could be given that place. Refused before anything is unmapped: bad arguments, sealed memory, too many mappings. After
+/// it: `from` of several mappings (before 6.17; callers have one), the limits of address space and data and strict accounting
+/// (asked for here first), and the kernel finding no memory for a mapping's record or a page table. So what is left is this:
+/// the kernel out of memory by a few hundred bytes (a memory cgroup at its limit whose OOM killer spares us), or another
+/// thread that uses up the limit between the question and the move; and in the microsecond until the place is reserved
+/// again a third that maps memory, of a size that the kernel does not find above. There is no call that moves pages over a
+/// mapping and keeps that until it is done.
 pub(crate) fn move_pages(from: HostAddr, to: HostAddr, len: usize) -> Result<()> {
+    if !limits::have_room(len) {
+        return Err(Error::NoMemory { what: "moving pages", bytes: len });
+    }
     let flags = libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED | libc::MREMAP_DONTUNMAP;
     // SAFETY: the caller owns both ranges; what was mapped at `to` is meant to be replaced.
     let p = unsafe { kernel::mremap(from.ptr().cast(), len, flags, to.ptr().cast()) };
     if p != libc::MAP_FAILED {
         return Ok(());
     }
-    // The kernel may have unmapped the target before it failed: nobody else is to get that place. No mapping that is there
-    // is touched.
+    // No mapping that is there is touched.
     let errno = super::errno();
     let _ = reserve_at(to, len);
     super::set_errno(errno);
@@ -130,4 +141,54 @@ pub(crate) fn populate(at: HostAddr) {
 pub(crate) fn zero(at: HostAddr, len: usize) {
     // SAFETY: the caller owns writable memory there.
     unsafe { core::ptr::write_bytes(at.ptr(), 0, len) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// In a process of its own: limits are the process's.
+    fn in_child(what: fn() -> bool) -> bool {
+        // SAFETY: the child makes system calls only, and leaves.
+        unsafe {
+            match libc::fork() {
+                0 => libc::_exit(i32::from(!what())),
+                child => {
+                    let mut status = 0;
+                    assert_eq!(libc::waitpid(child, &mut status, 0), child);
+                    status == 0
+                }
+            }
+        }
+    }
+
+    fn limit(which: u32, bytes: u64) -> bool {
+        let limit = libc::rlimit { rlim_cur: bytes, rlim_max: libc::RLIM_INFINITY };
+        // SAFETY: a valid struct; the child's own limit.
+        unsafe { libc::setrlimit(which, &limit) == 0 }
+    }
+
+    /// A move between two filled chunks, with such a limit: it fails and the target is as it was, or it succeeds.
+    fn is_whole(which: u32, bytes: u64, succeeds: bool) -> bool {
+        let Ok(from) = map(2 * CHUNK, CHUNK, Prot::ReadWrite, "a test") else { return false };
+        let to = from.add(CHUNK);
+        // SAFETY: mapped, writable, a test's own.
+        unsafe {
+            from.ptr().write_bytes(1, CHUNK);
+            to.ptr().write_bytes(2, CHUNK);
+        }
+        // As a chunk that is away: what is not writable does not count as data.
+        let ready = protect(to, CHUNK, Prot::Read).is_ok() && limit(which, bytes);
+        let moved = move_pages(from, to, CHUNK).is_ok();
+        // SAFETY: as above; a target that is gone ends the child, which is a failure too.
+        let there = unsafe { (0..CHUNK).all(|i| to.add(i).ptr().read() == if succeeds { 1 } else { 2 }) };
+        ready && moved == succeeds && there
+    }
+
+    #[test]
+    fn what_a_limit_refuses_leaves_the_target() {
+        assert!(in_child(|| is_whole(libc::RLIMIT_DATA, CHUNK as u64, false)), "data");
+        assert!(in_child(|| is_whole(libc::RLIMIT_AS, CHUNK as u64, false)), "address space");
+        assert!(in_child(|| is_whole(libc::RLIMIT_AS, 1 << 46, true)), "limits with room");
+    }
 }

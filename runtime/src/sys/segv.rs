@@ -80,7 +80,8 @@ pub(crate) fn set_marks() {
     super::thread::at_fork(None, None, Some(in_child));
 }
 
-fn is_vforked() -> bool {
+/// Whether this is a child of vfork, which shares this memory with its parent. Signal-safe.
+pub fn is_vforked() -> bool {
     let home = HOME.load(Relaxed);
     home != 0 && home != super::process()
 }

@@ -6,6 +6,7 @@ use crate::names;
 use core::ffi::{c_int, c_void};
 use core::sync::atomic::{AtomicI32, AtomicU64, Ordering::*};
 use hmmrt_core::raw;
+use hmmrt_core::raw::preload;
 use libc::{SIG_BLOCK, SIG_SETMASK, SIG_UNBLOCK, sigset_t};
 
 const fn bit(signum: c_int) -> u64 {
@@ -21,42 +22,84 @@ static NEVER: AtomicU64 = AtomicU64::new(FAULTS);
 const OWN: u64 = IN_PLACE_OF_SIGSEGV | bit(33);
 const IN_PLACE_OF_SIGSEGV: u64 = bit(32);
 
-/// What of [`NEVER`] each thread has asked to be blocked: a key of the C library's, -1 while there is none. The first keys
-/// need no memory. A thread begins with nothing, whatever the one that started it had.
-static ASKED: AtomicI32 = AtomicI32::new(-1);
-const FIRST_KEYS: libc::pthread_key_t = 32;
+/// What of [`NEVER`] each thread has asked to be blocked: a key of the C library's. A thread begins with nothing, whatever the
+/// one that started it had.
+static ASKED: Key = Key(AtomicI32::new(-1));
+/// What a child of vfork has asked for, which shares the thread's keys with its parent: with the number of its process above.
+static CHILDS: Key = Key(AtomicI32::new(-1));
+const PROCESS: u32 = 32;
 
-/// Makes the key, and unblocks what the process was started with: the constructor.
-pub fn start() {
-    let mut key = 0;
-    // SAFETY: the key is valid; it has no destructor.
-    unsafe {
-        if libc::pthread_key_create(&mut key, None) == 0 {
-            match key < FIRST_KEYS {
-                true => ASKED.store(key as i32, Relaxed),
-                false => drop(libc::pthread_key_delete(key)),
+/// A word for each thread, while there is a key: -1 before.
+struct Key(AtomicI32);
+
+impl Key {
+    /// The first keys need no memory.
+    const FIRST: libc::pthread_key_t = 32;
+
+    fn make(&self) {
+        let mut key = 0;
+        // SAFETY: the key is valid; it has no destructor.
+        unsafe {
+            if libc::pthread_key_create(&mut key, None) == 0 {
+                match key < Key::FIRST {
+                    true => self.0.store(key as i32, Relaxed),
+                    false => drop(libc::pthread_key_delete(key)),
+                }
             }
         }
     }
+
+    fn get(&self) -> u64 {
+        match self.0.load(Relaxed) {
+            -1 => 0,
+            // SAFETY: a key that is never deleted.
+            key => unsafe { libc::pthread_getspecific(key as u32).addr() as u64 },
+        }
+    }
+
+    fn set(&self, word: u64) {
+        let key = self.0.load(Relaxed);
+        if key != -1 && word != self.get() {
+            // SAFETY: as above; the value is no pointer.
+            unsafe { libc::pthread_setspecific(key as u32, core::ptr::without_provenance(word as usize)) };
+        }
+    }
+}
+
+/// Makes the keys, and unblocks what the process was started with: the constructor.
+pub fn start() {
+    ASKED.make();
+    CHILDS.make();
     // A handler that started this program may have left its mark.
     if let Ok(before) = kernel(SIG_UNBLOCK, Some(FAULTS | IN_PLACE_OF_SIGSEGV)) {
         set_asked(before & FAULTS);
     }
 }
 
+/// This process's number as [`CHILDS`] has it, in a child of vfork.
+fn child() -> Option<u64> {
+    preload::is_vforked().then(|| (names::process() as u64) << PROCESS)
+}
+
 fn asked() -> u64 {
-    match ASKED.load(Relaxed) {
-        -1 => 0,
-        // SAFETY: a key that is never deleted.
-        key => unsafe { libc::pthread_getspecific(key as u32).addr() as u64 },
+    // Mostly nothing, and no system call needed to say so.
+    let (own, childs) = (ASKED.get(), CHILDS.get());
+    match (own | childs != 0).then(child).flatten() {
+        Some(child) if childs >> PROCESS == child >> PROCESS => childs & !(!0 << PROCESS),
+        _ => own, // a child has what its parent has asked for, until it asks for something else
     }
 }
 
 fn set_asked(set: u64) {
-    let key = ASKED.load(Relaxed);
-    if key != -1 && set != asked() {
-        // SAFETY: as above; the value is no pointer.
-        unsafe { libc::pthread_setspecific(key as u32, core::ptr::without_provenance(set as usize)) };
+    if set == asked() {
+        return;
+    }
+    match child() {
+        Some(child) => CHILDS.set(child | set),
+        None => {
+            ASKED.set(set);
+            CHILDS.set(0);
+        }
     }
 }
 

@@ -9,8 +9,18 @@ use core::ffi::{c_int, c_long, c_ulong};
 use hmmrt_core::raw::{mapping, preload};
 use libc::{EFAULT, iovec};
 
-/// io_pgetevents(2), which the `libc` crate does not have everywhere.
-pub const IO_PGETEVENTS: c_long = if cfg!(target_arch = "x86_64") { 333 } else { 292 };
+/// What the kernel has on both architectures and the `libc` crate only on x86-64, or on neither: there, and on aarch64.
+const fn either(x86_64: c_long, aarch64: c_long) -> c_long {
+    if cfg!(target_arch = "x86_64") { x86_64 } else { aarch64 }
+}
+/// io_pgetevents(2).
+pub const IO_PGETEVENTS: c_long = either(333, 292);
+/// renameat(2).
+pub const RENAMEAT: c_long = either(264, 38);
+/// getrlimit(2).
+pub const GETRLIMIT: c_long = either(97, 163);
+/// setrlimit(2).
+pub const SETRLIMIT: c_long = either(160, 164);
 
 fn at<T>(address: usize) -> *const T {
     core::ptr::with_exposed_provenance(address)

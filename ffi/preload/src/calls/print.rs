@@ -213,10 +213,10 @@ pub unsafe extern "C-unwind" fn vdprintf(fd: c_int, format: *const c_char, list:
 }
 
 variadic! {
-    printf("1") -> vprintf;
-    fprintf("2") -> vfprintf;
-    dprintf("2") -> vdprintf;
-    __printf_chk("2") -> __vprintf_chk;
-    __fprintf_chk("3") -> __vfprintf_chk;
-    __dprintf_chk("3") -> __vdprintf_chk;
+    printf(1) -> vprintf;
+    fprintf(2) -> vfprintf;
+    dprintf(2) -> vdprintf;
+    __printf_chk(2) -> __vprintf_chk;
+    __fprintf_chk(3) -> __vfprintf_chk;
+    __dprintf_chk(3) -> __vdprintf_chk;
 }

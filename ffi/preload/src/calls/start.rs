@@ -101,7 +101,7 @@ unsafe extern "C-unwind" fn execle_list(path: *const c_char, first: usize, list:
 }
 
 variadic! {
-    execl("2") -> execl_list;
-    execlp("2") -> execlp_list;
-    execle("2") -> execle_list;
+    execl(2) -> execl_list;
+    execlp(2) -> execlp_list;
+    execle(2) -> execle_list;
 }

@@ -1,7 +1,7 @@
 //! Which arguments of each system call are buffers of the program's, how long, and whether the kernel writes them. What is
 //! not here takes no buffer, or none that a program would keep in managed memory; `docs/SYSTEM_CALLS.md` says which.
 
-use super::number::{IO_PGETEVENTS, of_fcntl, other_process, size_of_ioctl};
+use super::number::{GETRLIMIT, IO_PGETEVENTS, RENAMEAT, SETRLIMIT, of_fcntl, other_process, size_of_ioctl};
 use super::wait::of_set;
 use crate::holds::Holds;
 use core::ffi::{c_char, c_int, c_long, c_ulong};
@@ -81,7 +81,7 @@ pub unsafe fn hold(h: &mut Holds, number: c_long, a: [usize; 6]) {
             | libc::SYS_swapoff
             | libc::SYS_umount2
             | libc::SYS_mq_unlink => text(h, a[0]),
-            libc::SYS_renameat2 | libc::SYS_linkat | libc::SYS_renameat => {
+            libc::SYS_renameat2 | libc::SYS_linkat | RENAMEAT => {
                 text(h, a[1]);
                 text(h, a[3]);
             }
@@ -227,7 +227,7 @@ pub unsafe fn hold(h: &mut Holds, number: c_long, a: [usize; 6]) {
                 writes(h, a[2], 2 * TIME);
             }
             libc::SYS_getrusage => writes(h, a[1], size_of::<libc::rusage>()),
-            libc::SYS_getrlimit | libc::SYS_setrlimit => writes(h, a[1], 16),
+            GETRLIMIT | SETRLIMIT => writes(h, a[1], 16),
             libc::SYS_prlimit64 => {
                 reads(h, a[2], 16);
                 writes(h, a[3], 16);

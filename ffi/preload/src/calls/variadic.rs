@@ -1,5 +1,6 @@
 //! Functions with variable arguments, which stable Rust can't define: a few instructions of assembly put the arguments
-//! where the platform's `va_list` expects them, and call an ordinary function with it. They unwind: what they call are
+//! where the platform's `va_list` expects them, and call an ordinary function with it (for aarch64 in `aarch64/`, where tests
+//! without Rust's library for it find them). They unwind: what they call are
 //! cancellation points. Any thread.
 
 /// What `va_list` is on x86-64: System V ABI, 3.5.7. It is passed by its address.
@@ -128,49 +129,11 @@ macro_rules! variadic {
             );
             #[cfg(target_arch = "aarch64")]
             core::arch::naked_asm!(
-                ".cfi_startproc",
-                "adrp x16, {active}",
-                "ldr x16, [x16, :lo12:{active}]",
-                "cbnz x16, 3f",
-                "adrp x16, {plain}",
-                "add x16, x16, :lo12:{plain}",
-                "ldr x16, [x16, {at}]",
-                "cbz x16, 3f",
-                "br x16",
-                "3:",
-                "stp x29, x30, [sp, #-240]!",
-                ".cfi_def_cfa_offset 240",
-                ".cfi_offset 29, -240",
-                ".cfi_offset 30, -232",
-                "mov x29, sp",
-                "stp x0, x1, [sp, #48]",
-                "stp x2, x3, [sp, #64]",
-                "stp x4, x5, [sp, #80]",
-                "stp x6, x7, [sp, #96]",
-                "stp q0, q1, [sp, #112]",
-                "stp q2, q3, [sp, #144]",
-                "stp q4, q5, [sp, #176]",
-                "stp q6, q7, [sp, #208]",
-                "add x9, sp, #240",
-                "str x9, [sp, #16]",
-                "str x9, [sp, #32]",
-                "add x9, sp, #112",
-                "str x9, [sp, #24]",
-                concat!("mov w9, #-8 * (8 - ", $named, ")"),
-                "str w9, [sp, #40]",
-                "mov w9, #-128",
-                "str w9, [sp, #44]",
-                concat!("add x", $named, ", sp, #16"),
-                "bl {body}",
-                "ldp x29, x30, [sp], #240",
-                ".cfi_restore 29",
-                ".cfi_restore 30",
-                ".cfi_def_cfa_offset 0",
-                "ret",
-                ".cfi_endproc",
+                include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/aarch64/variadic.s")),
                 active = sym hmmrt_core::raw::preload::OPEN,
                 plain = sym plain::$name,
                 at = const crate::names::Real::AT,
+                named = const $named,
                 body = sym $body,
             );
         }
@@ -181,13 +144,13 @@ pub(crate) use variadic;
 /// The register of the argument that follows so many others, on x86-64.
 #[cfg(target_arch = "x86_64")]
 macro_rules! register {
-    ("1") => {
+    (1) => {
         "rsi"
     };
-    ("2") => {
+    (2) => {
         "rdx"
     };
-    ("3") => {
+    (3) => {
         "rcx"
     };
 }

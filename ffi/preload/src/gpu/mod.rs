@@ -14,6 +14,7 @@ mod hip;
 mod launch;
 mod managed;
 mod params;
+mod solids;
 mod streams;
 mod symbols;
 

@@ -235,18 +235,7 @@ pub unsafe extern "C" fn dlsym(handle: *mut c_void, name: *const c_char) -> *mut
     );
     #[cfg(target_arch = "aarch64")]
     naked_asm!(
-        "stp x29, x30, [sp, #-32]!",
-        "stp x0, x1, [sp, #16]",
-        "mov x2, x30",
-        "bl {decide}",
-        "mov x9, x0",
-        "mov x10, x1",
-        "ldp x0, x1, [sp, #16]",
-        "ldp x29, x30, [sp], #32",
-        "cbz x10, 2f",
-        "br x10",
-        "2: mov x0, x9",
-        "ret",
+        include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/aarch64/dlsym.s")),
         decide = sym decide,
     );
 }

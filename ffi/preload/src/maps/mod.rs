@@ -104,7 +104,11 @@ macro_rules! mmap_named {
                 body = sym mmap_for
             );
             #[cfg(target_arch = "aarch64")]
-            naked_asm!("mov x6, x30", "b {body}", body = sym mmap_for);
+            naked_asm!(
+                include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/aarch64/caller.s")),
+                after = const 6,
+                body = sym mmap_for,
+            );
         }
     };
 }

@@ -5,11 +5,8 @@
 #define GPU_CUDA_H
 
 #include <dlfcn.h>
-#include <stddef.h>
-#include <stdint.h>
 
-typedef uint64_t address;
-typedef void *handle;
+#include "gpu_types.h"
 
 // Exported name, name and version for cuGetProcAddress, parameters.
 #define FUNCTIONS(F)                                                                                        \

@@ -6,34 +6,10 @@
 
 #include "check.h"
 #include "gpu_cuda.h"
+#include "gpu_types.h"
 
 #define OK(call) CHECK((call) == 0)
 #define MIB ((size_t)1 << 20)
-
-typedef struct {
-    size_t x, y, z, level;
-    unsigned kind;
-    void *host;
-    address device;
-    handle array, context;
-    size_t pitch, height;
-} space;
-typedef struct {
-    space from, to;
-    size_t width, height, depth;
-} spaces;
-typedef struct {
-    handle f;
-    unsigned grid[3], block[3], shared;
-    void **values, **extra;
-    handle kernel, context;
-} kernel_node;
-typedef struct {
-    address at;
-    size_t pitch;
-    unsigned value, size;
-    size_t width, height;
-} fill_node;
 
 int cuStreamBeginCapture_v2(handle, int);
 int cuStreamEndCapture(handle, handle *);

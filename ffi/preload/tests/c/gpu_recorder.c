@@ -3,40 +3,14 @@
 
 #define _GNU_SOURCE
 #include <dlfcn.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
-typedef uint64_t address;
-typedef void *handle;
+#include "gpu_types.h"
+
 typedef int launch(handle, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, handle, void **, void **);
 typedef int copy(address, address, size_t, handle);
 typedef int wait(handle);
-typedef struct {
-    size_t x, y, z, level;
-    unsigned kind;
-    void *host;
-    address device;
-    handle array, context;
-    size_t pitch, height;
-} space;
-typedef struct {
-    space from, to;
-    size_t width, height, depth;
-} spaces;
-typedef struct {
-    handle f;
-    unsigned grid[3], block[3], shared;
-    void **values, **extra;
-    handle kernel, context;
-} kernel_node;
-typedef struct {
-    address at;
-    size_t pitch;
-    unsigned value, size;
-    size_t width, height;
-} fill_node;
 typedef struct {
     enum { KERNEL, COPY, FILL } kind;
     kernel_node kernel;

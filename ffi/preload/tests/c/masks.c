@@ -196,6 +196,43 @@ static void handlers_that_jump(void) {
     CHECK(sigaction(SIGSEGV, &old, &now) == 0 && now.sa_handler == unblocks_and_jumps);
 }
 
+static int forked; // nothing leaves in a child of fork
+
+// The parent's mask, after a child of vfork that changes its own all over, or (`briefly`) opens it.
+static void parents_mask(int briefly) {
+    sigset_t some;
+    sigemptyset(&some);
+    sigaddset(&some, SIGBUS);
+    CHECK(pthread_sigmask(SIG_SETMASK, &some, NULL) == 0);
+    pid_t child = vfork();
+    if (child == 0) {
+        CHECK(!blocked(SIGSEGV) && blocked(SIGBUS)); // not its elder's
+        if (briefly) {
+            open_all();
+            _exit(0);
+        }
+        CHECK(sigprocmask(SIG_SETMASK, &full, NULL) == 0 && blocked(SIGSEGV) && blocked(SIGBUS));
+        if (!forked) touch();
+        CHECK(sigprocmask(SIG_UNBLOCK, &some, NULL) == 0 && blocked(SIGSEGV) && !blocked(SIGBUS));
+        _exit(0);
+    }
+    int status;
+    CHECK(child > 0 && !blocked(SIGSEGV) && blocked(SIGBUS));
+    CHECK(waitpid(child, &status, 0) == child && status == 0);
+}
+
+// What a child of vfork blocks and unblocks is its own mask, though it shares all memory with its parent; so, too, where that
+// is a child of fork.
+static void childs_mask(void) {
+    pid_t child = fork();
+    forked = child == 0;
+    for (int i = 0; i < 4; i++) parents_mask(i % 2);
+    if (child == 0) _exit(0);
+    int status;
+    CHECK(waitpid(child, &status, 0) == child && status == 0);
+    open_all();
+}
+
 int main(int argc, char **argv) {
     sigfillset(&full);
     if (argc == 2 && strcmp(argv[1], "blocked") != 0) {
@@ -223,5 +260,6 @@ int main(int argc, char **argv) {
     PART(waiting);
     PART(threads);
     PART(handlers_that_jump);
+    PART(childs_mask);
     return 0;
 }

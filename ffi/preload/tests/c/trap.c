@@ -211,13 +211,14 @@ static void signals(void) {
     // And is interrupted by one without it.
     action.sa_flags = 0;
     CHECK(sigaction(SIGALRM, &action, NULL) == 0);
-    struct itimerval soon = {{0, 0}, {0, 5000}};
-    CHECK(setitimer(ITIMER_REAL, &soon, NULL) == 0);
+    // Again and again: the first may come before the call.
+    struct itimerval again = {{0, 5000}, {0, 5000}}, soon = {{0, 0}, {0, 5000}};
+    CHECK(setitimer(ITIMER_REAL, &again, NULL) == 0);
     CHECK(RAW(SYS_read, p[0], one, 4) == -EINTR);
     struct timespec *t = (struct timespec *)small, *rest = (struct timespec *)(small + 4096);
     *t = (struct timespec){5, 0};
-    CHECK(setitimer(ITIMER_REAL, &soon, NULL) == 0);
     CHECK(RAW(SYS_nanosleep, t, rest) == -EINTR && rest->tv_sec == 4);
+    CHECK(setitimer(ITIMER_REAL, &never, NULL) == 0);
     // A mask lasts, and never has what would kill.
     uint64_t all = ~0ull, old = 0, now = 0;
     CHECK(RAW(SYS_rt_sigprocmask, SIG_SETMASK, &all, &old, 8) == 0 && old == 0);

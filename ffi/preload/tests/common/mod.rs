@@ -83,10 +83,16 @@ pub fn passes(program: &Path, arguments: &[&Path], settings: &[(&str, &str)]) ->
     let output = run(command.args(arguments));
     let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{settings:?}: {}\n{out}{err}", output.status);
-    let name = program.file_name().and_then(|n| n.to_str()).expect("its name");
+    spoken(program.file_name().and_then(|n| n.to_str()).expect("its name"), &output);
+    output
+}
+
+/// Checks that the program of `c/` with that name has ended well, and said `ok` for each of its parts.
+pub fn spoken(name: &str, output: &Output) {
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{name}: {}\n{out}{err}", output.status);
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/c").join(format!("{name}.c"));
     let source = fs::read_to_string(source).expect("its source");
     let parts = source.lines().filter(|line| line.trim_start().starts_with("PART(")).count();
     assert_eq!(out.lines().filter(|line| line.starts_with("ok ")).count(), parts, "{out}");
-    output
 }

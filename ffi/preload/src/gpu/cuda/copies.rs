@@ -1,10 +1,11 @@
 //! CUDA's copies and fills. Any thread.
 
 use super::driver::{DRIVER, LIBRARIES};
-use super::planes::{Planes, Spaces, copy_2d, copy_3d};
+use super::planes::{Planes, Spaces, copy_2d};
 use super::queue;
 use crate::gpu::copies::{Side, copy, copy_hidden};
 use crate::gpu::launch::fill;
+use crate::gpu::solids::copy_3d;
 use crate::gpu::symbols::wraps;
 use crate::gpu::{Queue, is_managed};
 use core::ptr::null_mut;
@@ -114,13 +115,13 @@ wraps! {
     cuMemcpy3D_v2 / cuMemcpy3D_v2_ptds / cuMemcpy3DPeer / cuMemcpy3DPeer_ptds fn (
         spaces: *const Spaces,
     ) => real, per_thread {
-        copy_3d(queue(0, per_thread), spaces, &mut |spaces| real(spaces))
+        copy_3d(&DRIVER, queue(0, per_thread), spaces, &mut |spaces| real(spaces))
     }
 
     cuMemcpy3DAsync_v2 / cuMemcpy3DAsync_v2_ptsz / cuMemcpy3DPeerAsync / cuMemcpy3DPeerAsync_ptsz fn (
         spaces: *const Spaces, s: usize,
     ) => real, per_thread {
-        copy_3d(queue(s, per_thread), spaces, &mut |spaces| real(spaces, s))
+        copy_3d(&DRIVER, queue(s, per_thread), spaces, &mut |spaces| real(spaces, s))
     }
 
     cuMemcpyHtoA_v2 / cuMemcpyHtoA_v2_ptds fn (to: usize, at: usize, from: usize, n: usize) => real, per_thread {

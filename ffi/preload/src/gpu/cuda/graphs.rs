@@ -2,10 +2,11 @@
 //! graph is launched. Any thread.
 
 use super::driver::{DRIVER, LIBRARIES, sizes};
-use super::planes::{Spaces, record_3d};
+use super::planes::Spaces;
 use super::queue;
 use crate::gpu::launch;
 use crate::gpu::params::Params;
+use crate::gpu::solids::record_3d;
 use crate::gpu::symbols::wraps;
 use core::ffi::c_void;
 
@@ -78,7 +79,7 @@ unsafe fn any(given: *const c_void, real: Real) -> i32 {
     unsafe {
         match *given.cast::<i32>() {
             0 => kernel::<ANY>(given, 2, real),
-            1 => record_3d(None, given.cast::<usize>().add(4).cast(), &mut |spaces| {
+            1 => record_3d(&DRIVER, None, given.cast::<usize>().add(4).cast::<Spaces>(), &mut |spaces| {
                 let mut words = given.cast::<[usize; ANY]>().read_unaligned();
                 let to = words.as_mut_ptr().add(4).cast::<Spaces>();
                 to.write_unaligned(spaces.read_unaligned());
@@ -126,17 +127,17 @@ wraps! {
     cuGraphAddMemcpyNode fn (
         out: *mut usize, graph: usize, after: *const usize, count: usize, given: *const Spaces, context: usize,
     ) => real, per_thread {
-        record_3d(None, given, &mut |given| real(out, graph, after, count, given, context))
+        record_3d(&DRIVER, None, given, &mut |given| real(out, graph, after, count, given, context))
     }
 
     cuGraphMemcpyNodeSetParams fn (node: usize, given: *const Spaces) => real, per_thread {
-        record_3d(None, given, &mut |given| real(node, given))
+        record_3d(&DRIVER, None, given, &mut |given| real(node, given))
     }
 
     cuGraphExecMemcpyNodeSetParams fn (
         graph: usize, node: usize, given: *const Spaces, context: usize,
     ) => real, per_thread {
-        record_3d(None, given, &mut |given| real(graph, node, given, context))
+        record_3d(&DRIVER, None, given, &mut |given| real(graph, node, given, context))
     }
 
     cuGraphAddMemsetNode fn (

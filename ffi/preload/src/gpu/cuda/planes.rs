@@ -2,7 +2,36 @@
 
 use super::driver::DRIVER;
 use crate::gpu::copies::{Rows, copy_rows};
-use crate::gpu::{Queue, is_managed, launch};
+use crate::gpu::solids::{Band, Solid};
+use crate::gpu::{Queue, is_managed};
+
+/// What kind of memory a side is in: `CUmemorytype`.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(transparent)]
+struct Kind(u32);
+
+impl Kind {
+    const HOST: Kind = Kind(1);
+    const DEVICE: Kind = Kind(2);
+    const EITHER: Kind = Kind(4);
+
+    /// Which of a side's addresses counts; `None`: it is an array.
+    fn base(self, host: usize, device: usize) -> Option<usize> {
+        match self {
+            Kind::HOST => Some(host),
+            Kind::DEVICE | Kind::EITHER => Some(device),
+            _ => None,
+        }
+    }
+}
+
+/// Rows from the given one on, and from the byte `x` of each.
+fn rows(base: Option<usize>, row: usize, x: usize, pitch: usize) -> Rows {
+    match base {
+        Some(base) => Rows { start: base.wrapping_add(row.wrapping_mul(pitch)).wrapping_add(x), pitch },
+        None => Rows { start: 0, pitch: 0 },
+    }
+}
 
 /// A side of a `CUDA_MEMCPY2D`.
 #[derive(Clone, Copy)]
@@ -10,7 +39,7 @@ use crate::gpu::{Queue, is_managed, launch};
 struct Plane {
     x: usize,
     y: usize,
-    kind: u32,
+    kind: Kind,
     host: usize,
     device: usize,
     array: usize,
@@ -18,18 +47,8 @@ struct Plane {
 }
 
 impl Plane {
-    const HOST: u32 = 1;
-    const DEVICE: u32 = 2;
-    const EITHER: u32 = 4;
-
     fn rows(&self) -> Rows {
-        let base = match self.kind {
-            Plane::HOST => self.host,
-            Plane::DEVICE | Plane::EITHER => self.device,
-            _ => return Rows { start: 0, pitch: 0 },
-        };
-        let start = base.wrapping_add(self.y.wrapping_mul(self.pitch)).wrapping_add(self.x);
-        Rows { start, pitch: self.pitch }
+        rows(self.kind.base(self.host, self.device), self.y, self.x, self.pitch)
     }
 }
 
@@ -64,8 +83,7 @@ pub unsafe fn copy_2d(
             true => (&mut part.from, &mut part.to),
             false => (&mut part.to, &mut part.from),
         };
-        *managed =
-            Plane { x: 0, y: 0, kind: Plane::HOST, host: at, device: 0, array: 0, pitch: planes.width };
+        *managed = Plane { x: 0, y: 0, kind: Kind::HOST, host: at, device: 0, array: 0, pitch: planes.width };
         other.y += first;
         real(&part)
     };
@@ -89,7 +107,7 @@ struct Space {
     y: usize,
     z: usize,
     level: usize,
-    kind: u32,
+    kind: Kind,
     host: usize,
     device: usize,
     array: usize,
@@ -99,32 +117,20 @@ struct Space {
 }
 
 impl Space {
-    /// What is at that depth.
-    fn plane(&self, z: usize) -> Rows {
-        let base = match self.kind {
-            Plane::HOST => self.host,
-            Plane::DEVICE | Plane::EITHER => self.device,
-            _ => return Rows { start: 0, pitch: 0 },
-        };
-        let row = (self.z.wrapping_add(z)).wrapping_mul(self.height).wrapping_add(self.y);
-        Rows {
-            start: base.wrapping_add(row.wrapping_mul(self.pitch)).wrapping_add(self.x),
-            pitch: self.pitch,
-        }
+    fn base(&self) -> Option<usize> {
+        self.kind.base(self.host, self.device)
     }
 
-    fn base(&self) -> usize {
-        match self.kind {
-            Plane::HOST => self.host,
-            Plane::DEVICE | Plane::EITHER => self.device,
-            _ => 0,
-        }
+    /// What is at that depth.
+    fn plane(&self, z: usize) -> Rows {
+        let row = self.z.wrapping_add(z).wrapping_mul(self.height).wrapping_add(self.y);
+        rows(self.base(), row, self.x, self.pitch)
     }
 
     /// The same, where what is managed is the device's at that address.
     fn on_device(self, at: usize) -> Space {
-        match is_managed(self.base()) {
-            true => Space { kind: Plane::EITHER, host: 0, device: at, ..self },
+        match self.base().is_some_and(is_managed) {
+            true => Space { kind: Kind::EITHER, host: 0, device: at, ..self },
             false => self,
         }
     }
@@ -141,83 +147,41 @@ pub struct Spaces {
     depth: usize,
 }
 
-/// A copy in three dimensions: one plane after the other.
-///
-/// # Safety
-/// As `cuMemcpy3D`.
-pub unsafe fn copy_3d(
-    queue: Queue,
-    spaces: *const Spaces,
-    real: &mut dyn FnMut(*const Spaces) -> i32,
-) -> i32 {
-    if spaces.is_null() {
-        return real(spaces);
+impl Solid for Spaces {
+    fn bases(&self) -> [usize; 2] {
+        [&self.to, &self.from].map(|side| side.base().unwrap_or(0))
     }
-    // SAFETY: the caller's promise.
-    let spaces = unsafe { *spaces };
-    let first = (spaces.to.plane(0), spaces.from.plane(0));
-    let managed_from = is_managed(first.1.start);
-    if !managed_from && !is_managed(first.0.start) {
-        return real(&spaces);
-    }
-    if (DRIVER.is_recording)(queue.native()) {
-        // SAFETY: as above.
-        return unsafe { record_3d(Some(queue), &spaces, real) };
-    }
-    for z in 0..spaces.depth {
-        let mut band = |at, first, rows| {
-            let mut part = Spaces { height: rows, depth: 1, ..spaces };
-            let (managed, other) = match managed_from {
-                true => (&mut part.from, &mut part.to),
-                false => (&mut part.to, &mut part.from),
-            };
-            let (kind, pitch) = (Plane::HOST, spaces.width);
-            *managed = Space {
-                x: 0,
-                y: 0,
-                z: 0,
-                level: 0,
-                kind,
-                host: at,
-                device: 0,
-                array: 0,
-                context: 0,
-                pitch,
-                height: rows,
-            };
-            other.y += first;
-            other.z += z;
-            real(&part)
-        };
-        let rows = (spaces.to.plane(z), spaces.from.plane(z));
-        let code = copy_rows(&DRIVER, queue, rows, (spaces.width, spaces.height), &mut || 0, &mut band);
-        if code != 0 {
-            return code;
-        }
-    }
-    0
-}
 
-/// A copy in a graph: both sides are the device's when it is launched.
-///
-/// # Safety
-/// As `cuGraphAddMemcpyNode`.
-pub unsafe fn record_3d(
-    queue: Option<Queue>,
-    spaces: *const Spaces,
-    real: &mut dyn FnMut(*const Spaces) -> i32,
-) -> i32 {
-    if spaces.is_null() {
-        return real(spaces);
+    fn plane(&self, z: usize) -> (Rows, Rows) {
+        (self.to.plane(z), self.from.plane(z))
     }
-    // SAFETY: the caller's promise.
-    let spaces = unsafe { *spaces };
-    let bases = [spaces.to.base(), spaces.from.base()];
-    if !bases.iter().any(|at| is_managed(*at)) {
-        return real(&spaces);
+
+    fn size(&self) -> [usize; 3] {
+        [self.width, self.height, self.depth]
     }
-    launch::record(&DRIVER, queue, bases, &mut |[to, from]| {
-        let (to, from) = (spaces.to.on_device(to), spaces.from.on_device(from));
-        real(&Spaces { to, from, ..spaces })
-    })
+
+    fn band(&self, band: &Band) -> Spaces {
+        let mut part = Spaces { height: band.rows, depth: 1, ..*self };
+        let (managed, other) = band.sides(&mut part.to, &mut part.from);
+        *managed = Space {
+            x: 0,
+            y: 0,
+            z: 0,
+            level: 0,
+            kind: Kind::HOST,
+            host: band.at,
+            device: 0,
+            array: 0,
+            context: 0,
+            pitch: self.width,
+            height: band.rows,
+        };
+        other.y += band.first;
+        other.z += band.z;
+        part
+    }
+
+    fn on_device(&self, [to, from]: [usize; 2]) -> Spaces {
+        Spaces { to: self.to.on_device(to), from: self.from.on_device(from), ..*self }
+    }
 }

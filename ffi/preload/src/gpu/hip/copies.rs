@@ -2,10 +2,11 @@
 
 use super::driver::{DRIVER, LIBRARIES};
 use super::queue;
-use super::spaces::{Extent, Pitched, Spaces, copy_3d};
+use super::spaces::{Extent, Pitched, Spaces};
 use crate::gpu::copies::{Rows, Side, copy, copy_hidden, copy_rows};
 use crate::gpu::is_managed;
 use crate::gpu::launch::fill;
+use crate::gpu::solids::copy_3d;
 use crate::gpu::symbols::wraps;
 
 /// What a copy's kind says of its sides.
@@ -57,11 +58,11 @@ wraps! {
     }
 
     hipMemcpy3D / hipMemcpy3D_spt fn (given: *const Spaces) => real, per_thread {
-        copy_3d(queue(0, per_thread), given, &mut |given| real(given))
+        copy_3d(&DRIVER, queue(0, per_thread), given, &mut |given| real(given))
     }
 
     hipMemcpy3DAsync / hipMemcpy3DAsync_spt fn (given: *const Spaces, s: usize) => real, per_thread {
-        copy_3d(queue(s, per_thread), given, &mut |given| real(given, s))
+        copy_3d(&DRIVER, queue(s, per_thread), given, &mut |given| real(given, s))
     }
 
     hipMemcpyToSymbol / hipMemcpyToSymbol_spt fn (

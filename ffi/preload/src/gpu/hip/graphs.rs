@@ -5,10 +5,11 @@ use super::code;
 use super::driver::{ANY, DRIVER, LIBRARIES};
 use super::launches::END;
 use super::queue;
-use super::spaces::{Spaces, record_3d};
+use super::spaces::Spaces;
 use crate::gpu::is_managed;
 use crate::gpu::launch;
 use crate::gpu::params::Params;
+use crate::gpu::solids::record_3d;
 use crate::gpu::symbols::wraps;
 
 /// `hipKernelNodeParams` by words, and which of them are the list of values, the function, the values.
@@ -85,15 +86,15 @@ wraps! {
     hipGraphAddMemcpyNode fn (
         out: *mut usize, graph: usize, after: *const usize, count: usize, given: *const Spaces,
     ) => real, per_thread {
-        record_3d(None, given, &mut |given| real(out, graph, after, count, given))
+        record_3d(&DRIVER, None, given, &mut |given| real(out, graph, after, count, given))
     }
 
     hipGraphMemcpyNodeSetParams fn (node: usize, given: *const Spaces) => real, per_thread {
-        record_3d(None, given, &mut |given| real(node, given))
+        record_3d(&DRIVER, None, given, &mut |given| real(node, given))
     }
 
     hipGraphExecMemcpyNodeSetParams fn (graph: usize, node: usize, given: *const Spaces) => real, per_thread {
-        record_3d(None, given, &mut |given| real(graph, node, given))
+        record_3d(&DRIVER, None, given, &mut |given| real(graph, node, given))
     }
 
     hipGraphAddMemcpyNode1D fn (

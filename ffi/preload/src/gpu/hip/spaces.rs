@@ -1,8 +1,8 @@
-//! HIP's copies in three dimensions. Any thread.
+//! HIP's descriptions of copies in three dimensions. Any thread.
 
-use super::driver::{ANY, DRIVER};
-use crate::gpu::copies::{NOT_SUPPORTED, Rows, copy_rows};
-use crate::gpu::{Queue, is_managed, launch};
+use super::driver::ANY;
+use crate::gpu::copies::Rows;
+use crate::gpu::solids::{Band, Solid};
 
 /// `hipPitchedPtr`.
 #[derive(Clone, Copy)]
@@ -74,74 +74,41 @@ pub struct Spaces {
     kind: i32,
 }
 
-/// A copy in three dimensions: one plane after the other.
-///
-/// # Safety
-/// As `hipMemcpy3D`.
-pub unsafe fn copy_3d(queue: Queue, given: *const Spaces, real: &mut dyn FnMut(*const Spaces) -> i32) -> i32 {
-    if given.is_null() {
-        return real(given);
+impl Solid for Spaces {
+    fn bases(&self) -> [usize; 2] {
+        [self.to.base(), self.from.base()]
     }
-    // SAFETY: the caller's promise.
-    let spaces = unsafe { *given };
-    let managed_from = is_managed(spaces.from.base());
-    if !managed_from && !is_managed(spaces.to.base()) {
-        return real(&spaces);
-    }
-    if (DRIVER.is_recording)(queue.native()) {
-        // SAFETY: as above.
-        return unsafe { record_3d(Some(queue), given, real) };
-    }
-    // Beside an array the width is in elements, of which we know no size.
-    if spaces.from.array != 0 || spaces.to.array != 0 {
-        return NOT_SUPPORTED;
-    }
-    for z in 0..spaces.depth {
-        let mut band = |at, first, rows| {
-            let mut part = Spaces { height: rows, depth: 1, ..spaces };
-            let (managed, other) = match managed_from {
-                true => (&mut part.from, &mut part.to),
-                false => (&mut part.to, &mut part.from),
-            };
-            let memory = Pitched { at, pitch: spaces.width, width: spaces.width, height: rows };
-            *managed = Space { array: 0, x: 0, y: 0, z: 0, memory };
-            other.y += first;
-            other.z += z;
-            real(&part)
-        };
-        let rows = (spaces.to.plane(z), spaces.from.plane(z));
-        let code = copy_rows(&DRIVER, queue, rows, (spaces.width, spaces.height), &mut || 0, &mut band);
-        if code != 0 {
-            return code;
-        }
-    }
-    0
-}
 
-/// A copy in a graph: what is managed is the device's when it is launched.
-///
-/// # Safety
-/// As `hipGraphAddMemcpyNode`.
-pub unsafe fn record_3d(
-    queue: Option<Queue>,
-    given: *const Spaces,
-    real: &mut dyn FnMut(*const Spaces) -> i32,
-) -> i32 {
-    if given.is_null() {
-        return real(given);
+    fn plane(&self, z: usize) -> (Rows, Rows) {
+        (self.to.plane(z), self.from.plane(z))
     }
-    // SAFETY: the caller's promise.
-    let mut spaces = unsafe { *given };
-    let bases = [spaces.to.base(), spaces.from.base()];
-    if !bases.iter().any(|at| is_managed(*at)) {
-        return real(&spaces);
+
+    fn size(&self) -> [usize; 3] {
+        [self.width, self.height, self.depth]
     }
-    launch::record(&DRIVER, queue, bases, &mut |[to, from]| {
-        for (side, at) in [(&mut spaces.to, to), (&mut spaces.from, from)] {
+
+    // Beside an array the width is in elements, of which we know no size.
+    fn is_divisible(&self) -> bool {
+        self.from.array == 0 && self.to.array == 0
+    }
+
+    fn band(&self, band: &Band) -> Spaces {
+        let mut part = Spaces { height: band.rows, depth: 1, ..*self };
+        let (managed, other) = band.sides(&mut part.to, &mut part.from);
+        let memory = Pitched { at: band.at, pitch: self.width, width: self.width, height: band.rows };
+        *managed = Space { array: 0, x: 0, y: 0, z: 0, memory };
+        other.y += band.first;
+        other.z += band.z;
+        part
+    }
+
+    fn on_device(&self, bases: [usize; 2]) -> Spaces {
+        let mut there = Spaces { kind: ANY, ..*self };
+        for (side, at) in [&mut there.to, &mut there.from].into_iter().zip(bases) {
             if side.array == 0 {
                 side.memory.at = at;
             }
         }
-        real(&Spaces { kind: ANY, ..spaces })
-    })
+        there
+    }
 }
