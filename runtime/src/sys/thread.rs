@@ -26,6 +26,8 @@ pub(crate) fn id() -> usize {
 
 const SLOTS: usize = 256;
 static OWN: [AtomicUsize; SLOTS] = [const { AtomicUsize::new(0) }; SLOTS];
+/// So many slots have been in use: what is asked for each block need not look at the others.
+static USED: AtomicUsize = AtomicUsize::new(0);
 
 /// Marks the calling thread as the runtime's own until the value is dropped.
 pub(crate) struct OwnThread(usize);
@@ -35,7 +37,9 @@ impl OwnThread {
     pub(crate) fn register() -> OwnThread {
         let me = id();
         let slot = OWN.iter().position(|s| s.compare_exchange(0, me, SeqCst, Relaxed).is_ok());
-        OwnThread(slot.unwrap_or(SLOTS))
+        let slot = slot.unwrap_or(SLOTS);
+        USED.fetch_max(slot + 1, SeqCst);
+        OwnThread(slot)
     }
 }
 impl Drop for OwnThread {
@@ -49,7 +53,7 @@ impl Drop for OwnThread {
 /// Whether the calling thread is one of the runtime's own. Signal-safe.
 pub(crate) fn is_own() -> bool {
     let me = id();
-    OWN.iter().any(|s| s.load(Relaxed) == me)
+    OWN.iter().take(USED.load(Relaxed)).any(|s| s.load(Relaxed) == me)
 }
 
 /// Whether helpers have descriptors of their own: they call no driver, which would need its own.
