@@ -144,6 +144,9 @@ pub fn read() -> bool {
     }
     let mut slot = 0;
     names::objects(|name, start, end| {
+        if file_of(name).starts_with(b"libamdhip64.so") {
+            refuse_small_objects();
+        }
         if slot < SLOTS && is_part(name) {
             STARTS[slot].store(start, Relaxed);
             ENDS[slot].store(end, Relaxed);
@@ -158,9 +161,22 @@ pub fn read() -> bool {
     true
 }
 
-fn is_part(path: &CStr) -> bool {
+/// AMD's runtime is there. What it allocates by the C++ library can't be told from the program's, and would go to the device
+/// with it: there are no small objects from now on.
+pub fn refuse_small_objects() {
+    if SMALL.swap(false, Relaxed) {
+        names::say("hmmrt warning: HMMRT_SMALL: AMD's runtime is loaded; no small objects are managed\n");
+    }
+}
+
+/// A path's last part.
+fn file_of(path: &CStr) -> &[u8] {
     let path = path.to_bytes();
-    let file = path.iter().rposition(|b| *b == b'/').map_or(path, |slash| &path[slash + 1..]);
+    path.iter().rposition(|b| *b == b'/').map_or(path, |slash| &path[slash + 1..])
+}
+
+fn is_part(path: &CStr) -> bool {
+    let file = file_of(path);
     PARTS.iter().any(|part| file.starts_with(part.as_bytes()))
 }
 

@@ -363,6 +363,16 @@ fn small_objects_are_freed_where_they_are() {
     assert!(faults("touch") > kept, "nothing was away");
 }
 
+/// What AMD's runtime allocates can't be told from the program's.
+#[cfg(feature = "small-objects")]
+#[test]
+fn no_small_objects_beside_amds_runtime() {
+    let output = compile("gpu_hip.c", 0).output(&[], &[("HMMRT_SMALL", "1")]);
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success() && out.ends_with("all well\n"), "{out}{err}");
+    assert_eq!(err, "hmmrt warning: HMMRT_SMALL: AMD's runtime is loaded; no small objects are managed\n");
+}
+
 /// The runtime's device is not the program's: it is told, and its launches are its own.
 #[test]
 fn a_device_of_another_kind() {

@@ -8,6 +8,8 @@ mod advice;
 mod caller;
 mod protection;
 
+pub use caller::is_driver;
+
 use crate::names::{self, Real};
 use crate::settings;
 use core::arch::naked_asm;

@@ -4,7 +4,7 @@
 //! what they have and get nothing new.
 
 use super::extents;
-use crate::{gpu, names, settings};
+use crate::{maps, names, settings};
 use core::arch::global_asm;
 use core::ffi::{CStr, c_int, c_uint, c_void};
 use core::ptr::null_mut;
@@ -127,10 +127,11 @@ pub fn allocate(size: usize, alignment: usize, zeroed: bool, caller: usize) -> O
 
 #[inline(never)]
 fn allocate_for(size: usize, alignment: usize, zeroed: bool, caller: usize) -> Option<*mut c_void> {
-    // The runtime wants alignments up to 1 TiB; those above a chunk are not for small objects.
+    // A driver's objects would go to the device with the program's: also those of its constructors, when nobody has asked for a
+    // function of it yet. So its name decides. The runtime wants alignments up to 1 TiB; those above a chunk are not for small objects.
     if alignment > extents::CHUNK
         || !settings::allow_small(size, caller)
-        || gpu::is_driver(caller)
+        || maps::is_driver(caller)
         || !heap::may_use_heap()
     {
         return None;
