@@ -39,11 +39,11 @@ static FORKING: AtomicUsize = AtomicUsize::new(0);
 static SNAPSHOT: AtomicBool = AtomicBool::new(true);
 
 /// What a malloc replacement has to do around a fork: it may have locks of its own, under which it asks for blocks.
-static AROUND: OnceLock<(fn(), fn())> = OnceLock::new();
+static AROUND: OnceLock<[fn(); 2]> = OnceLock::new();
 
 /// Has `before` called ahead of all that a fork locks, and `after` behind.
 pub(crate) fn call_around(before: fn(), after: fn()) {
-    let _ = AROUND.set((before, after));
+    let _ = AROUND.set([before, after]);
 }
 
 /// Sets what children get.
@@ -70,7 +70,7 @@ extern "C" fn prepare() {
     if is_forking() || thread::forked() || Devices::get().is_none() || heap::is_locked_by_me() {
         return;
     }
-    if let Some((before, _)) = AROUND.get() {
+    if let Some([before, _]) = AROUND.get() {
         before();
     }
     if SNAPSHOT.load(Relaxed) {
@@ -126,7 +126,7 @@ extern "C" fn let_go() {
     }
     drop(regions);
     drop(heap);
-    if let Some((_, after)) = AROUND.get() {
+    if let Some([_, after]) = AROUND.get() {
         after();
     }
 }
