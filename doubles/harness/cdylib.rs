@@ -7,7 +7,13 @@ use std::{env, process};
 
 /// Runs cargo for the library of the package in `package`, relative to this one's folder, into the folder that the calling
 /// test came from; it answers at once when the library is current. Returns that folder.
+#[allow(dead_code, reason = "each test program uses its own way")]
 pub fn build(package: &str) -> PathBuf {
+    build_with(package, "")
+}
+
+/// As [`build`], with features.
+pub fn build_with(package: &str, features: &str) -> PathBuf {
     // TARGET[/TRIPLE]/PROFILE/deps/this
     let this = env::current_exe().expect("this program");
     let folder = this.ancestors().nth(2).expect("the profile's folder").to_path_buf();
@@ -19,7 +25,7 @@ pub fn build(package: &str) -> PathBuf {
     };
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
-    command.args(["build", "--quiet", "--lib", "--profile", profile]);
+    command.args(["build", "--quiet", "--lib", "--profile", profile, "--features", features]);
     command
         .arg("--manifest-path")
         .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join(package).join("Cargo.toml"));

@@ -120,6 +120,9 @@ pub struct Config {
     pub fork: ForkMode,
     /// `HMMRT_STATS`: 1 prints a table of what moved when the program ends.
     pub stats: bool,
+    /// `HMMRT_STATS` with a path in it: the file that the table is added to instead; `%p` in it is the process's number.
+    /// Empty: none. Not looked at in a setuid program.
+    pub stats_file: String,
     /// `HMMRT_LOG`: off, error, warn, info or debug.
     pub log: LogLevel,
     /// `HMMRT_TRACE`: the file that gets a trace of what happens to managed memory (`hmmrt report` shows it); `%p` in it is
@@ -151,6 +154,7 @@ impl Default for Config {
             vma_budget: 0,
             fork: ForkMode::Snapshot,
             stats: false,
+            stats_file: String::new(),
             log: LogLevel::Warn,
             trace: String::new(),
             trace_size: 256 << 20,
@@ -199,7 +203,17 @@ impl Config {
         })?;
         set("HMMRT_VMA_BUDGET", &mut |v| number("HMMRT_VMA_BUDGET", v).map(|x| c.vma_budget = x as usize))?;
         set("HMMRT_FORK", &mut |v| ForkMode::parse("HMMRT_FORK", v).map(|x| c.fork = x))?;
-        set("HMMRT_STATS", &mut |v| flag("HMMRT_STATS", v).map(|x| c.stats = x))?;
+        set("HMMRT_STATS", &mut |v| match v {
+            path if path.contains('/') => {
+                c.stats_file = path.into();
+                Ok(())
+            }
+            "0" | "1" => {
+                c.stats = v == "1";
+                Ok(())
+            }
+            _ => Err(bad("HMMRT_STATS", v, "0, 1, or a file's path with a / in it")),
+        })?;
         set("HMMRT_LOG", &mut |v| LogLevel::parse("HMMRT_LOG", v).map(|x| c.log = x))?;
         set("HMMRT_TRACE", &mut |v| {
             c.trace = v.into();
@@ -283,6 +297,8 @@ mod tests {
             (c.backend, c.spare_bytes, c.stats, c.log),
             (Backend::Host, 1 << 30, true, LogLevel::Debug)
         );
+        let c = with(&[("HMMRT_STATS", "./of-%p")]).unwrap();
+        assert_eq!((c.stats, &*c.stats_file), (false, "./of-%p"));
         assert_eq!(with(&[("HMMRT_SPARE", "")]).unwrap().spare_bytes, 64 << 20);
     }
 

@@ -17,7 +17,7 @@ use crate::trace::Why;
 use crate::{adopt, inflight, table};
 use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::*};
-use std::sync::Once;
+use std::sync::{Once, OnceLock};
 
 /// What the forking thread holds between the handlers.
 struct Held {
@@ -39,6 +39,14 @@ static FORKING: AtomicUsize = AtomicUsize::new(0);
 static FORKING_NUMBER: AtomicU32 = AtomicU32::new(0);
 /// Whether children get a snapshot.
 static SNAPSHOT: AtomicBool = AtomicBool::new(true);
+
+/// What a malloc replacement has to do around a fork: it may have locks of its own, under which it asks for blocks.
+static AROUND: OnceLock<[fn(); 2]> = OnceLock::new();
+
+/// Has `before` called ahead of all that a fork locks, and `after` behind.
+pub(crate) fn call_around(before: fn(), after: fn()) {
+    let _ = AROUND.set([before, after]);
+}
 
 /// Sets what children get.
 pub(crate) fn set_mode(mode: ForkMode) {
@@ -68,6 +76,9 @@ pub(crate) fn devices_opened(devices: &Devices) {
 extern "C" fn prepare() {
     if is_forking() || thread::forked() || Devices::get().is_none() || heap::is_locked_by_me() {
         return;
+    }
+    if let Some([before, _]) = AROUND.get() {
+        before();
     }
     if SNAPSHOT.load(Relaxed) {
         moves::copy_all_home(Patience::Wait, usize::MAX, Why::Fork, "fork");
@@ -128,4 +139,7 @@ extern "C" fn let_go() {
     }
     drop(regions);
     drop(heap);
+    if let Some([_, after]) = AROUND.get() {
+        after();
+    }
 }

@@ -70,6 +70,7 @@ fn pin_chunk(at: crate::addr::HostAddr, part: ByteRange) -> Result<()> {
             Some(b) => b,
             None => match migrate::to_host(&g, pages, true) {
                 Ok(_) => {
+                    migrate::make_present(&g, pages)?;
                     migrate::settle_again(&g)?;
                     migrate::set_pinned(&g, g.chunk.pinned.get() | pages);
                     return Ok(());

@@ -8,12 +8,12 @@ use crate::error::{Error, Result};
 use crate::log::log;
 use crate::pool::Keeper;
 use crate::service::Service;
-use crate::stats::STATS;
 use crate::sys::{self, segv, thread};
 use crate::trace::{self, Why};
 use crate::uffd::Delivery;
 use crate::{
-    access, adopt, fault, fork, heap, inflight, launch, migrate, moves, pool, stream, uffd, warm, window,
+    access, adopt, fault, fork, heap, inflight, launch, migrate, moves, pool, stats, stream, uffd, warm,
+    window,
 };
 use core::sync::atomic::{AtomicU8, Ordering::*};
 use std::sync::{Mutex, MutexGuard};
@@ -70,10 +70,7 @@ fn start(state: &mut State, config: Option<Config>) -> Result<()> {
     fork::set_mode(config.fork);
     warm::set_limit(config.spare_bytes);
     thread::claim_process();
-    if config.stats {
-        static ONCE: std::sync::Once = std::sync::Once::new();
-        ONCE.call_once(|| sys::at_exit(print_stats));
-    }
+    stats::start(&config);
     trace::start(&config);
     state.config = Some(config);
     PHASE.store(RUNNING, Release);
@@ -86,12 +83,6 @@ fn start(state: &mut State, config: Option<Config>) -> Result<()> {
 extern "C" fn driver_ends() {
     if !thread::forked() && Devices::get().is_some_and(|d| d.all().any(|d| !d.serves_faults_directly())) {
         moves::copy_all_home(moves::Patience::Skip, sys::available_memory() / 2, Why::Exit, "exit");
-    }
-}
-
-extern "C" fn print_stats() {
-    if !thread::forked() {
-        sys::stderr::write_all(STATS.snapshot().table().as_bytes());
     }
 }
 

@@ -1,7 +1,14 @@
 //! What happened, as numbers. Relaxed counters that anybody adds to, signal handler included; read by `hmm_stats_get`
 //! and the table at exit.
 
+use crate::config::Config;
+use crate::log::log;
+use crate::sys::{self, library, thread};
 use core::sync::atomic::{AtomicU64, Ordering::*};
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::path::PathBuf;
+use std::sync::{Once, OnceLock};
 
 /// One number. Signal-safe.
 #[derive(Default)]
@@ -108,6 +115,43 @@ stats! {
 
 /// The process's counters.
 pub(crate) static STATS: Counters = Counters::new();
+
+/// The file that gets the table, if one was asked for.
+static FILE: OnceLock<PathBuf> = OnceLock::new();
+
+/// Has the table written when the process ends, if the settings ask for it; the first that do decide where.
+pub(crate) fn start(config: &Config) {
+    static ONCE: Once = Once::new();
+    let to_file = !config.stats_file.is_empty() && !library::is_privileged();
+    if !config.stats && !to_file {
+        return;
+    }
+    ONCE.call_once(|| {
+        if to_file {
+            // The program may go to another folder before it ends.
+            let name = config.stats_file.replace("%p", &std::process::id().to_string());
+            match std::path::absolute(&name) {
+                Ok(path) => drop(FILE.set(path)),
+                Err(e) => return log!(Error, "HMMRT_STATS={name}: not written: {e}"),
+            }
+        }
+        sys::at_exit(write);
+    });
+}
+
+/// The table, to standard error or behind what the file has: programs that close the one still give it, and several
+/// processes can share the other.
+extern "C" fn write() {
+    if thread::forked() {
+        return;
+    }
+    let table = STATS.snapshot().table();
+    let Some(path) = FILE.get() else { return sys::stderr::write_all(table.as_bytes()) };
+    let file = OpenOptions::new().create(true).append(true).open(path);
+    if let Err(e) = file.and_then(|mut file| file.write_all(table.as_bytes())) {
+        log!(Error, "HMMRT_STATS={}: not written: {e}", path.display());
+    }
+}
 
 impl Stats {
     /// The table printed at exit under `HMMRT_STATS=1`.

@@ -57,6 +57,12 @@ const STEPS: &[Step] = &[
         false => missing(w, "cc and ar"),
         true => Ok(Passed(features::examples(w)?)),
     }),
+    ("features: small objects of the preload library", |w| {
+        match features::can_build() && command::installed("make") {
+            false => missing(w, "cc, ar and make"),
+            true => Ok(Passed(features::small_objects(w)?)),
+        }
+    }),
     ("release build", |w| {
         w.build_release(&["hmmrt-ffi", "hmmrt-examples"])?;
         w.build_release(&["hmmrt-bench"])?;

@@ -1,4 +1,5 @@
-//! hmmrt's optional features `cust`, `cudarc` and `hip-sys`, without a GPU toolkit and without a GPU.
+//! hmmrt's optional features `cust`, `cudarc` and `hip-sys`, without a GPU toolkit and without a GPU, and the preload library's
+//! `small-objects`.
 //!
 //! Called by `check`. cust and hip-sys link their driver's library by name: here that is the stand-in of doubles/link,
 //! which finds the driver at run time. What is run finds the driver doubles under the drivers' usual names.
@@ -80,6 +81,23 @@ pub fn tests(workspace: &Workspace) -> Result<u64> {
         run(&["--test", "interop_cust", "--test", "interop_cudarc"], &settings("cuda"))?;
         run(&["--test", "interop_hip_sys"], &settings("hip"))?;
     }
+    Ok(passed)
+}
+
+/// The preload library with small objects: what is its own, and malloc's rules. jemalloc is built for it, which takes about a minute.
+/// Returns how many tests passed.
+pub fn small_objects(workspace: &Workspace) -> Result<u64> {
+    const FEATURE: [&str; 4] = ["--package", "hmmrt-preload", "--features", "small-objects"];
+    let strict: &[&str] = if workspace.warnings_are_errors()? { &["--", "-D", "warnings"] } else { &[] };
+    let cargo = |first: &'static [&'static str]| {
+        let args = first.iter().copied().chain(FEATURE).chain(workspace.locked());
+        course::without_settings(workspace.cargo(args))
+    };
+    cargo(&["clippy", "--all-targets"]).args(strict).run()?;
+    let mut passed = cargo(&["test", "--test", "small", "--test", "programs"]).run_counting_tests()?;
+    let freed = cargo(&["test", "--test", "gpu"]).args(["--", "small_objects"]).run_counting_tests()?;
+    ensure!(freed > 0, "no test was run");
+    passed += freed;
     Ok(passed)
 }
 

@@ -88,9 +88,11 @@ pub struct Run {
     #[arg(long, value_name = "SIZE", value_parser = least)]
     pub min_size: Option<String>,
 
-    /// Print what was moved on standard error, when each process ends [sets HMMRT_STATS]
-    #[arg(long)]
-    pub stats: bool,
+    /// Print what was moved, when each process ends: on standard error, or behind what FILE has; %p is the process number
+    /// [sets HMMRT_STATS]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "")]
+    pub stats: Option<String>,
 
     /// Record what happens to managed memory, for `hmmrt report`; %p is the process number [sets HMMRT_TRACE]
     ///
@@ -170,9 +172,10 @@ mod tests {
             &["--stats", "--", "ls", "--stats", "-l", "--", "--backend", "x"],
         ] {
             let run = run(args).unwrap();
-            assert!(run.stats && run.backend.is_none());
+            assert!(run.stats.as_deref() == Some("") && run.backend.is_none());
             assert_eq!(run.program, ["ls", "--stats", "-l", "--", "--backend", "x"]);
         }
+        assert_eq!(run(&["--stats=of-%p", "ls"]).unwrap().stats.as_deref(), Some("of-%p"));
         assert_eq!(run(&["--", "--odd-name", "--help"]).unwrap().program, ["--odd-name", "--help"]);
     }
 

@@ -22,6 +22,11 @@ pub fn run(args: &Run) -> Result<Infallible, Failure> {
             std::path::absolute(trace).map_err(|why| Failure::ours(format!("--trace {trace}: {why}")))?;
         os::set_variable("HMMRT_TRACE", path.as_os_str());
     }
+    if let Some(file) = args.stats.as_deref().filter(|file| !file.is_empty()) {
+        let path =
+            std::path::absolute(file).map_err(|why| Failure::ours(format!("--stats={file}: {why}")))?;
+        os::set_variable("HMMRT_STATS", path.as_os_str());
+    }
     check_settings(args).map_err(Failure::ours)?;
     // There is one: the parser requires it.
     let name = args.program.first().map_or(OsStr::new(""), |name| name);
@@ -58,7 +63,7 @@ fn variables(args: &Run) -> impl Iterator<Item = (&'static str, &str)> {
         ("HMMRT_BACKEND", args.backend.map(|v| v.name())),
         ("HMMRT_FAULT", args.fault.map(|v| v.name())),
         ("HMMRT_MIN_SIZE", args.min_size.as_deref()),
-        ("HMMRT_STATS", one(args.stats)),
+        ("HMMRT_STATS", one(args.stats.as_deref() == Some(""))),
         ("HMMRT_CHAOS", one(args.chaos)),
         ("HMMRT_LOG", args.log.map(|v| v.name())),
     ]
@@ -77,8 +82,8 @@ fn check_settings(args: &Run) -> Result<(), String> {
     }
     // Started in here, the runtime sees what it will see there. It is quiet, opens no device, and ends with the exec.
     let start = |config| {
-        let trace = String::new();
-        raw::init(Some(Config { stats: false, log: LogLevel::Off, trace, ..config }))
+        let (trace, stats_file) = (String::new(), String::new());
+        raw::init(Some(Config { stats: false, stats_file, log: LogLevel::Off, trace, ..config }))
     };
     if let Some(trace) = value("HMMRT_TRACE") {
         trace::check(&trace).map_err(|why| format!("HMMRT_TRACE={trace}: cannot be made: {why}"))?;

@@ -130,6 +130,16 @@ fn the_environment_has_what_the_options_say_and_nothing_else() {
 }
 
 #[test]
+fn a_file_for_statistics_is_there_for_good() {
+    let dir = scratch("stats");
+    let mut command = run();
+    let out = good(command.current_dir(&dir).args(["--stats=of-%p", "env"]));
+    // The program may go to another folder.
+    let path = dir.canonicalize().expect("the folder").join("of-%p");
+    assert!(out.contains(&format!("HMMRT_STATS={}\n", path.display())), "{out}");
+}
+
+#[test]
 fn options_come_before_variables() {
     let mut command = run();
     command.env("HMMRT_LOG", "nonsense").env("HMMRT_SPARE", "1M").args(["--log", "off", "env"]);

@@ -4,7 +4,7 @@
 //!
 //! `names` is the C library behind it, `settings` the environment, `malloc` the allocator, `calls` what is given to the
 //! kernel, with what `holds` keeps on the host meanwhile, `trap` the same without the C library. There is no destructor, and nothing here has thread-local
-//! storage. `HMMRT_CHAOS=1` is a test aid (`chaos`).
+//! storage, but for jemalloc, which `small` objects come from where the library is built with them. `HMMRT_CHAOS=1` is a test aid (`chaos`).
 
 mod allocator;
 mod calls;
@@ -17,6 +17,7 @@ mod names;
 mod settings;
 #[path = "../../src/signals.rs"]
 mod signals;
+mod small;
 mod trap;
 
 /// Runs before the program, but not before everything: every function works without it.

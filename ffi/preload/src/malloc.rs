@@ -1,8 +1,8 @@
 //! malloc and its family. Large blocks that the program asks for come from the runtime's heap, all others from the C
-//! library; whose a block is, its address says. Each function first notes who called it, in a few instructions of
+//! library, or from `small` where that is wanted; whose a block is, its address says. Each function first notes who called it, in a few instructions of
 //! assembly: what the C library allocates for itself stays its own. Any thread, any time, also before any constructor.
 
-use crate::{gpu, names, settings};
+use crate::{gpu, names, settings, small};
 use core::arch::naked_asm;
 use core::ffi::{c_int, c_void};
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
@@ -88,19 +88,32 @@ fn managed(size: usize, alignment: usize, zeroed: bool, caller: usize) -> Option
         (false, true) => raw::malloc(size),
         (false, false) => raw::aligned_alloc(alignment, size),
     };
-    if let Err(error @ (Error::Config(_) | Error::Unsupported { .. })) = &block {
-        // It will not be better the next time.
-        settings::refuse_all();
-        names::say(&format!("hmmrt error: {error}; no memory is managed\n"));
+    if let Err(error) = &block {
+        note(error);
     }
     names::set_errno(saved);
     block.ok().map(|at| at.cast())
 }
 
+/// The heap has no block. If it will be no better the next time, it says so and is not asked again.
+pub fn note(error: &Error) {
+    if matches!(error, Error::Config(_) | Error::Unsupported { .. }) {
+        settings::refuse_all();
+        names::say(&format!("hmmrt error: {error}; no memory is managed\n"));
+    }
+}
+
+/// A block of the runtime's for `caller`, large or small; `None`: the C library is to give one.
+#[inline]
+fn ours(size: usize, alignment: usize, zeroed: bool, caller: usize) -> Option<*mut c_void> {
+    match settings::is_large(size) {
+        true => managed(size, alignment, zeroed, caller),
+        false => small::allocate(size, alignment, zeroed, caller),
+    }
+}
+
 unsafe extern "C" fn malloc_for(size: usize, caller: usize) -> *mut c_void {
-    if settings::is_large(size)
-        && let Some(block) = managed(size, 1, false, caller)
-    {
+    if let Some(block) = ours(size, 1, false, caller) {
         return block;
     }
     // SAFETY: no preconditions.
@@ -109,9 +122,7 @@ unsafe extern "C" fn malloc_for(size: usize, caller: usize) -> *mut c_void {
 
 unsafe extern "C" fn calloc_for(n: usize, size: usize, caller: usize) -> *mut c_void {
     let Some(bytes) = n.checked_mul(size) else { return no_memory() };
-    if settings::is_large(bytes)
-        && let Some(block) = managed(bytes, 1, true, caller)
-    {
+    if let Some(block) = ours(bytes, 1, true, caller) {
         return block;
     }
     // SAFETY: no preconditions.
@@ -120,9 +131,8 @@ unsafe extern "C" fn calloc_for(n: usize, size: usize, caller: usize) -> *mut c_
 
 unsafe extern "C" fn memalign_for(alignment: usize, size: usize, caller: usize) -> *mut c_void {
     // The C library takes any alignment and rounds it up.
-    if settings::is_large(size)
-        && let Some(alignment) = alignment.max(1).checked_next_power_of_two()
-        && let Some(block) = managed(size, alignment, false, caller)
+    if let Some(alignment) = alignment.max(1).checked_next_power_of_two()
+        && let Some(block) = ours(size, alignment, false, caller)
     {
         return block;
     }
@@ -177,6 +187,10 @@ unsafe extern "C" fn realloc_for(ptr: *mut c_void, size: usize, caller: usize) -
         // SAFETY: no preconditions.
         return unsafe { malloc_for(size, caller) };
     }
+    if small::owns(ptr) {
+        // SAFETY: a live object, by the caller's promise.
+        return unsafe { realloc_small(ptr, size, caller) };
+    }
     if heap::may_be_ours(ptr.cast_const().cast())
         && let Some((start, len)) = heap::block(ptr.cast_const().cast())
     {
@@ -203,6 +217,36 @@ unsafe extern "C" fn realloc_for(ptr: *mut c_void, size: usize, caller: usize) -
     }
     // SAFETY: the caller's promise.
     unsafe { names::__libc_realloc(ptr, size) }
+}
+
+/// realloc of a small object.
+///
+/// # Safety
+/// A live object of `small`'s, which only the caller uses.
+#[cold]
+unsafe fn realloc_small(ptr: *mut c_void, size: usize, caller: usize) -> *mut c_void {
+    if size == 0 {
+        // SAFETY: the caller's promise.
+        unsafe { small::free(ptr) };
+        return core::ptr::null_mut();
+    }
+    // SAFETY: the caller's promise.
+    let old = unsafe { small::usable_size(ptr) };
+    // SAFETY: as above.
+    if size <= old && size > old / 2
+        || !settings::is_large(size) && size > old && unsafe { small::grow(ptr, size) }
+    {
+        return ptr;
+    }
+    // SAFETY: both blocks are as long as what is copied.
+    unsafe {
+        let block = malloc_for(size, caller);
+        if !block.is_null() {
+            core::ptr::copy_nonoverlapping(ptr.cast::<u8>(), block.cast(), old.min(size));
+            small::free(ptr);
+        }
+        block
+    }
 }
 
 /// realloc of a managed block.
@@ -241,7 +285,7 @@ unsafe fn realloc_managed(
     // A small block now, or one that the heap has no room for, or a forked child.
     // SAFETY: both blocks are as long as what is copied.
     unsafe {
-        let block = names::__libc_malloc(size);
+        let block = small::allocate(size, 1, false, caller).unwrap_or_else(|| names::__libc_malloc(size));
         if !block.is_null() {
             core::ptr::copy_nonoverlapping(ptr.cast::<u8>(), block.cast(), len.min(size));
             free(ptr);
@@ -269,6 +313,10 @@ pub unsafe extern "C" fn free(ptr: *mut c_void) {
 /// As [`free`].
 #[inline(never)] // most blocks are the C library's: nothing is saved on the stack for them
 unsafe extern "C" fn free_of_either(ptr: *mut c_void) {
+    if small::owns(ptr) {
+        // SAFETY: a live object, by the caller's promise.
+        return unsafe { small::free(ptr) };
+    }
     match heap::block(ptr.cast_const().cast()) {
         None if !ptr.is_null() && heap::is_dead(ptr.cast_const().cast()) => {
             names::abort_with("free(): invalid pointer\n")
@@ -382,6 +430,10 @@ unsafe fn usable_size_of_c_library(ptr: *mut c_void) -> usize {
 pub unsafe extern "C" fn malloc_usable_size(ptr: *mut c_void) -> usize {
     if ptr.is_null() {
         return 0;
+    }
+    if small::owns(ptr) {
+        // SAFETY: a live object, by the caller's promise.
+        return unsafe { small::usable_size(ptr) };
     }
     match raw::usable_size(ptr.cast_const().cast()) {
         // SAFETY: the caller's promise.

@@ -2,7 +2,7 @@
 //! constructor or by the first allocation that asks, whichever comes first; two threads that do it at once store the
 //! same. Before the C library is up, and in setuid programs, nothing is managed.
 
-use crate::names;
+use crate::{names, small};
 use core::ffi::CStr;
 use core::sync::atomic::{AtomicBool, AtomicI32, AtomicUsize, Ordering::*};
 
@@ -13,6 +13,7 @@ static MOST: AtomicUsize = AtomicUsize::new(0);
 static READ: AtomicBool = AtomicBool::new(false);
 static CHAOS: AtomicBool = AtomicBool::new(false);
 static ADOPT: AtomicBool = AtomicBool::new(false);
+static SMALL: AtomicBool = AtomicBool::new(false);
 /// One more than `LEAST` was before [`pause`]; 0: not paused.
 static PAUSED: AtomicUsize = AtomicUsize::new(0);
 static PROCESS: AtomicI32 = AtomicI32::new(0);
@@ -46,6 +47,19 @@ pub fn is_large(size: usize) -> bool {
 /// Whether a block of `size` bytes, which is large enough, that `caller` asks for may be managed.
 pub fn allow(size: usize, caller: usize) -> bool {
     (READ.load(Acquire) || read()) && is_large(size) && size <= MOST.load(Relaxed) && !is_c_library(caller)
+}
+
+/// Whether blocks that are not large enough are managed as small objects. The one test that others pay for.
+#[cfg(feature = "small-objects")]
+#[inline]
+pub fn has_small_objects() -> bool {
+    SMALL.load(Relaxed)
+}
+
+/// Whether a block of `size` bytes, which is not large enough, that `caller` asks for may be a small object.
+#[cfg(feature = "small-objects")]
+pub fn allow_small(size: usize, caller: usize) -> bool {
+    LEAST.load(Relaxed) != usize::MAX && size <= MOST.load(Relaxed) && !is_c_library(caller)
 }
 
 /// Whether anything may ever be managed: not in setuid programs.
@@ -93,7 +107,8 @@ pub fn refuse_all() {
 }
 
 fn is_c_library(caller: usize) -> bool {
-    (0..SLOTS).any(|i| STARTS[i].load(Relaxed) <= caller && caller < ENDS[i].load(Relaxed))
+    let parts = (0..SLOTS).map(|i| (STARTS[i].load(Relaxed), ENDS[i].load(Relaxed)));
+    parts.take_while(|(_, end)| *end != 0).any(|(start, end)| start <= caller && caller < end)
 }
 
 /// Reads the environment, unless it is not there yet. Whether it was read.
@@ -120,9 +135,20 @@ pub fn read() -> bool {
             Some(b"1") => ADOPT.store(true, Relaxed),
             Some(_) => names::say("hmmrt error: HMMRT_ADOPT_MMAP is neither 0 nor 1\n"),
         }
+        match names::variable("HMMRT_SMALL") {
+            None | Some(b"" | b"0") => {}
+            Some(b"1") if small::IS_BUILT => SMALL.store(true, Relaxed),
+            Some(b"1") => names::say(
+                "hmmrt error: HMMRT_SMALL=1 needs a library that was built with the feature small-objects\n",
+            ),
+            Some(_) => names::say("hmmrt error: HMMRT_SMALL is neither 0 nor 1\n"),
+        }
     }
     let mut slot = 0;
     names::objects(|name, start, end| {
+        if file_of(name).starts_with(b"libamdhip64.so") {
+            refuse_small_objects();
+        }
         if slot < SLOTS && is_part(name) {
             STARTS[slot].store(start, Relaxed);
             ENDS[slot].store(end, Relaxed);
@@ -137,9 +163,22 @@ pub fn read() -> bool {
     true
 }
 
-fn is_part(path: &CStr) -> bool {
+/// AMD's runtime is there. What it allocates by the C++ library can't be told from the program's, and would go to the device
+/// with it: there are no small objects from now on.
+pub fn refuse_small_objects() {
+    if SMALL.swap(false, Relaxed) {
+        names::say("hmmrt warning: HMMRT_SMALL: AMD's runtime is loaded; no small objects are managed\n");
+    }
+}
+
+/// A path's last part.
+fn file_of(path: &CStr) -> &[u8] {
     let path = path.to_bytes();
-    let file = path.iter().rposition(|b| *b == b'/').map_or(path, |slash| &path[slash + 1..]);
+    path.iter().rposition(|b| *b == b'/').map_or(path, |slash| &path[slash + 1..])
+}
+
+fn is_part(path: &CStr) -> bool {
+    let file = file_of(path);
     PARTS.iter().any(|part| file.starts_with(part.as_bytes()))
 }
 

@@ -19,6 +19,9 @@ struct Built {
     hip: PathBuf,
 }
 
+/// What the library is built with: as these tests.
+const FEATURES: &str = if cfg!(feature = "small-objects") { "small-objects" } else { "" };
+
 fn source(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/c").join(name)
 }
@@ -56,7 +59,7 @@ fn built() -> &'static Built {
             folder
         };
         Built {
-            preload: cdylib::build(".").join("libhmmrt_preload.so"),
+            preload: cdylib::build_with(".", FEATURES).join("libhmmrt_preload.so"),
             cuda: folder("../../doubles/cuda", "libhmmrt_double_cuda.so", "libcuda.so.1", "-DCUDA"),
             hip: folder("../../doubles/hip", "libhmmrt_double_hip.so", "libamdhip64.so.6", "-DHIP"),
         }
@@ -338,6 +341,36 @@ fn a_program_with_cudas_runtime_library() {
         assert!(drivers.contains(&"cuGetExportTable"), "{asked}");
         assert!(!drivers.iter().any(|name| ours.contains(name)), "{asked}");
     }
+}
+
+/// Catches: an allocator that touches what it frees, or keeps its bookkeeping there: each such touch is a fault, and brings a
+/// chunk home.
+#[cfg(feature = "small-objects")]
+#[test]
+fn small_objects_are_freed_where_they_are() {
+    let program = compile("gpu_small.c", 0);
+    program.fails_without();
+    let faults = |what: &str| -> u64 {
+        let output = program.output(&[what], &[("HMMRT_SMALL", "1"), ("HMMRT_STATS", "1")]);
+        let err = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success() && output.stdout == b"all well\n", "{output:?}");
+        let line =
+            err.lines().find_map(|line| line.trim().strip_prefix("faults")).expect("the number of faults");
+        line.split_whitespace().next().and_then(|n| n.parse().ok()).expect("a number")
+    };
+    let kept = faults("keep");
+    assert_eq!(faults("free"), kept);
+    assert!(faults("touch") > kept, "nothing was away");
+}
+
+/// What AMD's runtime allocates can't be told from the program's.
+#[cfg(feature = "small-objects")]
+#[test]
+fn no_small_objects_beside_amds_runtime() {
+    let output = compile("gpu_hip.c", 0).output(&[], &[("HMMRT_SMALL", "1")]);
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success() && out.ends_with("all well\n"), "{out}{err}");
+    assert_eq!(err, "hmmrt warning: HMMRT_SMALL: AMD's runtime is loaded; no small objects are managed\n");
 }
 
 /// The runtime's device is not the program's: it is told, and its launches are its own.

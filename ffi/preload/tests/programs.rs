@@ -95,6 +95,53 @@ fn bad_settings_are_said_and_harm_nobody() {
     assert_eq!(err.matches("hmmrt error").count(), 1, "{err}");
 }
 
+/// Catches: a request that is dropped without a word.
+#[test]
+fn small_objects_are_asked_for_in_vain_where_they_are_not_built() {
+    let said = |value| {
+        let output = run(preloaded(Path::new("/bin/sh"), &[("HMMRT_SMALL", value)]).args(["-c", "printf x"]));
+        assert!(output.status.success() && output.stdout == b"x", "{output:?}");
+        String::from_utf8(output.stderr).expect("text")
+    };
+    let expected = match cfg!(feature = "small-objects") {
+        true => "",
+        false => "hmmrt error: HMMRT_SMALL=1 needs a library that was built with the feature small-objects\n",
+    };
+    assert_eq!(said("1"), expected);
+    assert_eq!(said("0"), "");
+    assert_eq!(said("some"), "hmmrt error: HMMRT_SMALL is neither 0 nor 1\n");
+}
+
+/// Catches: a table that is lost with the standard error that the program closes, or one process's in another's place.
+#[test]
+fn statistics_in_a_file() {
+    let dir = common::scratch("stats");
+    let start = |path: &Path| {
+        let settings = [("HMMRT_MIN_SIZE", "64K"), ("HMMRT_STATS", path.to_str().expect("a path"))];
+        const PROGRAM: &str = "$x = 'a' x 3000000; close STDERR; chdir '/'";
+        let output = run(preloaded(Path::new("perl"), &settings).current_dir(&dir).args(["-e", PROGRAM]));
+        assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+    };
+    let tables = |path: &Path| {
+        std::fs::read_to_string(path).expect("the file").matches("hmmrt statistics\n  faults").count()
+    };
+    for count in [1, 2] {
+        start(Path::new("./all"));
+        assert_eq!(tables(&dir.join("all")), count);
+    }
+    start(&dir.join("of-%p"));
+    let name = |entry: std::fs::DirEntry| entry.file_name().into_string().expect("a name");
+    let entries = std::fs::read_dir(&dir).expect("the folder").flatten().map(name);
+    let own: Vec<_> = entries.filter(|name| name.starts_with("of-")).collect();
+    assert!(matches!(&own[..], [one] if one["of-".len()..].parse::<u32>().is_ok()), "{own:?}");
+    // What can't be made is said, and harms nobody.
+    let settings = [("HMMRT_STATS", "/nowhere/at/all"), ("HMMRT_MIN_SIZE", "64K")];
+    let output =
+        run(preloaded(Path::new("perl"), &settings).args(["-e", "$x = 'a' x 3000000; print length $x"]));
+    let err = String::from_utf8_lossy(&output.stderr);
+    assert!(output.stdout == b"3000000" && err.contains("HMMRT_STATS=/nowhere/at/all: not written"), "{err}");
+}
+
 #[test]
 fn python() {
     const MODULES: [&str; 3] = ["test.test_array", "test.test_bytes", "test.test_memoryview"];

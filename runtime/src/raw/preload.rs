@@ -3,6 +3,7 @@
 //! what says "Signal-safe".
 
 use crate::addr::{ByteRange, CHUNK, HostAddr, PAGE};
+use crate::chunk::Guard;
 use crate::device::{Devices, gpu};
 pub use crate::holds::{Caller, Held, Want};
 use crate::mask::PageMask;
@@ -11,7 +12,7 @@ use crate::span::Span;
 use crate::sys::signal::Blocked;
 use crate::sys::{clock, segv, thread};
 use crate::trace::Why;
-use crate::{adopt, arenas, block, heap, holds, runtime, table, window};
+use crate::{adopt, arenas, block, heap, holds, inflight, migrate, runtime, table, window};
 use core::sync::atomic::{AtomicU8, Ordering::*};
 
 /// Whether the calling thread may use the heap: not in a forked child, where its locks may be held by threads that are
@@ -168,6 +169,30 @@ pub fn drop_in_child(ptr: *const u8) {
     {
         let _ = crate::sys::map::give_back(HostAddr(found.range.start), found.range.len());
     }
+}
+
+/// Gives up the contents of whole pages of a live block, with what devices have of them: they read as zeros then. Waits for
+/// nobody; `false`: they may be as they were, because a kernel or a system call uses some of them, or a pin keeps them.
+pub fn give_up(ptr: *const u8, len: usize) -> bool {
+    let start = HostAddr::from(ptr);
+    let Some(range) = ByteRange::new(start.0, len).filter(|r| *r == r.pages_in()) else { return false };
+    range.chunks().all(|(at, part)| {
+        let Some(chunk) = table::get(at) else { return false };
+        let _blocked = Blocked::new();
+        let g = Guard::lock(chunk, at);
+        let pages = PageMask::of(part);
+        (pages & !chunk.managed.get()).is_empty()
+            && !pages.meets(chunk.pinned.get())
+            && inflight::blocker(part, inflight::Intent::Forget).is_none()
+            && holds::blocker(part, false).is_none()
+            && migrate::discard(&g, pages).is_ok()
+    })
+}
+
+/// Has `before` called when a fork begins that keeps the heap's locks until the child is there, ahead of all that it locks,
+/// and `after` when it has let go of them, in the parent and in the child. At most one pair.
+pub fn around_fork(before: fn(), after: fn()) {
+    crate::fork::call_around(before, after);
 }
 
 /// A step of `HMMRT_CHAOS`: opens the devices, picks a chunk of live blocks or of adopted memory and some pages of it by

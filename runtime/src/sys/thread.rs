@@ -34,6 +34,8 @@ const SLOTS: usize = 256;
 static OWN: [AtomicUsize; SLOTS] = [const { AtomicUsize::new(0) }; SLOTS];
 /// Their numbers.
 static OWN_NUMBERS: [AtomicU32; SLOTS] = [const { AtomicU32::new(0) }; SLOTS];
+/// So many slots have been in use: what is asked for each block need not look at the others.
+static USED: AtomicUsize = AtomicUsize::new(0);
 
 /// Marks the calling thread as the runtime's own until the value is dropped.
 pub(crate) struct OwnThread(usize);
@@ -43,10 +45,12 @@ impl OwnThread {
     pub(crate) fn register() -> OwnThread {
         let me = id();
         let slot = OWN.iter().position(|s| s.compare_exchange(0, me, SeqCst, Relaxed).is_ok());
-        if let Some(slot) = slot {
-            OWN_NUMBERS[slot].store(number(), SeqCst);
+        let slot = slot.unwrap_or(SLOTS);
+        if let Some(its) = OWN_NUMBERS.get(slot) {
+            its.store(number(), SeqCst);
         }
-        OwnThread(slot.unwrap_or(SLOTS))
+        USED.fetch_max(slot + 1, SeqCst);
+        OwnThread(slot)
     }
 }
 impl Drop for OwnThread {
@@ -61,7 +65,7 @@ impl Drop for OwnThread {
 /// Whether the calling thread is one of the runtime's own. Signal-safe.
 pub(crate) fn is_own() -> bool {
     let me = id();
-    OWN.iter().any(|s| s.load(Relaxed) == me)
+    OWN.iter().take(USED.load(Relaxed)).any(|s| s.load(Relaxed) == me)
 }
 
 /// Whether the thread with the kernel's number `number` is one of the runtime's own. Signal-safe.

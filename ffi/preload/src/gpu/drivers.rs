@@ -1,7 +1,7 @@
 //! Where the drivers' own code is. What a driver allocates for itself is never managed: it does so with its locks held,
 //! and memory that devices reach is had from the driver. Any thread; `is_driver` takes no lock and does not allocate.
 
-use crate::names;
+use crate::{names, settings};
 use core::ffi::CStr;
 use core::sync::atomic::{AtomicUsize, Ordering::*};
 use std::sync::{Mutex, PoisonError};
@@ -31,6 +31,9 @@ pub fn note(at: usize) {
         let is_it = (start..end).contains(&at) || is_part(name);
         if !is_it || (0..SLOTS).any(|i| known(&i)) {
             return;
+        }
+        if name.to_bytes().windows(15).any(|w| w == b"/libamdhip64.so") {
+            settings::refuse_small_objects();
         }
         if let Some(i) = (0..SLOTS).find(|i| ENDS[*i].load(Relaxed) == 0) {
             STARTS[i].store(start, Relaxed);

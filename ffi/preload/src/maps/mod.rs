@@ -8,6 +8,9 @@ mod advice;
 mod caller;
 mod protection;
 
+#[cfg(feature = "small-objects")]
+pub use caller::is_driver;
+
 use crate::names::{self, Real};
 use crate::settings;
 use core::arch::naked_asm;

@@ -10,10 +10,13 @@ use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::Duration;
 use std::{env, fs};
 
+/// What the library is built with: as these tests.
+pub const FEATURES: &str = if cfg!(feature = "small-objects") { "small-objects" } else { "" };
+
 /// The library, built once.
 pub fn library() -> &'static Path {
     static LIBRARY: OnceLock<PathBuf> = OnceLock::new();
-    LIBRARY.get_or_init(|| cdylib::build("").join("libhmmrt_preload.so"))
+    LIBRARY.get_or_init(|| cdylib::build_with("", FEATURES).join("libhmmrt_preload.so"))
 }
 
 /// An empty folder of that name.
