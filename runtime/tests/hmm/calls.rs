@@ -2,6 +2,7 @@
 //! tested by the program of the same name there; here the calls are bare.
 
 use crate::memory::{Kind::*, Memory, PAGE, pattern};
+use crate::ring;
 use crate::row::{Kind, row};
 use hmmrt::{AccessMode, Page, raw};
 use std::ffi::c_void;
@@ -30,6 +31,18 @@ fn direct() -> Option<OwnedFd> {
         libc::unlink(c_path.as_ptr());
         (fd >= 0).then(|| OwnedFd::from_raw_fd(fd))
     }
+}
+
+fn ring(operation: u8, fd: i32, at: *mut u8) -> isize {
+    // SAFETY: LEN bytes, as the caller has them.
+    let (answer, error) = match unsafe { ring::once(operation, fd, at, LEN) } {
+        None => (-1, libc::EOPNOTSUPP),
+        Some(n) if n < 0 => (-1, -n),
+        Some(n) => (n as isize, 0),
+    };
+    // SAFETY: this thread's own.
+    unsafe { *libc::__errno_location() = error };
+    answer
 }
 
 /// What a call does with `LEN` bytes of the pattern at its address; in `plain`, memory that is not managed, is the other side.
@@ -126,7 +139,7 @@ fn stdio(at: *mut u8, plain: &mut [u8], fills: bool) -> Answer {
 }
 
 // SAFETY of the calls: LEN bytes at each address, as the calls are told.
-const CALLS: [Call; 13] = [
+const CALLS: [Call; 15] = [
     Call {
         name: "read",
         fills: true,
@@ -205,6 +218,16 @@ const CALLS: [Call; 13] = [
     },
     Call { name: "fread", fills: true, make: |at, p| stdio(at, p, true) },
     Call { name: "fwrite", fills: false, make: |at, p| stdio(at, p, false) },
+    Call {
+        name: "io_uring, read",
+        fills: true,
+        make: |at, p| through_file(at, p, |fd, at| ring(ring::READ, fd, at), true),
+    },
+    Call {
+        name: "io_uring, write",
+        fills: false,
+        make: |at, p| through_file(at, p, |fd, at| ring(ring::WRITE, fd, at), false),
+    },
 ];
 
 /// Catches: an engine that promises the kernel's own accesses and does not keep it, or fails them in another way than it says.
@@ -223,7 +246,7 @@ fn hmm_gup_test() {
         m.send();
         let mut got = (call.make)(m.ptr, &mut plain);
         if got == Err(libc::EOPNOTSUPP) {
-            eprintln!("{}: not on this file system", call.name);
+            eprintln!("{}: not here", call.name);
             continue;
         }
         if !serves_the_kernel {

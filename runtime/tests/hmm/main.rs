@@ -21,6 +21,7 @@ mod migrate;
 mod mixed;
 mod os;
 mod remap;
+mod ring;
 mod row;
 mod snapshot;
 mod teardown;
