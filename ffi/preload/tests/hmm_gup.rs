@@ -39,7 +39,7 @@ fn hmm_gup_test() {
     let (outcome, why) = missing.map_or(("passed", ""), |why| ("no engine", why));
     let differs = "the same under the preload library's wrappers, while memory moves at random; the bare call is EFAULT with segv \
          and uffd, and works with uffd-thread";
-    let line = format!("hmm_gup_test, preloaded\tB\t8\t{outcome}\t{why}\t{differs}\n");
+    let line = format!("calls::hmm_gup_test, preloaded\tB\t8\t{outcome}\t{why}\t{differs}\n");
     let mut file = std::fs::OpenOptions::new().create(true).append(true).open(path).expect("the record");
     file.write_all(line.as_bytes()).expect("the record");
 }

@@ -76,13 +76,12 @@ pub fn row_with(test: &str, kind: Kind, differs: &str, env: &[(&str, &str)]) -> 
     if outcome != "passed" {
         eprintln!("{test}: {outcome}: {why}");
     }
-    let name = test.rsplit("::").next().unwrap_or(test);
     let kind = match kind {
         Kind::Same => "A",
         Kind::Changed => "B",
         Kind::Nearest => "-",
     };
-    record(&[name, kind, after(CASES).unwrap_or("1"), outcome, why, differs]);
+    record(&[test, kind, after(CASES).unwrap_or("1"), outcome, why, differs]);
     None
 }
 
