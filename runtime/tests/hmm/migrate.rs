@@ -71,25 +71,24 @@ fn migrate_release() {
 /// Catches: mappings and device memory that are left behind.
 #[test]
 fn migrate_multiple() {
-    // A pool of spare blocks that is full after two rounds: its blocks are mappings, too.
-    let env = [("HMMRT_SPARE", "8M")];
+    // Spare blocks are mappings, too, and not what is counted here.
+    let env = [("HMMRT_SPARE", "0")];
     let Some(_row) = row_with("migrate::migrate_multiple", Kind::Same, "", &env) else { return };
     for kind in [Small, Huge, Block] {
-        let mut after_second = None;
+        let mut mappings = Vec::new();
+        let mut device_bytes = Vec::new();
         for round in 0..10 {
             let m = Memory::filled(kind, LEN, round);
             m.send();
             assert_eq!(device::read(0, m.ptr, LEN).unwrap(), pattern(0, LEN, round));
             assert!(m.holds(round));
             drop(m);
-            let now = (os::mapping_count(), raw::stats().device_bytes);
-            if round >= 1 {
-                let (mappings, bytes) = *after_second.get_or_insert(now);
-                // Blocks that the C library and the spare pool keep come and go.
-                assert!(now.0 <= mappings + 4, "{kind:?}, round {round}: {mappings} mappings, now {}", now.0);
-                assert_eq!(now.1, bytes, "{kind:?}, round {round}: device memory");
-            }
+            mappings.push(os::mapping_count());
+            device_bytes.push(raw::stats().device_bytes);
         }
+        // One left behind in each round would be eight; threads that help now and then have a few of their own.
+        assert!(mappings[9] <= mappings[1] + 6, "{kind:?}: {mappings:?}");
+        assert!(device_bytes[9] == device_bytes[1], "{kind:?}: {device_bytes:?}");
     }
 }
 
