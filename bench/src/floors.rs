@@ -81,6 +81,13 @@ impl Map {
         }
     }
 
+    /// Whether each page has what [`Map::dirty`] wrote.
+    pub fn is_dirty(&self) -> bool {
+        // SAFETY: the offset lies in the map, which is readable.
+        let word = |offset| unsafe { self.ptr.add(offset).cast::<u64>().read_volatile() };
+        (0..self.len).step_by(PAGE).all(|offset| word(offset) == offset as u64)
+    }
+
     /// Plain memcpy of `len` bytes from `from` + `from_offset` to `offset` here.
     pub fn copy_from(&mut self, offset: usize, from: &Map, from_offset: usize, len: usize) {
         assert!(offset + len <= self.len && from_offset + len <= from.len);

@@ -34,6 +34,8 @@ enum Group {
     Malloc,
     /// size of the residency table
     Table,
+    /// memory of 512 KiB to 256 MiB moves and comes back, in huge pages and in small ones
+    ThpMigration,
 }
 
 /// Floors written in C and libhmmrt's own figures, measured in one run.
@@ -96,6 +98,7 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
             Group::Fork => rows::fork::run,
             Group::Malloc => rows::malloc::run,
             Group::Table => rows::table::run,
+            Group::ThpMigration => rows::thp_migration::run,
         };
         if let Err(error) = run(&mut bench) {
             bench.report.failure(format!("{name}: {error}"));

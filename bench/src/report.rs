@@ -84,6 +84,29 @@ impl Row {
     }
 }
 
+/// Memory of one size that went to the device and came back: nanoseconds each way.
+#[derive(Serialize)]
+pub struct Migration {
+    pub bytes: usize,
+    /// In huge pages, or in small ones.
+    pub huge: bool,
+    pub to_device: Stat,
+    pub home: Stat,
+}
+
+impl Migration {
+    /// Milliseconds and bandwidth of both ways, medians.
+    fn line(&self) -> Vec<String> {
+        let pages = if self.huge { "2 MiB" } else { "4 KiB" };
+        let mut cells = vec![crate::rows::size(self.bytes), pages.to_owned()];
+        for way in [&self.to_device, &self.home] {
+            cells.push(format!("{:.3}", way.median / 1e6));
+            cells.push(format!("{:.2}", self.bytes as f64 / way.median));
+        }
+        cells
+    }
+}
+
 /// Everything that one run of the benchmark found.
 #[derive(Serialize)]
 pub struct Report {
@@ -92,13 +115,22 @@ pub struct Report {
     runs: usize,
     floors: Vec<Floor>,
     rows: Vec<Row>,
+    migrations: Vec<Migration>,
     /// Rows that could not be measured, and why: an error of the runtime, a wrong byte or a wrong state.
     failures: Vec<String>,
 }
 
 impl Report {
     pub fn new(machine: Machine, quick: bool, runs: usize) -> Self {
-        Self { machine, quick, runs, floors: Vec::new(), rows: Vec::new(), failures: Vec::new() }
+        Self {
+            machine,
+            quick,
+            runs,
+            floors: Vec::new(),
+            rows: Vec::new(),
+            migrations: Vec::new(),
+            failures: Vec::new(),
+        }
     }
 
     pub fn row(&mut self, row: Row) {
@@ -107,6 +139,10 @@ impl Report {
 
     pub fn floor(&mut self, what: impl Into<String>, unit: Unit, stat: Stat) {
         self.floors.push(Floor { what: what.into(), unit, stat });
+    }
+
+    pub fn migration(&mut self, migration: Migration) {
+        self.migrations.push(migration);
     }
 
     pub fn failure(&mut self, text: String) {
@@ -147,6 +183,12 @@ impl Report {
             let notes: Vec<&str> = self.rows.iter().map(|row| row.note.as_str()).collect();
             out += "\n";
             out += &grid(&["what", "floor", "ours", "ratio", "target", "met"], lines.collect(), &notes);
+        }
+        if !self.migrations.is_empty() {
+            let lines = self.migrations.iter().map(Migration::line);
+            out += "\n";
+            let head = ["hmm_migrate of", "in pages of", "to the device, ms", "GB/s", "home, ms", "GB/s"];
+            out += &grid(&head, lines.collect(), &[]);
         }
         for failure in &self.failures {
             let _ = writeln!(out, "FAILED: {failure}");

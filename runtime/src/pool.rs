@@ -33,6 +33,8 @@ struct Places {
 static PLACES: Locked<Places> = Locked::new(Places { base: 0, warm: Vec::new(), cold: Vec::new(), limit: 0 });
 static SCRATCH_LOCKS: [FutexLock; SCRATCH] = [const { FutexLock::new() }; SCRATCH];
 static SCRATCH_BASE: AtomicUsize = AtomicUsize::new(0);
+/// Those that could not be made writable again, for want of room, when they were let go.
+static SCRATCH_CLOSED: [AtomicBool; SCRATCH] = [const { AtomicBool::new(false) }; SCRATCH];
 static NEXT_SCRATCH: AtomicUsize = AtomicUsize::new(0);
 
 /// A place for a block, owned by the caller.
@@ -133,17 +135,37 @@ pub(crate) struct Scratch {
     /// Where it is.
     pub(crate) at: HostAddr,
     lock: &'static FutexLock,
+    closed: &'static AtomicBool,
 }
 
-/// Takes a scratch chunk. Signal-safe: its holder never faults on managed memory.
-pub(crate) fn scratch() -> Scratch {
+/// Takes a scratch chunk. `None`: there is none that can be written now. Signal-safe: its holder never faults on managed memory.
+pub(crate) fn scratch() -> Option<Scratch> {
     let first = NEXT_SCRATCH.fetch_add(1, Relaxed);
-    let free = (0..SCRATCH).map(|i| (first + i) % SCRATCH).find(|&i| SCRATCH_LOCKS[i].try_lock());
-    let i = free.unwrap_or_else(|| {
+    let at = |i: usize| HostAddr(SCRATCH_BASE.load(Acquire) + i * CHUNK);
+    let take = |i: usize| {
+        let taken = Scratch { at: at(i), lock: &SCRATCH_LOCKS[i], closed: &SCRATCH_CLOSED[i] };
+        taken.open().then_some(taken)
+    };
+    let order = (0..SCRATCH).map(|i| (first + i) % SCRATCH);
+    order.filter(|&i| SCRATCH_LOCKS[i].try_lock()).find_map(take).or_else(|| {
         SCRATCH_LOCKS[first % SCRATCH].lock();
-        first % SCRATCH
-    });
-    Scratch { at: HostAddr(SCRATCH_BASE.load(Acquire) + i * CHUNK), lock: &SCRATCH_LOCKS[i] }
+        take(first % SCRATCH)
+    })
+}
+
+impl Scratch {
+    /// Makes a part writable again that was protected; if that fails, it is tried again before the next use. Signal-safe.
+    pub(crate) fn reopen(&self, from: HostAddr, len: usize) {
+        if map::protect(from, len, Prot::ReadWrite).is_err() {
+            self.closed.store(true, Release);
+        }
+    }
+
+    fn open(&self) -> bool {
+        let done = !self.closed.load(Acquire) || map::protect(self.at, CHUNK, Prot::ReadWrite).is_ok();
+        self.closed.store(!done, Release);
+        done
+    }
 }
 
 impl Drop for Scratch {

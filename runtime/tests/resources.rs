@@ -330,6 +330,32 @@ fn start_and_stop() {
     unsafe { raw::free(b.ptr).unwrap() };
 }
 
+/// Catches: a scratch block that stays closed after a moment without room for writable memory, and is filled later.
+fn closed_for_a_moment() {
+    let b = Block::new(128 << 20);
+    fill(&b);
+    raw::advise(b.ptr, b.len, Advice::Random, 0).unwrap();
+    raw::migrate(b.ptr, b.len, 0).unwrap();
+    let limit = |to: Option<u64>| {
+        let mut now = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+        // SAFETY: places for the numbers.
+        unsafe {
+            assert_eq!(libc::getrlimit(libc::RLIMIT_DATA, &mut now), 0);
+            now.rlim_cur = to.unwrap_or(now.rlim_max);
+            assert_eq!(libc::setrlimit(libc::RLIMIT_DATA, &now), 0);
+        }
+    };
+    let value = |page: usize| b.word(page * 512).load(Relaxed);
+    // A page of one chunk after the other: every scratch block is used, and more than once.
+    let mut right = true;
+    limit(Some(4096)); // from here on nothing may allocate
+    (0..20).for_each(|i| right &= value(i * 512) == (i * 512 * 512) as u64 + 1);
+    limit(None);
+    assert!(right);
+    (20..64).for_each(|i| assert_eq!(value(i * 512), (i * 512 * 512) as u64 + 1));
+    check(&b);
+}
+
 #[test]
 fn cases() {
     match case().as_deref() {
@@ -341,6 +367,7 @@ fn cases() {
         Some("many") => return many_blocks(),
         Some("adoption") => return adoption(),
         Some("restart") => return start_and_stop(),
+        Some("closed") => return closed_for_a_moment(),
         Some("protected_meanwhile") => return protected_meanwhile(),
         _ => {}
     }
@@ -348,7 +375,7 @@ fn cases() {
     let more = [("HMMRT_VMA_BUDGET", "2000")];
     let least = [("HMMRT_VMA_BUDGET", "64")];
     let slow = [("HMMRT_HOST_LATENCY", "4000000"), ("HMMRT_DOUBLE_LATENCY", "4000000")];
-    let runs: [(&str, &[(&str, &str)]); 9] = [
+    let runs: [(&str, &[(&str, &str)]); 10] = [
         ("protected_meanwhile", &slow),
         ("memory", &[]),
         ("mappings", &[]),
@@ -358,6 +385,7 @@ fn cases() {
         ("many", &[]),
         ("adoption", &[]),
         ("restart", &[]),
+        ("closed", &[]),
     ];
     for (name, env) in runs {
         let started = std::time::Instant::now();

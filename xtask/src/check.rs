@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail};
 use crate::cc::{self, Language};
 use crate::command::{self, Command};
 use crate::workspace::Workspace;
-use crate::{bench, course, doubles, features, gpu_suite, install, proof, readme, tour};
+use crate::{bench, conformance, course, doubles, features, gpu_suite, install, proof, readme, tour};
 
 /// What a step that did not fail has to say.
 enum Outcome {
@@ -38,6 +38,9 @@ const STEPS: &[Step] = &[
     // The examples' tests are their runs, below.
     ("tests", |w| tests(w, &["--exclude", "hmmrt-examples", "--lib", "--bins", "--tests"])),
     ("tests on the GPU backends, over driver doubles", |w| Ok(Passed(doubles::suites(w)?))),
+    ("the kernel's HMM cases, on all backends and fault engines", |w| {
+        Ok(Passed(conformance::run(w, false)?))
+    }),
     ("doc tests", |w| tests(w, &["--doc"])),
     ("docs", |w| {
         // The C library has the same crate name; its documentation is the header.

@@ -91,7 +91,7 @@ impl Variant {
 }
 
 /// Builds a double, with the tests' profile.
-fn build(workspace: &Workspace, backend: &str) -> Result<PathBuf> {
+pub fn build(workspace: &Workspace, backend: &str) -> Result<PathBuf> {
     let package = format!("hmmrt-double-{backend}");
     let args = ["build", "--quiet", "--lib", "--profile", "test", "--package", &package];
     workspace.cargo(args.into_iter().chain(workspace.locked())).run()?;

@@ -1,13 +1,14 @@
 //! `cargo xtask`: the commands of README.md.
 //!
 //! `check` is all that CI does, `tour` the guided tour, `bench` the benchmark table, `gpu-suite` what is run on a machine
-//! with a GPU, `proof` runs large programs with the preload library, `install` puts the C library into a prefix. Each subcommand is one module; they share `workspace` (where
+//! with a GPU, `conformance` the kernel's own HMM cases, `proof` runs large programs with the preload library, `install` puts the C library into a prefix. Each subcommand is one module; they share `workspace` (where
 //! things are) and `command` (how a program is started, watched and stopped).
 
 mod bench;
 mod cc;
 mod check;
 mod command;
+mod conformance;
 mod course;
 mod doubles;
 mod features;
@@ -61,6 +62,12 @@ enum Task {
     },
     /// Run large programs with the preload library while their memory moves, and compare (see docs/PROGRAMS.md)
     Proof(proof::Options),
+    /// Run the kernel's own HMM cases on all backends and fault engines, and compare with docs/CONFORMANCE.md
+    Conformance {
+        /// Write docs/CONFORMANCE.md instead
+        #[arg(long)]
+        write: bool,
+    },
     /// Install libhmmrt.so, libhmmrt.a, the headers and hmmrt.pc
     Install {
         /// Folder to install into, such as /usr/local
@@ -80,6 +87,7 @@ fn main() -> ExitCode {
         Task::Bench { args } => bench::run(&workspace, &args),
         Task::GpuSuite { out } => gpu_suite::run(&workspace, out.as_deref()),
         Task::Proof(options) => proof::run(&workspace, &options),
+        Task::Conformance { write } => conformance::run(&workspace, write).map(|_| ()),
         Task::Install { prefix, destdir } => install::run(&workspace, &prefix, destdir.as_deref()),
     });
     match result {

@@ -10,6 +10,7 @@ pub mod malloc;
 pub mod page_fault;
 pub mod prefetch;
 pub mod table;
+pub mod thp_migration;
 
 /// What a row returns when something other than time is wrong: an error of the runtime, or a wrong byte or state.
 pub type Outcome = Result<(), Box<dyn std::error::Error>>;

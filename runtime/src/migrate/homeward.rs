@@ -262,7 +262,7 @@ fn whole(g: &Guard, devices: &Devices, missing: PageMask, write: bool) -> Result
 #[inline(never)] // the signal stack may be 8 KiB: no frame holds what another path needs
 fn parts(g: &Guard, devices: &Devices, missing: PageMask, write: bool) -> Result<()> {
     let c = g.chunk;
-    let scratch = pool::scratch();
+    let Some(scratch) = pool::scratch() else { return in_place(g, devices, missing, write) };
     if let Err(e) = fetch(g, devices, missing, scratch.at) {
         let _ = map::give_back(scratch.at, CHUNK);
         return Err(e);
@@ -280,7 +280,7 @@ fn parts(g: &Guard, devices: &Devices, missing: PageMask, write: bool) -> Result
         result = if prot == Prot::ReadWrite { Ok(()) } else { map::protect(from, len, prot) };
         result = result.and_then(|()| map::move_pages(from, g.page(first), len));
         if prot != Prot::ReadWrite {
-            let _ = map::protect(from, len, Prot::ReadWrite);
+            scratch.reopen(from, len);
         }
         if result.is_err() {
             break;
