@@ -144,6 +144,10 @@ fn fetch(
     }
     match migrate::to_host(&g, pages, write) {
         Err(Stop::Wait(_)) if patience == Patience::Skip => Ok(0),
+        Ok(came) if why == Why::HostReady => {
+            migrate::make_present(&g, pages)?;
+            Ok(came)
+        }
         done => done,
     }
 }
