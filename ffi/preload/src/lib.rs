@@ -17,6 +17,7 @@ mod names;
 mod settings;
 #[path = "../../src/signals.rs"]
 mod signals;
+mod size;
 mod trap;
 
 /// Runs before the program, but not before everything: every function works without it.

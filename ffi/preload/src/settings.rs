@@ -3,6 +3,7 @@
 //! same. Before the C library is up, and in setuid programs, nothing is managed.
 
 use crate::names;
+use crate::size::size;
 use core::ffi::CStr;
 use core::sync::atomic::{AtomicBool, AtomicI32, AtomicUsize, Ordering::*};
 
@@ -141,22 +142,4 @@ fn is_part(path: &CStr) -> bool {
     let path = path.to_bytes();
     let file = path.iter().rposition(|b| *b == b'/').map_or(path, |slash| &path[slash + 1..]);
     PARTS.iter().any(|part| file.starts_with(part.as_bytes()))
-}
-
-/// A number of bytes, with K, M, G or T for powers of 1,024.
-fn size(value: &[u8]) -> Option<usize> {
-    let (digits, shift) = match value.split_last()? {
-        (b'K' | b'k', digits) => (digits, 10),
-        (b'M' | b'm', digits) => (digits, 20),
-        (b'G' | b'g', digits) => (digits, 30),
-        (b'T' | b't', digits) => (digits, 40),
-        _ => (value, 0),
-    };
-    if digits.is_empty() {
-        return None;
-    }
-    let number = digits.iter().try_fold(0_usize, |n, d| {
-        n.checked_mul(10)?.checked_add(usize::from(d.checked_sub(b'0').filter(|d| *d < 10)?))
-    })?;
-    number.checked_mul(1 << shift)
 }
