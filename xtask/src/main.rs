@@ -16,6 +16,7 @@ mod input;
 mod install;
 mod proof;
 mod readme;
+mod sanitize;
 mod tour;
 mod workspace;
 
