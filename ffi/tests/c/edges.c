@@ -111,8 +111,11 @@ static void sizes(void) {
     unchanged(__FILE__, __LINE__, "a size at the edge");
 }
 
+static void nothing(const hmm_launch_config *c, void *const *args) { (void)c, (void)args; }
+
 static void counts(void) {
-    hmm_kernel kernel;
+    hmm_kernel kernel, own;
+    OK(hmm_kernel_from_function(0, nothing, &own));
     hmm_module module;
     OK(hmm_module_builtin(0, &module));
     OK(hmm_kernel_get(module, "hmm_fill", &kernel));
@@ -136,6 +139,8 @@ static void counts(void) {
         args[0].data = home;
         args[1].size = n;
         FAILS(hmm_launch(kernel, &config, args, 3));
+        // Nothing is known of what a function of the program takes.
+        FAILS(hmm_launch(own, &config, args, 3));
         // Handles that are none.
         hmm_kernel out = kernel;
         FAILS(hmm_kernel_get((hmm_module)n, "hmm_fill", &out));
