@@ -153,6 +153,12 @@ impl Block {
     /// Only the part is left.
     pub(super) fn keep(&mut self, from: usize, len: usize) {
         let pages = self.pages(from, len);
+        self.uses.retain_mut(|of| {
+            let overlaps = of.start < pages.end && pages.start < of.end;
+            of.start = of.start.max(pages.start).saturating_sub(pages.start);
+            of.end = of.end.min(pages.end).saturating_sub(pages.start);
+            overlaps
+        });
         self.protections = self.protections[pages].to_vec();
         self.bytes = self.bytes[from..from + len].to_vec();
         self.at += from;
