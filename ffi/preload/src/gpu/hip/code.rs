@@ -9,7 +9,7 @@ use core::ffi::{CStr, c_char, c_int, c_void};
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::os::unix::fs::FileExt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// What `__hipRegisterFatBinary` is given.
 #[repr(C)]
