@@ -374,7 +374,7 @@ typedef struct {
 // already turned into device addresses. It must not call hmm_ functions nor touch managed memory but through its arguments.
 typedef void (*hmm_host_function)(const hmm_launch_config *config, void *const *args);
 
-// One argument of a launch. HMM_ARG_VALUE: data is the address of size bytes, which are copied; mode is not looked at.
+// One argument of a launch. HMM_ARG_VALUE: data is the address of size bytes, 64 KiB at most, which are copied; mode is not looked at.
 // HMM_ARG_POINTER: data is a managed address, size the length that the kernel may touch there, mode what it does there; or
 // it is NULL, and size 0.
 typedef struct {
@@ -537,7 +537,7 @@ hmm_status hmm_device_info(int device, hmm_device_info_s *out);
 
 // Makes ranges usable by the device, from where the stream stands on, until hmm_release: what is launched on the stream in
 // between may touch them as they say. Pages that are written belong to the device until it is done. All or none of the
-// ranges are acquired.
+// ranges are acquired; after a failure, ranges that were to be only written may be undefined.
 //
 // # Safety
 // `accesses` points at `count` elements, and the device stays within them.
@@ -633,7 +633,8 @@ hmm_status hmm_kernel_get(hmm_module module, const char *name, hmm_kernel *out);
 hmm_status hmm_kernel_from_function(int device, hmm_host_function function, hmm_kernel *out);
 
 // Acquires what the pointer arguments say, launches the kernel on config->stream, and releases. Returns once it is queued;
-// CPU touches of what the kernel writes wait by themselves. Nothing is launched unless all of it could be acquired.
+// CPU touches of what the kernel writes wait by themselves. Nothing is launched unless all of it could be acquired; what was
+// to be only written may then be undefined.
 //
 // # Safety
 // `config` points at config->struct_size readable bytes, `args` at `count` elements that fit the kernel's parameters, and

@@ -58,7 +58,7 @@ fn fill(to: &mut [c_char], text: &str) {
 
 /// Makes ranges usable by the device, from where the stream stands on, until hmm_release: what is launched on the stream in
 /// between may touch them as they say. Pages that are written belong to the device until it is done. All or none of the
-/// ranges are acquired.
+/// ranges are acquired; after a failure, ranges that were to be only written may be undefined.
 ///
 /// # Safety
 /// `accesses` points at `count` elements, and the device stays within them.

@@ -122,7 +122,8 @@ pub unsafe extern "C" fn hmm_kernel_from_function(
 }
 
 /// Acquires what the pointer arguments say, launches the kernel on config->stream, and releases. Returns once it is queued;
-/// CPU touches of what the kernel writes wait by themselves. Nothing is launched unless all of it could be acquired.
+/// CPU touches of what the kernel writes wait by themselves. Nothing is launched unless all of it could be acquired; what was
+/// to be only written may then be undefined.
 ///
 /// # Safety
 /// `config` points at config->struct_size readable bytes, `args` at `count` elements that fit the kernel's parameters, and
@@ -155,12 +156,18 @@ pub unsafe extern "C" fn hmm_launch(
     })
 }
 
+/// No driver takes as much: larger is a number that went wrong.
+const MOST_VALUE: usize = 64 << 10;
+
 /// One argument, checked as far as it can be without the kernel.
 fn argument(index: usize, arg: hmm_arg) -> Result<LaunchArg, Failure> {
     let element = |failure: Failure| failure.element("args", index);
     match types::int(arg.kind) {
         0 if arg.data.is_null() => Err(element(Failure::Null("data"))),
         0 if arg.size == 0 => Err(element(Failure::Invalid { argument: "size", why: "is 0" })),
+        0 if arg.size > MOST_VALUE => {
+            Err(element(Failure::Invalid { argument: "size", why: "is more than 64 KiB" }))
+        }
         0 => Ok(LaunchArg::Value { data: arg.data, size: arg.size }),
         1 if arg.data.is_null() && arg.size != 0 => Err(element(Failure::Null("data"))),
         1 => {

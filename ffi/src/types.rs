@@ -145,7 +145,7 @@ unsafe impl Sized_ for hmm_launch_config {
     const FIRST: usize = 48;
 }
 
-/// One argument of a launch. HMM_ARG_VALUE: data is the address of size bytes, which are copied; mode is not looked at.
+/// One argument of a launch. HMM_ARG_VALUE: data is the address of size bytes, 64 KiB at most, which are copied; mode is not looked at.
 /// HMM_ARG_POINTER: data is a managed address, size the length that the kernel may touch there, mode what it does there; or
 /// it is NULL, and size 0.
 #[repr(C)]

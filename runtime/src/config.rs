@@ -163,12 +163,16 @@ impl Default for Config {
 }
 
 impl Config {
-    /// The settings that the environment asks for.
+    /// The settings that the environment asks for; in a setuid program, which its user must not steer, the defaults.
     pub fn from_env() -> Result<Config> {
+        if crate::sys::library::is_privileged() {
+            return Ok(Config::default());
+        }
         Config::from_lookup(|name| std::env::var_os(name).map(|v| v.to_string_lossy().into_owned()))
     }
 
-    fn from_lookup(get: impl Fn(&str) -> Option<String>) -> Result<Config> {
+    /// The settings that `get` has under their variables' names; an empty value is none.
+    pub fn from_lookup(get: impl Fn(&str) -> Option<String>) -> Result<Config> {
         let mut c = Config::default();
         let set = |name: &'static str, apply: &mut dyn FnMut(&str) -> Result<()>| match get(name) {
             Some(v) if !v.is_empty() => apply(&v),
@@ -229,7 +233,12 @@ fn bad(name: &'static str, value: &str, expected: &'static str) -> Error {
 }
 
 fn number(name: &'static str, value: &str) -> Result<u64> {
-    value.parse().map_err(|_| bad(name, value, "a whole number"))
+    digits(value).ok_or_else(|| bad(name, value, "a whole number"))
+}
+
+/// Digits only: `parse` alone would take a sign.
+fn digits(text: &str) -> Option<u64> {
+    text.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse().ok())?
 }
 
 fn count(name: &'static str, value: &str) -> Result<usize> {
@@ -265,14 +274,14 @@ fn trace_size(value: &str) -> Result<u64> {
 fn size(name: &'static str, value: &str) -> Result<u64> {
     const EXPECTED: &str = "bytes, such as 67108864 or 64M";
     let err = || bad(name, value, EXPECTED);
-    let (digits, shift) = match value.as_bytes().last() {
+    let (number, shift) = match value.as_bytes().last() {
         Some(b'K' | b'k') => (&value[..value.len() - 1], 10),
         Some(b'M' | b'm') => (&value[..value.len() - 1], 20),
         Some(b'G' | b'g') => (&value[..value.len() - 1], 30),
         Some(b'T' | b't') => (&value[..value.len() - 1], 40),
         _ => (value, 0),
     };
-    let n: u64 = digits.parse().map_err(|_| err())?;
+    let n = digits(number).ok_or_else(err)?;
     n.checked_mul(1 << shift).filter(|n| *n <= isize::MAX as u64).ok_or_else(err)
 }
 
@@ -310,6 +319,8 @@ mod tests {
             ("HMMRT_FORK", "never"),
             ("HMMRT_SPARE", "64Q"),
             ("HMMRT_SPARE", "99999999T"),
+            ("HMMRT_SPARE", "+1K"),
+            ("HMMRT_HOST_LATENCY", "+1"),
             ("HMMRT_HOST_DEVICES", "9"),
             ("HMMRT_STATS", "yes"),
             ("HMMRT_DEVICE_GROUP", "1M"),

@@ -59,18 +59,37 @@ pub(crate) fn share(count: usize, part: &Part<'_>) {
         lock(&QUEUE).extend((0..helpers).map(|_| Some(job.clone())));
         POSTED.notify_all();
     }
+    // A panic of the part must not leave others in it either: it is the caller's.
+    let _closed = Closing(&job);
     job.work();
-    let mut state = lock(&job.state);
-    state.closed = true;
-    while state.inside > 0 {
-        state = job.left.wait(state).unwrap_or_else(PoisonError::into_inner);
+}
+
+struct Closing<'a>(&'a Job);
+
+impl Drop for Closing<'_> {
+    fn drop(&mut self) {
+        let mut state = lock(&self.0.state);
+        state.closed = true;
+        while state.inside > 0 {
+            state = self.0.left.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}
+
+/// A helper that has entered, until it leaves.
+struct Inside<'a>(&'a Job);
+
+impl Drop for Inside<'_> {
+    fn drop(&mut self) {
+        lock(&self.0.state).inside -= 1;
+        self.0.left.notify_one();
     }
 }
 
 impl Job {
     fn work(&self) {
         let mut take = || Some(self.next.fetch_add(1, Relaxed)).filter(|n| *n < self.count);
-        // SAFETY: the caller of `share` is still in it: it is this thread, or it waits for this one.
+        // SAFETY: the caller of `share` is still in it: it is this thread, or it waits for this one (`Closing`).
         unsafe { (*self.part)(&mut take) };
     }
 
@@ -82,9 +101,8 @@ impl Job {
             }
             state.inside += 1;
         }
+        let _inside = Inside(self);
         self.work();
-        lock(&self.state).inside -= 1;
-        self.left.notify_one();
     }
 }
 
@@ -155,6 +173,21 @@ mod tests {
             });
             assert_eq!(sum.load(SeqCst), 6);
         }
+        crew.stop();
+        // Here, because there is one crew. A helper that panics holds nobody up.
+        let crew = Crew::start(1);
+        let caller = std::thread::current().id();
+        let entered = std::sync::atomic::AtomicBool::new(false);
+        share(2, &|take| {
+            if std::thread::current().id() != caller {
+                entered.store(true, SeqCst);
+                panic!("on purpose");
+            }
+            while !entered.load(SeqCst) {
+                std::thread::yield_now();
+            }
+            while take().is_some() {}
+        });
         crew.stop();
     }
 }

@@ -150,7 +150,8 @@ pub(crate) fn allocate(size: usize, align: usize) -> Result<(HostAddr, bool)> {
         return Err(Error::NoMemory { what: "a block", bytes: size });
     }
     let align_pages = align.div_ceil(PAGE).max(1);
-    let pages = (size.div_ceil(PAGE).max(1) + align_pages - 1) & !(align_pages - 1);
+    let size = size.max(1); // a block of nothing would be no block: the next one would have its address
+    let pages = (size.div_ceil(PAGE) + align_pages - 1) & !(align_pages - 1);
     let made = if pages * PAGE <= slab::LARGEST {
         slab::allocate(pages, align_pages)
     } else {

@@ -1,7 +1,7 @@
 //! Moving ranges on request: `hmm_migrate`, `hmm_host_ready`, and what prefetch does later. API context, the streams'
 //! threads and the crew, signals blocked while a chunk's lock is held.
 
-use crate::addr::{ByteRange, CHUNK, HostAddr};
+use crate::addr::{ByteRange, CHUNK, HostAddr, PAGE};
 use crate::chunk::{Guard, Watched};
 use crate::crew;
 use crate::error::{Error, Result};
@@ -175,9 +175,16 @@ pub(crate) fn bring_home(range: ByteRange, why: Why, arg: &'static str) -> Resul
     to_host(range, true, Patience::Wait, why, arg).map(|_| ())
 }
 
-/// Gives up the contents of the whole pages in `range`.
+/// Gives up the contents of the whole pages in `range`: of all of them, or of none if one is pinned.
 pub(crate) fn discard(range: ByteRange) -> Result<()> {
     crate::access::wait_until_unused(range, "addr")?;
+    for (at, part) in range.pages_in().chunks() {
+        let pinned = PageMask::of(part) & table::known(at).pinned.get();
+        if let Some(page) = pinned.first() {
+            let addr = at.add(page * PAGE).0;
+            return Err(Error::Busy { arg: "addr", addr, why: "it is pinned" });
+        }
+    }
     for (at, part) in range.pages_in().chunks() {
         let chunk = table::known(at);
         let _blocked = Blocked::new();

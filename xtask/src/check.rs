@@ -10,7 +10,9 @@ use anyhow::{Context, Result, bail};
 use crate::cc::{self, Language};
 use crate::command::{self, Command};
 use crate::workspace::Workspace;
-use crate::{bench, conformance, course, doubles, features, gpu_suite, install, proof, readme, tour};
+use crate::{
+    bench, conformance, course, doubles, features, gpu_suite, install, proof, readme, sanitize, tour,
+};
 
 /// What a step that did not fail has to say.
 enum Outcome {
@@ -77,6 +79,14 @@ const STEPS: &[Step] = &[
     ("examples in C++", |w| match cc::compiler(Language::Cpp) {
         None => missing(w, "c++"),
         Some(_) => Ok(Passed(course::run_native(w, &install::scratch_prefix(w)?, Language::Cpp)?)),
+    }),
+    ("C programs under AddressSanitizer and UBSan", |w| match sanitize::has_sanitizers() {
+        false => missing(w, "gcc with libasan and libubsan"),
+        true => Ok(Passed(sanitize::sanitizers(w, &install::scratch_prefix(w)?)?)),
+    }),
+    ("C programs under Valgrind", |w| match command::installed("valgrind") && command::installed("gcc") {
+        false => missing(w, "gcc and valgrind"),
+        true => Ok(Passed(sanitize::valgrind(w, &install::scratch_prefix(w)?)?)),
     }),
     ("README.md", |w| Ok(Passed(readme::run(w, &install::scratch_prefix(w)?)?))),
     ("tours", |w| Ok(Passed(tour::run_small(w, &install::scratch_prefix(w)?, &|command| command)?))),

@@ -17,6 +17,7 @@ mod input;
 mod install;
 mod proof;
 mod readme;
+mod sanitize;
 mod tour;
 mod workspace;
 

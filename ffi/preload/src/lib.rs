@@ -17,6 +17,7 @@ mod names;
 mod settings;
 #[path = "../../src/signals.rs"]
 mod signals;
+mod size;
 mod small;
 mod trap;
 

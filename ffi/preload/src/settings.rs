@@ -2,6 +2,7 @@
 //! constructor or by the first allocation that asks, whichever comes first; two threads that do it at once store the
 //! same. Before the C library is up, and in setuid programs, nothing is managed.
 
+use crate::size::size;
 use crate::{names, small};
 use core::ffi::CStr;
 use core::sync::atomic::{AtomicBool, AtomicI32, AtomicUsize, Ordering::*};
@@ -180,22 +181,4 @@ fn file_of(path: &CStr) -> &[u8] {
 fn is_part(path: &CStr) -> bool {
     let file = file_of(path);
     PARTS.iter().any(|part| file.starts_with(part.as_bytes()))
-}
-
-/// A number of bytes, with K, M, G or T for powers of 1,024.
-fn size(value: &[u8]) -> Option<usize> {
-    let (digits, shift) = match value.split_last()? {
-        (b'K' | b'k', digits) => (digits, 10),
-        (b'M' | b'm', digits) => (digits, 20),
-        (b'G' | b'g', digits) => (digits, 30),
-        (b'T' | b't', digits) => (digits, 40),
-        _ => (value, 0),
-    };
-    if digits.is_empty() {
-        return None;
-    }
-    let number = digits.iter().try_fold(0_usize, |n, d| {
-        n.checked_mul(10)?.checked_add(usize::from(d.checked_sub(b'0').filter(|d| *d < 10)?))
-    })?;
-    number.checked_mul(1 << shift)
 }

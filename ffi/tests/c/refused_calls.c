@@ -268,6 +268,10 @@ static void pins(void) {
     hmm_access access = {home, SIZE, HMM_READ_WRITE};
     REFUSED(hmm_acquire(0, NULL, &access, 1), HMM_ERR_BUSY, "accesses");
     OK(hmm_unpin(home, PAGE));
+    // In the second chunk: the first one keeps its contents, too.
+    OK(hmm_pin(home + SIZE - PAGE, PAGE));
+    REFUSED(hmm_discard(home, SIZE), HMM_ERR_BUSY, "addr");
+    OK(hmm_unpin(home + SIZE - PAGE, PAGE));
 }
 
 static void struct_sizes(void) {

@@ -22,6 +22,16 @@ static void sizes(void) {
     errno = 0;
     CHECK(hmm_realloc(f, 0) == NULL && errno == 0 && hmm_usable_size(f) == 0);
 
+    // Also where the alignment alone is more than a small block has.
+    for (size_t alignment = 1; alignment <= (size_t)64 * MIB; alignment *= 2) {
+        void *g = hmm_aligned_alloc(alignment, 0), *h = hmm_aligned_alloc(alignment, 0);
+        CHECK(g != NULL && h != NULL && g != h && (size_t)g % alignment == 0);
+        CHECK(hmm_owns(g) && hmm_owns(h) && hmm_usable_size(g) > 0);
+        hmm_free(g);
+        CHECK(!hmm_owns(g) && hmm_owns(h));
+        hmm_free(h);
+    }
+
     REFUSED_MEMORY(hmm_malloc(SIZE_MAX), ENOMEM, "size");
     REFUSED_MEMORY(hmm_malloc((size_t)PTRDIFF_MAX), ENOMEM, "size");
     REFUSED_MEMORY(hmm_calloc(SIZE_MAX / 2, 3), ENOMEM, "n * size");

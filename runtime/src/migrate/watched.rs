@@ -148,7 +148,9 @@ pub(super) fn bring(g: &Guard, devices: &Devices, missing: PageMask, write: bool
         pool::put(spare, !gone);
         return placed?.result;
     }
-    let scratch = pool::scratch();
+    let Some(scratch) = pool::scratch() else {
+        return Err(Error::NoMemory { what: "a scratch block", bytes: CHUNK });
+    };
     let placed = fetch(g, devices, missing, scratch.at).map(|()| place(g, missing, scratch.at, write));
     let emptied = matches!(placed, Ok(Landed { moved: true, result: Ok(()) }));
     if !emptied && missing.count() > FEW {

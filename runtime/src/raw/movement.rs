@@ -104,12 +104,18 @@ pub fn advise(ptr: *const u8, len: usize, what: Advice, to: i32) -> Result<()> {
             };
             (policy::PREFERENCE, prefer)
         }
-        Advice::UnsetPreferredLocation => (policy::PREFERENCE, 0),
+        Advice::UnsetPreferredLocation => {
+            location(to, devices.count())?;
+            (policy::PREFERENCE, 0)
+        }
         Advice::AccessedBy => {
             location(to, devices.count())?;
             (0, advice::ACCESSED_BY)
         }
-        Advice::UnsetAccessedBy => (advice::ACCESSED_BY, 0),
+        Advice::UnsetAccessedBy => {
+            location(to, devices.count())?;
+            (advice::ACCESSED_BY, 0)
+        }
         Advice::Sequential => (advice::RANDOM, advice::SEQUENTIAL),
         Advice::Random => (advice::SEQUENTIAL, advice::RANDOM),
         Advice::UnsetPattern => (advice::RANDOM | advice::SEQUENTIAL, 0),

@@ -1,6 +1,6 @@
 //! HIP's runtime: the functions of its that are ours. Programs are linked to them, or look them up. `launches`, `copies`,
-//! `graphs`, `memory`, `modules` and `refused` export them; `driver` is what stands behind, `code` what programs' own code says of its
-//! kernels. Any thread.
+//! `graphs`, `memory`, `modules` and `refused` export them; `driver` is what stands behind, `code` and `object` what programs' own code says of
+//! its kernels. Any thread.
 
 mod code;
 mod copies;
@@ -9,6 +9,7 @@ mod graphs;
 mod launches;
 mod memory;
 mod modules;
+mod object;
 mod refused;
 mod spaces;
 

@@ -1,0 +1,143 @@
+//! What SECURITY.md promises of a process that uses the library: seen from outside, with the environment against it, and with
+//! arguments at the edges.
+
+mod common;
+
+use common::Link::{Shared, Static};
+use common::{compile, double, run_ok, run_with, scratch};
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::Command;
+
+#[test]
+fn no_memory_is_writable_and_executable_and_nothing_is_shared() {
+    let program = compile(&["secure.c"], Shared);
+    for kind in ["host", "cuda", "hip"] {
+        let driver = if kind == "host" { String::new() } else { double(kind).to_str().unwrap().to_owned() };
+        for direct in ["0", "1"] {
+            let settings = [
+                ("HMMRT_BACKEND", kind),
+                ("HMMRT_CUDA_LIBRARY", &driver),
+                ("HMMRT_HIP_LIBRARY", &driver),
+                ("HMMRT_HOST_DIRECT", direct),
+            ];
+            let (out, err) = run_ok(&program, &settings);
+            assert!(out.ends_with("ok after_shutdown\nall well\n"), "{kind}: {out}{err}");
+        }
+    }
+}
+
+#[test]
+fn traces_are_the_users_own_and_never_somebody_elses_file() {
+    let program = compile(&["secure.c"], Static);
+    let folder = scratch("traces");
+    let trace = folder.join("trace");
+    let record = || {
+        let settings = [("HMMRT_TRACE", trace.to_str().unwrap())];
+        run_with(&program, &[&trace], &settings)
+    };
+    let text = |output: &std::process::Output| String::from_utf8_lossy(&output.stderr).into_owned();
+    let out = record();
+    assert!(out.status.success(), "{}", text(&out));
+    // An old trace with another mode is replaced, not written into.
+    fs::set_permissions(&trace, fs::Permissions::from_mode(0o666)).unwrap();
+    let kept = fs::File::open(&trace).unwrap();
+    let before = kept.metadata().unwrap();
+    assert!(record().status.success());
+    assert_eq!(kept.metadata().unwrap().len(), before.len(), "who had it open sees nothing of the new one");
+    assert_eq!(fs::metadata(&trace).unwrap().permissions().mode() & 0o7777, 0o600);
+    // Links, to files that are there and that are not, and other people's files.
+    let other = folder.join("other");
+    for there in [true, false] {
+        fs::remove_file(&trace).unwrap();
+        let _ = fs::remove_file(&other);
+        if there {
+            fs::write(&other, "").unwrap();
+        }
+        symlink(&other, &trace).unwrap();
+        let out = record();
+        assert!(text(&out).contains("not recorded"), "{}", text(&out));
+        assert_eq!(other.exists(), there);
+        assert!(!there || fs::read(&other).unwrap().is_empty());
+    }
+    fs::remove_file(&trace).unwrap();
+    fs::write(&trace, "somebody's").unwrap();
+    assert!(text(&record()).contains("not recorded"));
+    assert_eq!(fs::read(&trace).unwrap(), b"somebody's");
+}
+
+/// Everything in the environment that could hurt.
+fn hostile(settings: &mut Vec<(&'static str, String)>, trace: &Path) {
+    let driver = double("cuda");
+    for (name, value) in [
+        ("HMMRT_BACKEND", "cuda"),
+        ("HMMRT_CUDA_LIBRARY", driver.to_str().unwrap()),
+        ("HMMRT_HIP_LIBRARY", driver.to_str().unwrap()),
+        ("HMMRT_TRACE", trace.to_str().unwrap()),
+        ("HMMRT_HOST_FAIL", "any:1+"),
+        ("HMMRT_HOST_DEVICES", "7"),
+        ("HMMRT_HOST_MEMORY", "1"),
+        ("HMMRT_FORK", "exec"),
+        ("HMMRT_STATS", "1"),
+        ("HMMRT_LOG", "debug"),
+        ("HMMRT_VMA_BUDGET", "nonsense"),
+    ] {
+        settings.push((name, value.to_owned()));
+    }
+}
+
+/// A copy that belongs to root and is setuid, run by nobody. As another user than root this can't be tried.
+#[test]
+fn the_environment_is_nothing_to_a_setuid_program() {
+    // SAFETY: no memory is involved.
+    if unsafe { geteuid() } != 0 {
+        eprintln!("skipped: only root can make a setuid program of root's");
+        return;
+    }
+    // Where nobody can reach it: not in the target folder.
+    let folder = std::env::temp_dir().join(format!("hmmrt-security-{}", std::process::id()));
+    fs::create_dir(&folder).expect("a new folder");
+    fs::set_permissions(&folder, fs::Permissions::from_mode(0o755)).unwrap();
+    let program = folder.join("program");
+    fs::copy(compile(&["privileged.c"], Static), &program).unwrap();
+    let open = folder.join("open");
+    fs::create_dir(&open).unwrap();
+    fs::set_permissions(&open, fs::Permissions::from_mode(0o777)).unwrap();
+    let trace = open.join("trace");
+    let run_as_nobody = |mode: u32| {
+        fs::set_permissions(&program, fs::Permissions::from_mode(mode)).unwrap();
+        let mut settings = Vec::new();
+        hostile(&mut settings, &trace);
+        let mut command = Command::new(&program);
+        command.env_clear().envs(settings).current_dir("/").uid(65534).gid(65534);
+        let output = command.output().expect("the program");
+        assert!(output.status.success(), "{output:?}");
+        (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap())
+    };
+    // As any program: the settings are read, one of which is nonsense.
+    let (plain, _) = run_as_nobody(0o755);
+    let (privileged, err) = run_as_nobody(0o4755);
+    let traced = trace.exists();
+    fs::remove_dir_all(&folder).unwrap();
+    assert!(plain.starts_with("secure 0 user 65534/65534 init -19 "), "{plain}");
+    if privileged.starts_with("secure 0") {
+        eprintln!("skipped: {} allows no setuid programs", std::env::temp_dir().display());
+        return;
+    }
+    assert_eq!(privileged, "secure 1 user 65534/0 init 0 backend host devices 1 moved 1\n", "{err}");
+    assert!(!traced, "a trace was written with another's rights");
+    assert_eq!(err, "", "neither log nor statistics");
+}
+
+unsafe extern "C" {
+    fn geteuid() -> u32;
+}
+
+#[test]
+fn sizes_offsets_and_counts_at_the_edges() {
+    let program = compile(&["edges.c"], Static);
+    let (out, err) = run_ok(&program, &[]);
+    assert_eq!(out, "ok ranges\nok sizes\nok counts\nok nothing_lost\nall well\n", "{err}");
+}

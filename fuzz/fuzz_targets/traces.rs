@@ -1,0 +1,3 @@
+//! Files that may be traces.
+#![no_main]
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| hmmrt_trials::traces(bytes));
