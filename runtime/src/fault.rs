@@ -100,7 +100,7 @@ pub(crate) fn resolve(chunk: &'static Chunk, addr: HostAddr, write: bool) -> Ste
     if let Some(b) = inflight::blocker(g.span_of(one), Intent::Take { to: None }) {
         return Step::Wait(b);
     }
-    let mut pages = policy::pages_to_bring(chunk, page, write) & !inflight::written_by_kernels(g.at);
+    let mut pages = policy::pages_to_bring(&g, page, write) & !inflight::written_by_kernels(g.at);
     for _ in 0..TRIES {
         match migrate::to_host(&g, pages, write) {
             Ok(_) => return Step::Done(Verdict::Resolved),

@@ -104,7 +104,7 @@ mod mask;
 mod migrate;
 mod moves;
 mod pins;
-mod policy;
+pub mod policy;
 mod pool;
 mod prefetch;
 mod query;
