@@ -49,7 +49,7 @@ fn touches_here_and_there_bring_little() {
     // Every page in the end, in no order: a few faults a chunk.
     let all = (0..64 * PAGES).map(|i| i.wrapping_mul(12_345) % (64 * PAGES));
     let (faults, _) = touch_all(&mut History::default(), 64, all, true);
-    assert!(faults <= 64 * 5, "{faults}");
+    assert!(faults <= 64 * 6, "{faults}");
 }
 
 #[test]

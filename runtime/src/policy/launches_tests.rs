@@ -13,14 +13,22 @@ fn launch(l: &mut Launches, k: u64) -> (Vec<Range>, Vec<Range>) {
     (home, out)
 }
 
+/// Launch 1, what the CPU fetches, launch 2; as often as it takes to be believed.
+fn rounds(l: &mut Launches, fetched: &[Range]) {
+    for _ in 0..=LEARNT {
+        launch(l, 1);
+        fetched.iter().for_each(|r| l.touched(*r));
+        launch(l, 2);
+    }
+}
+
 #[test]
 fn what_followed_last_time_is_expected() {
     let mut l = Launches::new();
     launch(&mut l, 1);
-    l.touched(r(77, 1, false, true));
-    l.touched(r(78, 1, false, true));
     launch(&mut l, 2);
     assert!(!l.next_reads(10_000, 10_001), "nothing has followed 2 yet");
+    rounds(&mut l, &[r(77, 1, false, true), r(78, 1, false, true)]);
     let (home, out) = launch(&mut l, 1);
     assert_eq!(home, [r(77, 2, false, true)]);
     assert_eq!(out, [r(20_000, 100, false, true)], "2 comes next");
@@ -30,10 +38,28 @@ fn what_followed_last_time_is_expected() {
 #[test]
 fn pages_in_a_row_are_one_range() {
     let mut l = Launches::new();
-    launch(&mut l, 1);
-    (0..1000).for_each(|i| l.touched(r(i * 512, 512, false, true)));
-    launch(&mut l, 2);
+    let chunks: Vec<Range> = (0..1000).map(|i| r(i * 512, 512, false, true)).collect();
+    rounds(&mut l, &chunks);
     assert_eq!(launch(&mut l, 1).0, [r(0, 512_000, false, true)]);
+}
+
+/// The launch that made it is followed by it, however many come in between.
+#[test]
+fn results_belong_to_the_launch_that_made_them() {
+    let mut l = Launches::new();
+    let made = [r(500, 10, true, false)];
+    let mut make = |l: &mut Launches| {
+        let mut home = Vec::new();
+        l.launched(Launches::key(9, made.into_iter()), made.into_iter(), |r| home.push(r), |_| ());
+        home
+    };
+    for _ in 0..=LEARNT {
+        make(&mut l);
+        launch(&mut l, 1);
+        l.touched(r(502, 3, false, true));
+    }
+    assert_eq!(make(&mut l), [r(502, 3, false, true)]);
+    assert_eq!(launch(&mut l, 1).0, []);
 }
 
 #[test]
@@ -52,16 +78,14 @@ fn what_the_cpu_writes_in_between_is_not_sent_ahead() {
 #[test]
 fn what_is_not_wanted_any_more_is_forgotten() {
     let mut l = Launches::new();
-    launch(&mut l, 1);
-    l.touched(r(77, 1, false, true));
-    launch(&mut l, 2);
-    let rounds: Vec<usize> = (0..40)
+    rounds(&mut l, &[r(77, 1, false, true)]);
+    let expected: Vec<usize> = (0..40)
         .map(|_| {
             let n = launch(&mut l, 1).0.len();
             launch(&mut l, 2);
             n
         })
         .collect();
-    assert_eq!(rounds[0], 1);
-    assert!(rounds[16..].iter().all(|n| *n == 0), "{rounds:?}");
+    assert_eq!(expected[0], 1);
+    assert!(expected[16..].iter().all(|n| *n == 0), "{expected:?}");
 }
