@@ -87,6 +87,7 @@ mod config;
 mod crew;
 mod device;
 mod error;
+mod evict;
 mod fault;
 mod fork;
 mod guard;
@@ -125,7 +126,7 @@ mod window;
 
 pub use access::{Access, AccessMode};
 pub use alloc::HmmAlloc;
-pub use config::{Backend, Config, FaultEngine, ForkMode, LogLevel};
+pub use config::{Backend, Config, FaultEngine, ForkMode, LogLevel, PolicyChoice};
 pub use device::host::inject;
 pub use device::{BackendReport, DeviceInfo, probe};
 pub use error::{ConfigError, Error, Result};

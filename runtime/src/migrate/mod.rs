@@ -3,12 +3,14 @@
 //! handler and signal-safe. What can't be done now because a kernel is using the pages comes back as
 //! [`Stop::Wait`], and the caller waits without the lock.
 
+mod evict;
 mod follow;
 mod forget;
 mod homeward;
 mod outward;
 mod relocate;
 
+pub(crate) use evict::evict;
 pub(crate) use follow::{
     follow_discard, follow_new_mapping, follow_protection, foreign_begin, note_protection,
 };

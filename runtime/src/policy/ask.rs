@@ -29,12 +29,14 @@ pub(crate) mod advice {
 /// All bits that a preferred location is made of.
 pub(crate) const PREFERENCE: u32 = advice::PREFER_HOST | advice::PREFER_DEVICE | 0xff << advice::DEVICE_SHIFT;
 
-/// The number of the chosen policy.
-static CHOSEN: AtomicUsize = AtomicUsize::new(0);
+/// The number of the chosen policy: at first `chunk`.
+static CHOSEN: AtomicUsize = AtomicUsize::new(2);
 
-/// Chooses a policy by its number in [`ALL`].
-pub(crate) fn set(number: usize) {
-    CHOSEN.store(number, Relaxed);
+/// Chooses a policy by its name, one of [`ALL`].
+pub(crate) fn choose(name: &str) {
+    if let Some(number) = ALL.iter().position(|p| p.name() == name) {
+        CHOSEN.store(number, Relaxed);
+    }
 }
 
 /// The chosen policy. Signal-safe.
@@ -52,7 +54,7 @@ fn same_block(chunk: &Chunk, page: usize) -> PageMask {
 }
 
 /// The address by which the allocation that the chunk at `at` belongs to is known. Signal-safe.
-pub(crate) fn allocation(chunk: &Chunk, at: HostAddr) -> u64 {
+fn allocation(chunk: &Chunk, at: HostAddr) -> u64 {
     match chunk.kind() {
         Kind::Large => chunk.head.load(Relaxed) as u64,
         Kind::Adopted => chunk.block().map_or(at.0, |b| b.range().start) as u64,
@@ -82,7 +84,7 @@ pub(crate) fn device_uses(around: usize) {
 
 /// What to do about the CPU's touch of `page`: the pages to bring home contain it. Signal-safe.
 #[inline(never)] // the signal stack may be 8 KiB: no frame holds what another path needs
-pub(crate) fn bring(g: &Guard, page: usize, write: bool) -> Bring {
+fn bring(g: &Guard, page: usize, write: bool) -> Bring {
     let chunk = g.chunk;
     let block = same_block(chunk, page);
     let (here, both) = (chunk.host.get(), chunk.on_devices());

@@ -1,4 +1,4 @@
-//! `auto`, the default: no page that is not needed, no fault that could be spared. A page costs little and a fault much, so
+//! `auto`: no page that is not needed, no fault that could be spared. A page costs little and a fault much, so
 //! up to 64 KiB come along at once; a chunk comes as a whole where chunks are touched in many pages, which each allocation
 //! learns by opening some of them with one page; who reads on is read ahead of, with twice as many chunks each time; strides
 //! are followed (Leap's vote). Devices give up what is needed again last, as far as the past tells.

@@ -48,7 +48,7 @@ fn pages_in_a_row_are_one_range() {
 fn results_belong_to_the_launch_that_made_them() {
     let mut l = Launches::new();
     let made = [r(500, 10, true, false)];
-    let mut make = |l: &mut Launches| {
+    let make = |l: &mut Launches| {
         let mut home = Vec::new();
         l.launched(Launches::key(9, made.into_iter()), made.into_iter(), |r| home.push(r), |_| ());
         home

@@ -12,7 +12,7 @@ mod mirror;
 mod recency;
 mod uvm;
 
-pub(crate) use ask::{PREFERENCE, advice, allocation, device_uses, pages_to_bring, set as choose, the};
+pub(crate) use ask::{PREFERENCE, advice, choose, device_uses, pages_to_bring, the};
 pub use auto::Auto;
 pub use chunk::WholeChunk;
 pub use demand::Demand;
@@ -105,10 +105,5 @@ pub trait Policy: Sync {
     }
 }
 
-/// All policies; the first is the default.
+/// All policies.
 pub static ALL: &[&dyn Policy] = &[&Auto, &Demand, &WholeChunk, &Mirror, &Uvm];
-
-/// The number of the policy with this name.
-pub(crate) fn number(name: &str) -> Option<usize> {
-    ALL.iter().position(|p| p.name() == name)
-}
