@@ -114,8 +114,7 @@ fn acquire_untraced(devices: &Devices, stream: Stream, launch: bool, accesses: &
 
 /// For the choice of what leaves a device that is full.
 fn note_uses(stream: Stream, wanted: &[Wanted]) {
-    let now = evict::next_use();
-    wanted.iter().for_each(|w| evict::note_use(stream.device, w.span.range, w.span.around, now));
+    evict::note_uses(stream.device, wanted.iter().map(|w| (w.span.range, w.span.around)));
 }
 
 fn open(devices: &Devices, stream: Stream, wanted: &[Wanted], after: &[(u16, u64)]) -> Result<()> {

@@ -22,16 +22,15 @@ static NUMBER: AtomicU64 = AtomicU64::new(0);
 /// The most chunks that leave at once.
 const MOST: usize = 32;
 
-/// Another launch (or acquire, or move): its number.
-pub(crate) fn next_use() -> u64 {
-    NUMBER.fetch_add(1, Relaxed) + 1
-}
-
-/// Use number `now` is of `range`, part of `around`. Signals are blocked.
-pub(crate) fn note_use(device: usize, range: ByteRange, around: ByteRange, now: u64) {
+/// Another launch (or acquire, or move) uses these ranges, each with what it is part of. Signals are blocked.
+pub(crate) fn note_uses(device: usize, ranges: impl Iterator<Item = (ByteRange, ByteRange)>) {
+    let now = NUMBER.fetch_add(1, Relaxed) + 1;
     let page = |addr: usize| (addr / PAGE) as u64;
-    let (start, end) = (page(range.start), page(range.end + PAGE - 1));
-    RECENCY.lock().uses(device as u8, around.start as u64, start, end, now);
+    let mut recency = RECENCY.lock();
+    for (range, around) in ranges {
+        let (start, end) = (page(range.start), page(range.end + PAGE - 1));
+        recency.uses(device as u8, around.start as u64, start, end, now);
+    }
 }
 
 /// What trying to make room came to.

@@ -34,10 +34,9 @@ pub(crate) fn to_device(
     why: Why,
     arg: &'static str,
 ) -> Result<usize> {
-    let now = evict::next_use();
     {
         let _blocked = Blocked::new();
-        evict::note_use(device, span.range, span.around, now);
+        evict::note_uses(device, core::iter::once((span.range, span.around)));
     }
     let room = Some((device, patience));
     each_chunk(span.range, arg, room, &|at, part, probe| send(at, part, span, device, patience, why, probe))
