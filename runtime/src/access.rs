@@ -7,9 +7,11 @@ use crate::chunk::Guard;
 use crate::crew;
 use crate::device::Devices;
 use crate::error::{Error, Result};
+use crate::evict::{self, Room};
 use crate::inflight::{self, Claim, Intent};
 use crate::mask::PageMask;
 use crate::migrate::{self, Outward, Probe, Stop};
+use crate::policy;
 use crate::span::{self, Span};
 use crate::stream::Stream;
 use crate::sys::signal::Blocked;
@@ -93,8 +95,9 @@ fn acquire_untraced(devices: &Devices, stream: Stream, launch: bool, accesses: &
             match inflight::publish(stream, launch, &claims, &mut after) {
                 Ok(waits) => {
                     let opened = open(devices, stream, &wanted, &after[..waits]);
-                    if opened.is_err() {
-                        inflight::abandon(stream);
+                    match opened {
+                        Ok(()) => note_uses(stream, &wanted),
+                        Err(_) => inflight::abandon(stream),
                     }
                     return opened;
                 }
@@ -109,6 +112,11 @@ fn acquire_untraced(devices: &Devices, stream: Stream, launch: bool, accesses: &
     }
 }
 
+/// For the choice of what leaves a device that is full.
+fn note_uses(stream: Stream, wanted: &[Wanted]) {
+    evict::note_uses(stream.device, wanted.iter().map(|w| (w.span.range, w.span.around)));
+}
+
 fn open(devices: &Devices, stream: Stream, wanted: &[Wanted], after: &[(u16, u64)]) -> Result<()> {
     let device = devices.at(stream.device);
     for &(number, ticket) in after {
@@ -120,9 +128,11 @@ fn open(devices: &Devices, stream: Stream, wanted: &[Wanted], after: &[(u16, u64
     let mut probe = Probe::new("accesses");
     inflight::settle(stream);
     let mut done: Vec<Vec<AtomicBool>> = wanted.iter().map(|w| send_ahead(stream, w)).collect();
+    let keep: Vec<ByteRange> = wanted.iter().map(|w| w.span.range).collect();
+    wanted.iter().for_each(|w| policy::device_uses(w.span.around.start));
     loop {
         for (w, done) in wanted.iter().zip(&done) {
-            settle(stream, w, done, &mut probe)?;
+            settle(stream, w, done, &keep, &mut probe)?;
         }
         if inflight::open(stream) {
             return Ok(());
@@ -185,8 +195,14 @@ fn send_ahead(stream: Stream, w: &Wanted) -> Vec<AtomicBool> {
     done
 }
 
-/// Makes one range resident, chunk by chunk, but for what is `done`.
-fn settle(stream: Stream, w: &Wanted, done: &[AtomicBool], probe: &mut Probe) -> Result<()> {
+/// Makes one range resident, chunk by chunk, but for what is `done`. If the device is full, others than `keep` leave it.
+fn settle(
+    stream: Stream,
+    w: &Wanted,
+    done: &[AtomicBool],
+    keep: &[ByteRange],
+    probe: &mut Probe,
+) -> Result<()> {
     for (i, (at, part)) in w.span.range.chunks().enumerate() {
         if done.get(i).is_some_and(|done| done.load(Relaxed)) {
             continue;
@@ -197,6 +213,14 @@ fn settle(stream: Stream, w: &Wanted, done: &[AtomicBool], probe: &mut Probe) ->
             let g = Guard::lock(chunk, at);
             match settle_chunk(&g, stream, w, part, probe) {
                 Ok(()) => break,
+                Err(Stop::Fail(Error::DeviceMemory { .. })) => {
+                    drop(g);
+                    match evict::make_room(stream.device, keep) {
+                        Room::Made => {}
+                        Room::Wait(b) => inflight::wait_or_busy(b, probe.arg, part.start, &mut waited)?,
+                        Room::None => return Err(evict::too_large(stream.device, keep)),
+                    }
+                }
                 Err(Stop::Fail(e)) => return Err(e),
                 Err(Stop::Wait(blocker)) => {
                     drop(g);

@@ -59,6 +59,19 @@ choice! {
     }
 }
 choice! {
+    /// What moves when: the policies of [`crate::policy`] that the runtime can follow.
+    PolicyChoice {
+        /// What is touched in many places comes by the chunk, what is not by the page; strides are followed.
+        Auto = "auto",
+        /// The touched page only.
+        Demand = "demand",
+        /// All of the chunk that is like the touched page.
+        Chunk = "chunk",
+        /// By the rules of NVIDIA's unified memory.
+        Uvm = "uvm",
+    }
+}
+choice! {
     /// How much is written to standard error.
     LogLevel {
         /// Nothing but fatal errors.
@@ -118,6 +131,9 @@ pub struct Config {
     pub vma_budget: usize,
     /// `HMMRT_FORK`: snapshot or exec.
     pub fork: ForkMode,
+    /// `HMMRT_POLICY`: auto, demand, chunk or uvm: what comes home at a CPU touch, and what leaves a device that is full
+    /// (default chunk).
+    pub policy: PolicyChoice,
     /// `HMMRT_STATS`: 1 prints a table of what moved when the program ends.
     pub stats: bool,
     /// `HMMRT_STATS` with a path in it: the file that the table is added to instead; `%p` in it is the process's number.
@@ -153,6 +169,7 @@ impl Default for Config {
             driver_timeout: 30,
             vma_budget: 0,
             fork: ForkMode::Snapshot,
+            policy: PolicyChoice::Chunk,
             stats: false,
             stats_file: String::new(),
             log: LogLevel::Warn,
@@ -207,6 +224,7 @@ impl Config {
         })?;
         set("HMMRT_VMA_BUDGET", &mut |v| number("HMMRT_VMA_BUDGET", v).map(|x| c.vma_budget = x as usize))?;
         set("HMMRT_FORK", &mut |v| ForkMode::parse("HMMRT_FORK", v).map(|x| c.fork = x))?;
+        set("HMMRT_POLICY", &mut |v| PolicyChoice::parse("HMMRT_POLICY", v).map(|x| c.policy = x))?;
         set("HMMRT_STATS", &mut |v| match v {
             path if path.contains('/') => {
                 c.stats_file = path.into();
@@ -317,6 +335,7 @@ mod tests {
             ("HMMRT_BACKEND", "gpu"),
             ("HMMRT_FAULT", "magic"),
             ("HMMRT_FORK", "never"),
+            ("HMMRT_POLICY", "mirror"),
             ("HMMRT_SPARE", "64Q"),
             ("HMMRT_SPARE", "99999999T"),
             ("HMMRT_SPARE", "+1K"),

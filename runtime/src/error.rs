@@ -31,12 +31,14 @@ pub enum Error {
         bytes: usize,
     },
     /// The device has no memory left for this.
-    #[error("device {device}: out of device memory ({bytes} bytes asked)")]
+    #[error("device {device}: out of device memory ({bytes} bytes asked{})", of(*memory))]
     DeviceMemory {
         /// The device's number.
         device: i32,
-        /// How much was asked for.
+        /// How much was asked for: of a launch all that it names, in whole chunks.
         bytes: usize,
+        /// How much the device has in all; 0: not said.
+        memory: u64,
     },
     /// The address is not managed by this library.
     #[error("{arg}: address {addr:#x} is not managed memory")]
@@ -222,6 +224,14 @@ impl core::fmt::Display for ConfigError {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         let value = core::str::from_utf8(&self.value[..self.len as usize]).unwrap_or("?");
         write!(f, "{}: unknown value \"{}\" (expected {})", self.name, value, self.expected)
+    }
+}
+
+fn of(memory: u64) -> String {
+    if memory == 0 {
+        String::new()
+    } else {
+        format!(", the device has {memory}, and nothing else can leave it")
     }
 }
 

@@ -118,7 +118,7 @@ pub(crate) fn resolve_locked(g: Guard, addr: HostAddr, write: bool, cause: Cause
     if let Some(b) = inflight::blocker(g.span_of(one), Intent::Take { to: None }) {
         return Step::Wait(b);
     }
-    let mut pages = policy::pages_to_bring(chunk, page, write) & !inflight::written_by_kernels(g.at);
+    let mut pages = policy::pages_to_bring(&g, page, write) & !inflight::written_by_kernels(g.at);
     for _ in 0..TRIES {
         let take = write || g.is_watched() && pages.count() > migrate::FEW;
         match migrate::to_host(&g, pages, take) {

@@ -5,6 +5,7 @@ use crate::addr::{ByteRange, CHUNK, HostAddr, PAGE};
 use crate::chunk::{Guard, Watched};
 use crate::crew;
 use crate::error::{Error, Result};
+use crate::evict::{self, Room};
 use crate::holds;
 use crate::inflight::{self, Intent};
 use crate::mask::PageMask;
@@ -33,7 +34,12 @@ pub(crate) fn to_device(
     why: Why,
     arg: &'static str,
 ) -> Result<usize> {
-    each_chunk(span.range, arg, &|at, part, probe| send(at, part, span, device, patience, why, probe))
+    {
+        let _blocked = Blocked::new();
+        evict::note_uses(device, core::iter::once((span.range, span.around)));
+    }
+    let room = Some((device, patience));
+    each_chunk(span.range, arg, room, &|at, part, probe| send(at, part, span, device, patience, why, probe))
 }
 
 /// Makes a range valid on the host; with `write`, only there. Returns how many pages came home.
@@ -44,15 +50,20 @@ pub(crate) fn to_host(
     why: Why,
     arg: &'static str,
 ) -> Result<usize> {
-    each_chunk(range, arg, &|at, part, _| fetch(at, part, write, patience, why))
+    each_chunk(range, arg, None, &|at, part, _| fetch(at, part, write, patience, why))
 }
 
 /// One try at one chunk's part: how many pages moved.
 type Try<'a> = dyn Fn(HostAddr, ByteRange, &mut Probe) -> core::result::Result<usize, Stop> + Sync + 'a;
 
 /// Tries every chunk of the range until it is done, waiting for kernels. A long range is shared with the crew first; what
-/// it leaves, because it failed or would have to wait, is done here, in order.
-fn each_chunk(range: ByteRange, arg: &'static str, attempt: &Try) -> Result<usize> {
+/// it leaves, because it failed or would have to wait, is done here, in order. If the device of `room` is full, others leave.
+fn each_chunk(
+    range: ByteRange,
+    arg: &'static str,
+    room: Option<(usize, Patience)>,
+    attempt: &Try,
+) -> Result<usize> {
     let mut probe = Probe::new(arg);
     let moved = AtomicUsize::new(0);
     let chunks: Vec<(HostAddr, ByteRange)> = range.chunks().collect();
@@ -79,6 +90,16 @@ fn each_chunk(range: ByteRange, arg: &'static str, attempt: &Try) -> Result<usiz
                 Ok(n) => {
                     moved.fetch_add(n, Relaxed);
                     break;
+                }
+                Err(Stop::Fail(e @ Error::DeviceMemory { .. })) => {
+                    let Some((device, patience)) = room else { return Err(e) };
+                    match evict::make_room(device, &[range]) {
+                        Room::Made => {}
+                        Room::Wait(b) if patience == Patience::Wait => {
+                            inflight::wait_or_busy(b, arg, part.start, &mut waited)?;
+                        }
+                        _ => return Err(evict::too_large(device, &[range])),
+                    }
                 }
                 Err(Stop::Fail(e)) => return Err(e),
                 Err(Stop::Wait(b)) => inflight::wait_or_busy(b, arg, part.start, &mut waited)?,

@@ -12,8 +12,8 @@ use crate::sys::{self, segv, thread};
 use crate::trace::{self, Why};
 use crate::uffd::Delivery;
 use crate::{
-    access, adopt, fault, fork, heap, inflight, launch, migrate, moves, pool, stats, stream, uffd, warm,
-    window,
+    access, adopt, fault, fork, heap, inflight, launch, migrate, moves, policy, pool, stats, stream, uffd,
+    warm, window,
 };
 use core::sync::atomic::{AtomicU8, Ordering::*};
 use std::sync::{Mutex, MutexGuard};
@@ -68,6 +68,7 @@ fn start(state: &mut State, config: Option<Config>) -> Result<()> {
     let budget = if config.vma_budget == 0 { sys::max_map_count() / 2 } else { config.vma_budget };
     migrate::set_vma_budget(budget);
     fork::set_mode(config.fork);
+    policy::choose(config.policy.name());
     warm::set_limit(config.spare_bytes);
     thread::claim_process();
     stats::start(&config);

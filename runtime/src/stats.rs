@@ -89,7 +89,7 @@ stats! {
     count moves_to_host,
     /// Bytes that needed no copy: untouched, still valid, or not needed.
     count bytes_not_copied,
-    /// Chunks sent home because a device was full (always 0 in this release).
+    /// Chunks that left a device because it was full.
     count evictions,
     /// Prefetches asked for.
     count prefetches,
@@ -162,6 +162,7 @@ impl Stats {
             ("to the device", format!("{} in {} moves", mib(self.bytes_to_device), self.moves_to_device)),
             ("to the host", format!("{} in {} moves", mib(self.bytes_to_host), self.moves_to_host)),
             ("not copied", mib(self.bytes_not_copied)),
+            ("evicted chunks", format!("{}", self.evictions)),
             ("prefetches", format!("{}", self.prefetches)),
             (
                 "prefetched",

@@ -1,7 +1,8 @@
 //! `cargo xtask`: the commands of README.md.
 //!
-//! `check` is all that CI does, `tour` the guided tour, `bench` the benchmark table, `gpu-suite` what is run on a machine
-//! with a GPU, `conformance` the kernel's own HMM cases, `proof` runs large programs with the preload library, `install` puts the C library into a prefix. Each subcommand is one module; they share `workspace` (where
+//! `check` is all that CI does, `tour` the guided tour, `bench` the benchmark table, `lab` what the policies do,
+//! `gpu-suite` what is run on a machine with a GPU, `conformance` the kernel's own HMM cases, `proof` runs large programs
+//! with the preload library, `install` puts the C library into a prefix. Each subcommand is one module; they share `workspace` (where
 //! things are) and `command` (how a program is started, watched and stopped).
 
 mod bench;
@@ -15,6 +16,7 @@ mod features;
 mod gpu_suite;
 mod input;
 mod install;
+mod lab;
 mod proof;
 mod readme;
 mod sanitize;
@@ -55,6 +57,11 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
+    /// Replay traces under each policy and an oracle, and draw it (arguments go to it: --seed, --only, a recording, ...)
+    Lab {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
     /// Build what is run on a machine with a GPU and without Rust: one folder, see gpu/README.md
     GpuSuite {
         /// The folder (default: gpu-suite in the target folder)
@@ -86,6 +93,7 @@ fn main() -> ExitCode {
         Task::Check { list, only } => check::run(&workspace, list, only.as_deref()),
         Task::Tour { file } => tour::run(&workspace, file.as_deref()),
         Task::Bench { args } => bench::run(&workspace, &args),
+        Task::Lab { args } => lab::run(&workspace, &args),
         Task::GpuSuite { out } => gpu_suite::run(&workspace, out.as_deref()),
         Task::Proof(options) => proof::run(&workspace, &options),
         Task::Conformance { write } => conformance::run(&workspace, write).map(|_| ()),

@@ -3,6 +3,7 @@
 //! handler and signal-safe. What can't be done now because a kernel is using the pages comes back as
 //! [`Stop::Wait`], and the caller waits without the lock.
 
+mod evict;
 mod follow;
 mod forget;
 mod homeward;
@@ -10,6 +11,7 @@ mod outward;
 mod relocate;
 mod watched;
 
+pub(crate) use evict::evict;
 pub(crate) use follow::{
     follow_discard, follow_new_mapping, follow_protection, foreign_begin, note_protection,
 };

@@ -102,7 +102,7 @@ impl Context {
     /// 2 is both drivers' code for memory that has run out.
     fn memory_error(&self, e: Error, bytes: usize) -> Error {
         match e {
-            Error::Device { code: 2, .. } => Error::DeviceMemory { device: self.device, bytes },
+            Error::Device { code: 2, .. } => Error::DeviceMemory { device: self.device, bytes, memory: 0 },
             e => e,
         }
     }

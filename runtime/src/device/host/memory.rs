@@ -89,12 +89,12 @@ impl Memory {
     pub(super) fn commit(&self, at: DeviceAddr, len: usize) -> Result<()> {
         let fits = |used: usize| used.checked_add(len).filter(|n| *n <= self.limit);
         if self.used.try_update(SeqCst, Relaxed, fits).is_err() {
-            return Err(Error::DeviceMemory { device: self.device, bytes: len });
+            return Err(Error::DeviceMemory { device: self.device, bytes: len, memory: 0 });
         }
         let done = map::protect(Memory::host(at), len, Prot::ReadWrite);
         if done.is_err() {
             self.used.fetch_sub(len, SeqCst);
-            return Err(Error::DeviceMemory { device: self.device, bytes: len });
+            return Err(Error::DeviceMemory { device: self.device, bytes: len, memory: 0 });
         }
         map::huge_pages(Memory::host(at), len, true);
         Ok(())

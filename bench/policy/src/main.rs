@@ -1,0 +1,56 @@
+//! `hmmrt-policy-lab`: the table and the picture. `cargo xtask lab` builds and runs it.
+
+use clap::Parser;
+use hmmrt_policy_lab::costs::Costs;
+use hmmrt_policy_lab::report::{Row, table};
+use hmmrt_policy_lab::{draw, record, traces};
+use std::error::Error;
+use std::path::PathBuf;
+
+/// Replays traces under each policy and the oracle.
+#[derive(Parser)]
+#[command(name = "cargo xtask lab")]
+struct Cli {
+    /// Recordings (HMMRT_TRACE) to replay instead of the generated traces
+    recordings: Vec<PathBuf>,
+    /// Only generated traces whose name contains this
+    #[arg(long, value_name = "TEXT")]
+    only: Option<String>,
+    /// What sizes and speeds are drawn from
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// The device's memory in chunks of 2 MiB, instead of the recording's
+    #[arg(long, value_name = "CHUNKS")]
+    device: Option<usize>,
+    /// The bus, in bytes per second each way
+    #[arg(long, value_name = "BYTES")]
+    bandwidth: Option<f64>,
+    /// Where the picture goes, as SVG
+    #[arg(long, value_name = "FILE")]
+    svg: Option<PathBuf>,
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let cli = Cli::parse();
+    let mut costs = Costs::default();
+    costs.bandwidth = cli.bandwidth.unwrap_or(costs.bandwidth);
+    let mut all = Vec::new();
+    for path in &cli.recordings {
+        let recording = hmmrt::trace::Trace::read(path).map_err(|e| format!("{}: {e}", path.display()))?;
+        all.push(record::from(&recording));
+    }
+    if cli.recordings.is_empty() {
+        let wanted = |name: &&str| cli.only.as_deref().is_none_or(|text| name.contains(text));
+        all.extend(traces::names().filter(wanted).filter_map(|name| traces::generate(name, cli.seed)));
+    }
+    if let Some(device) = cli.device {
+        all.iter_mut().for_each(|t| t.device = device);
+    }
+    let rows: Vec<Row> = all.iter().map(|t| Row::new(t, &costs)).collect();
+    print!("{}", table(&rows));
+    if let Some(path) = cli.svg {
+        draw::draw(&rows, &path)?;
+        println!("drawn in {}", path.display());
+    }
+    Ok(())
+}

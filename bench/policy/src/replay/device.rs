@@ -1,0 +1,140 @@
+//! Launches whose pages are there before they start, and what is moved early around them.
+
+use super::{Replay, Side, TooLarge};
+use crate::trace::{PAGE, PAGES, Use};
+use hmmrt::AccessMode;
+use hmmrt::policy::{Launches, PageMask, Range};
+
+impl Replay<'_> {
+    pub(super) fn launch(&mut self, kernel: u64, uses: &[Use], ns: u64) -> Result<(), TooLarge> {
+        self.number += 1;
+        let named = self.named(uses);
+        let mine: Vec<usize> = named.iter().map(|(chunk, _, _)| *chunk).collect();
+        self.check_size(&mine)?;
+        let mut ready = 0;
+        let mut moved = vec![false; self.histories.len()];
+        let changes = |(chunk, pages, mode): &&(usize, PageMask, AccessMode)| {
+            let c = &self.chunks[*chunk];
+            !pages.within(c.device) || mode.writes() && pages.meets(c.host)
+        };
+        let (crew, worth) = self.costs.crew;
+        let crew = if named.iter().filter(changes).count() >= worth { crew } else { 1 };
+        for &(chunk, pages, mode) in &named {
+            let slot = self.take_slot(chunk, &mine)?;
+            let c = &self.chunks[chunk];
+            let lacks = pages & !c.device;
+            let leaves = if mode.writes() { pages & c.host } else { PageMask::EMPTY };
+            ready = ready.max(c.device_at).max(if lacks.meets(c.coming) { c.host_at } else { 0 });
+            if !(lacks | leaves).is_empty() {
+                self.cpu += if leaves.is_empty() { self.costs.share } else { self.costs.send } / crew;
+                moved[self.owners[chunk]] = true;
+            }
+            if mode != AccessMode::Write {
+                ready = ready.max(self.send(chunk, lacks, slot.max(self.cpu)));
+            }
+            let c = &mut self.chunks[chunk];
+            c.device = c.device | pages;
+            c.host = c.host & !leaves;
+            c.coming = c.coming & c.host;
+        }
+        self.cpu = self.cpu.max(ready);
+        let end = self.cpu.max(self.device) + ns;
+        self.device = end;
+        for &(chunk, pages, mode) in &named {
+            self.bytes.device(chunk, pages, mode != AccessMode::Write, mode.writes());
+            let c = &mut self.chunks[chunk];
+            c.used_until = end;
+            if mode.writes() {
+                c.written = c.written | pages;
+                c.written_until = end;
+            }
+        }
+        for (history, moved) in self.histories.iter_mut().zip(moved) {
+            if moved {
+                history.device_uses();
+            }
+        }
+        for u in uses {
+            let around = self.owners[(u.start / PAGES) as usize] as u64;
+            self.recency.uses(0, around, u.start, u.start + u.pages, self.number);
+        }
+        if self.who.policy.predicts() {
+            self.predict(kernel, uses, &mine);
+        }
+        Ok(())
+    }
+
+    /// What a launch gets: its ranges, or their allocations.
+    fn named(&self, uses: &[Use]) -> Vec<(usize, PageMask, AccessMode)> {
+        if self.who.side == Side::Acquire {
+            return uses.iter().flat_map(|u| u.named().map(|(c, pages)| (c, pages, u.mode))).collect();
+        }
+        let mut owners: Vec<usize> = uses.iter().map(|u| self.owners[(u.start / PAGES) as usize]).collect();
+        owners.sort_unstable();
+        owners.dedup();
+        let all = |o: usize| {
+            let (first, count) = self.trace.allocations[o];
+            (first..first + count).map(|c| (c, PageMask::FULL, AccessMode::ReadWrite))
+        };
+        owners.into_iter().flat_map(all).collect()
+    }
+
+    /// Copies pages to the device from `at` on: when they are there.
+    fn send(&mut self, chunk: usize, pages: PageMask, at: u64) -> u64 {
+        if pages.is_empty() {
+            return 0;
+        }
+        let bytes = pages.count() as u64 * PAGE;
+        let end = self.to_device.work(at, self.costs.transfer(bytes)) + self.costs.latency;
+        self.out.bytes_out += bytes;
+        self.bytes.copy_out(chunk, pages);
+        self.moves += 1;
+        self.chunks[chunk].moved = self.moves;
+        end
+    }
+
+    /// Sends a copy of pages in the background, if there is room or something can go for it that is not in `keep` nor needed
+    /// soon.
+    pub(super) fn send_early(&mut self, chunk: usize, pages: PageMask, at: u64, keep: &[usize]) {
+        let pages = pages & !self.chunks[chunk].coming;
+        if pages.is_empty() {
+            return;
+        }
+        let Some(slot) = self.take_slot_early(chunk, at, keep) else { return };
+        let end = self.send(chunk, pages, slot.max(at) + self.costs.share);
+        let c = &mut self.chunks[chunk];
+        c.device = c.device | pages;
+        c.device_at = c.device_at.max(end);
+    }
+
+    fn predict(&mut self, kernel: u64, uses: &[Use], mine: &[usize]) {
+        let ranges = || {
+            uses.iter().map(|u| Range {
+                start: u.start,
+                pages: u.pages as u32,
+                write: u.mode.writes(),
+                read: u.mode != AccessMode::Write,
+            })
+        };
+        let (mut home, mut out) = (Vec::new(), Vec::new());
+        let key = Launches::key(kernel, ranges());
+        self.launches.launched(key, ranges(), |r| home.push(r), |r| out.push(r));
+        for r in home {
+            for (chunk, pages) in chunks_of(r) {
+                let c = &self.chunks[chunk];
+                let at = if self.cpu < c.written_until { c.written_until } else { self.cpu };
+                self.home_early(chunk, pages & !c.host, r.write, at);
+            }
+        }
+        let next: Vec<(usize, PageMask)> = out.into_iter().flat_map(chunks_of).collect();
+        let keep: Vec<usize> = next.iter().map(|(c, _)| *c).chain(mine.iter().copied()).collect();
+        for (chunk, pages) in next {
+            let c = &self.chunks[chunk];
+            self.send_early(chunk, pages & c.host & !c.device, self.cpu, &keep);
+        }
+    }
+}
+
+fn chunks_of(r: Range) -> Vec<(usize, PageMask)> {
+    Use::all(r.start, r.pages.into(), AccessMode::Read).named().collect()
+}

@@ -1,0 +1,171 @@
+//! The replay: one CPU thread, one stream, a bus with a direction each way, a device with so many chunks. Moves follow the
+//! runtime's own rules: a launch's ranges are there before it starts, reading leaves both sides valid, a touch waits for the
+//! kernel that writes the page. What else moves, and when, is the contender's to decide.
+
+mod bytes;
+mod cpu;
+mod device;
+mod memory;
+mod unified;
+
+use crate::bus::Bus;
+use crate::costs::Costs;
+use crate::trace::{Event, Trace};
+use bytes::Bytes;
+use hmmrt::policy::{History, Launches, PageMask, Policy, Recency};
+
+/// How launches get their pages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// What they name is brought before they start.
+    Acquire,
+    /// So are the allocations that it is in, as a whole, and whatever they do with it.
+    Allocations,
+    /// What they touch faults on the device.
+    Faults,
+}
+
+/// Who takes part.
+#[derive(Clone, Copy)]
+pub struct Contender {
+    /// For the table.
+    pub name: &'static str,
+    /// What it decides.
+    pub policy: &'static dyn Policy,
+    /// How launches get their pages.
+    pub side: Side,
+}
+
+/// All: ours first.
+pub fn contenders() -> Vec<Contender> {
+    use hmmrt::policy::ALL;
+    let of = |name: &str| *ALL.iter().find(|p| p.name() == name).expect("a policy of this name");
+    let with = |name, side| Contender { name, policy: of(name), side };
+    vec![
+        with("auto", Side::Acquire),
+        with("demand", Side::Acquire),
+        with("chunk", Side::Acquire),
+        with("mirror", Side::Allocations),
+        with("uvm", Side::Faults),
+    ]
+}
+
+/// What a replay comes to. Times in nanoseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Outcome {
+    /// From the start to the end.
+    pub total: u64,
+    /// Bytes to the device.
+    pub bytes_out: u64,
+    /// Bytes home.
+    pub bytes_home: u64,
+    /// Faults of the CPU and the device.
+    pub faults: u64,
+    /// Chunks that had to leave the device.
+    pub evictions: u64,
+}
+
+impl Outcome {
+    /// Bytes both ways.
+    pub fn bytes(&self) -> u64 {
+        self.bytes_out + self.bytes_home
+    }
+}
+
+/// One chunk.
+#[derive(Clone)]
+struct Chunk {
+    host: PageMask,
+    device: PageMask,
+    /// Pages that are on their way home until `host_at`, on their way out until `device_at`.
+    coming: PageMask,
+    host_at: u64,
+    device_at: u64,
+    /// What a kernel writes until `written_until`.
+    written: PageMask,
+    written_until: u64,
+    used_until: u64,
+    committed: bool,
+    moved: u64,
+    thrash: unified::Thrash,
+}
+
+struct Replay<'a> {
+    trace: &'a Trace,
+    costs: &'a Costs,
+    who: Contender,
+    owners: Vec<usize>,
+    chunks: Vec<Chunk>,
+    histories: Vec<History>,
+    launches: Launches,
+    recency: Recency,
+    bytes: Bytes,
+    to_device: Bus,
+    to_host: Bus,
+    cpu: u64,
+    device: u64,
+    committed: usize,
+    /// Launches so far, and moves.
+    number: u64,
+    moves: u64,
+    out: Outcome,
+}
+
+/// A launch alone needs more than the device has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TooLarge;
+
+/// Replays a trace.
+///
+/// # Panics
+/// If a byte is used that is not the last that was written: a fault of the replay.
+pub fn replay(trace: &Trace, costs: &Costs, who: Contender) -> Result<Outcome, TooLarge> {
+    let new = Chunk {
+        host: PageMask::FULL,
+        device: PageMask::EMPTY,
+        coming: PageMask::EMPTY,
+        host_at: 0,
+        device_at: 0,
+        written: PageMask::EMPTY,
+        written_until: 0,
+        used_until: 0,
+        committed: false,
+        moved: 0,
+        thrash: unified::Thrash::default(),
+    };
+    let mut r = Replay {
+        trace,
+        costs,
+        who,
+        owners: trace.owners(),
+        chunks: vec![new; trace.chunks()],
+        histories: vec![History::default(); trace.allocations.len()],
+        launches: Launches::new(),
+        recency: Recency::new(),
+        bytes: Bytes::new(trace.chunks()),
+        to_device: Bus::default(),
+        to_host: Bus::default(),
+        cpu: 0,
+        device: 0,
+        committed: 0,
+        number: 0,
+        moves: 0,
+        out: Outcome::default(),
+    };
+    for event in &trace.events {
+        match event {
+            Event::Cpu { chunk, pages, touch, ns } => r.touch(*chunk, *pages, *touch, *ns),
+            Event::Launch { kernel, uses, ns } => match who.side {
+                Side::Acquire | Side::Allocations => r.launch(*kernel, uses, *ns)?,
+                Side::Faults => r.launch_unified(uses, *ns)?,
+            },
+        }
+    }
+    r.out.total = r.cpu.max(r.device);
+    Ok(r.out)
+}
+
+/// What the program takes if nothing has to move.
+pub fn ideal(trace: &Trace) -> u64 {
+    crate::oracle::oracle(trace, &Costs::free()).total
+}

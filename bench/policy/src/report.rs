@@ -1,0 +1,94 @@
+//! The table: each contender on each trace.
+
+use crate::costs::Costs;
+use crate::oracle::oracle;
+use crate::replay::{Outcome, contenders, ideal, replay};
+use crate::trace::Trace;
+use std::fmt::Write;
+
+/// One trace's figures.
+#[derive(Clone, Debug)]
+pub struct Row {
+    /// The trace's name.
+    pub trace: String,
+    /// What the program takes if nothing has to move.
+    pub ideal: u64,
+    /// The oracle.
+    pub oracle: Outcome,
+    /// The contenders by name; `None`: a launch was larger than the device.
+    pub of: Vec<(&'static str, Option<Outcome>)>,
+}
+
+impl Row {
+    /// Runs all.
+    pub fn new(trace: &Trace, costs: &Costs) -> Row {
+        let of = contenders().into_iter().map(|c| (c.name, replay(trace, costs, c).ok())).collect();
+        Row { trace: trace.name.clone(), ideal: ideal(trace), oracle: oracle(trace, costs), of }
+    }
+
+    /// A contender's outcome.
+    pub fn outcome(&self, name: &str) -> Option<Outcome> {
+        self.of.iter().find(|(n, _)| *n == name).and_then(|(_, o)| *o)
+    }
+
+    /// How long a contender's program stood still for memory, in nanoseconds.
+    pub fn stall(&self, name: &str) -> Option<u64> {
+        self.outcome(name).map(|o| o.total - self.ideal)
+    }
+
+    /// The same of the oracle.
+    pub fn least(&self) -> u64 {
+        self.oracle.total - self.ideal
+    }
+
+    /// The least stall of all but ours.
+    pub fn best_other(&self) -> Option<u64> {
+        self.of.iter().filter(|(n, _)| *n != "auto").filter_map(|(n, _)| self.stall(n)).min()
+    }
+}
+
+/// The table as text.
+pub fn table(rows: &[Row]) -> String {
+    let mut text = String::new();
+    let _ = writeln!(
+        text,
+        "{:<16} {:>8} {:<8} {:>10} {:>8} {:>8} {:>9} {:>8} {:>8} {:>7}",
+        "trace",
+        "own ms",
+        "policy",
+        "stall ms",
+        "oracle x",
+        "best x",
+        "to MiB",
+        "home MiB",
+        "faults",
+        "evicted"
+    );
+    for row in rows {
+        let line = |name: &str, outcome: Option<Outcome>, first: bool| {
+            let head = if first {
+                format!("{:<16} {:>8.1}", row.trace, row.ideal as f64 / 1e6)
+            } else {
+                " ".repeat(25)
+            };
+            let Some(o) = outcome else { return format!("{head} {name:<8} a launch does not fit\n") };
+            let stall = o.total - row.ideal;
+            let by = |other: u64| {
+                if other == 0 { "-".to_owned() } else { format!("{:.2}", stall as f64 / other as f64) }
+            };
+            format!(
+                "{head} {name:<8} {:>10.3} {:>8} {:>8} {:>9.1} {:>8.1} {:>8} {:>7}\n",
+                stall as f64 / 1e6,
+                by(row.least()),
+                row.best_other().map_or("-".to_owned(), by),
+                o.bytes_out as f64 / f64::from(1 << 20),
+                o.bytes_home as f64 / f64::from(1 << 20),
+                o.faults,
+                o.evictions
+            )
+        };
+        text += &line("oracle", Some(row.oracle), true);
+        row.of.iter().for_each(|(name, outcome)| text += &line(name, *outcome, false));
+    }
+    text
+}

@@ -1,0 +1,73 @@
+//! Generators: the shapes of programs, with sizes and speeds drawn from a seed. The same seed gives the same trace.
+
+mod dense;
+mod rng;
+mod sparse;
+
+use crate::trace::{Event, PAGES, Touch, Trace, Use};
+use hmmrt::AccessMode;
+use hmmrt::policy::PageMask;
+use rng::Rng;
+
+type Generator = fn(&mut Rng) -> Trace;
+
+/// The shapes' names and what makes them.
+const SHAPES: &[(&str, Generator)] = &[
+    ("streaming", dense::streaming),
+    ("stencil", dense::stencil),
+    ("blocked", dense::blocked),
+    ("solver", dense::solver),
+    ("bfs", sparse::bfs),
+    ("pointer-chase", sparse::pointer_chase),
+    ("key-value", sparse::key_value),
+    ("ping-pong", sparse::ping_pong),
+    ("ping-pong-dense", dense::ping_pong),
+    ("sweep-0.8", |r| dense::sweep(r, 0.8)),
+    ("sweep-1.2", |r| dense::sweep(r, 1.2)),
+    ("sweep-1.6", |r| dense::sweep(r, 1.6)),
+    ("sweep-2.0", |r| dense::sweep(r, 2.0)),
+];
+
+/// All shapes' names.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    SHAPES.iter().map(|(name, _)| *name)
+}
+
+/// The trace of a shape; `None` if there is none of this name.
+pub fn generate(name: &str, seed: u64) -> Option<Trace> {
+    let (name, make) = SHAPES.iter().find(|(n, _)| *n == name)?;
+    let mut trace =
+        make(&mut Rng::new(seed ^ name.bytes().fold(0_u64, |h, b| h.wrapping_mul(31) + u64::from(b))));
+    (*name).clone_into(&mut trace.name);
+    Some(trace)
+}
+
+/// A trace in the making.
+struct Maker(Trace);
+
+impl Maker {
+    fn new(device: usize) -> Maker {
+        Maker(Trace { name: String::new(), device, allocations: Vec::new(), events: Vec::new() })
+    }
+    /// A new allocation: its first chunk.
+    fn allocate(&mut self, chunks: usize) -> usize {
+        let first = self.0.chunks();
+        self.0.allocations.push((first, chunks));
+        first
+    }
+    fn cpu(&mut self, chunk: usize, pages: PageMask, touch: Touch, ns: u64) {
+        self.0.events.push(Event::Cpu { chunk, pages, touch, ns });
+    }
+    /// All of some chunks, one after the other.
+    fn cpu_all(&mut self, first: usize, count: usize, touch: Touch, ns: u64) {
+        (first..first + count).for_each(|c| self.cpu(c, PageMask::FULL, touch, ns));
+    }
+    fn launch(&mut self, kernel: u64, ns: u64, uses: Vec<Use>) {
+        self.0.events.push(Event::Launch { kernel, uses, ns });
+    }
+}
+
+/// Whole chunks, as a launch names them.
+fn all(first: usize, count: usize, mode: AccessMode) -> Use {
+    Use::all(first as u64 * PAGES, count as u64 * PAGES, mode)
+}

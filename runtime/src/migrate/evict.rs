@@ -1,0 +1,31 @@
+//! A chunk leaves a device that is full: what only the device has comes home, then its memory there is given back. API
+//! context with signals blocked and the chunk's lock held, never the signal handler.
+
+use super::{Stop, account_prefetched, homeward, settle};
+use crate::addr::DeviceAddr;
+use crate::chunk::Guard;
+use crate::device::Devices;
+use crate::stats::STATS;
+use core::sync::atomic::Ordering::*;
+
+/// Sends the chunk home from `device`. No kernel uses it. On failure it stays, whole.
+pub(crate) fn evict(g: &Guard, devices: &Devices, device: usize) -> core::result::Result<(), Stop> {
+    let copy = &g.chunk.copies[device];
+    let valid = copy.valid.get();
+    let others = g.chunk.on_others(device);
+    let only_there = valid & !g.chunk.host.get() & !others;
+    if !only_there.is_empty() {
+        homeward::to_host(g, only_there, true)?;
+    }
+    account_prefetched(g, valid, false);
+    copy.valid.remove(valid);
+    let base = copy.base.swap(0, Relaxed);
+    if base != 0 {
+        devices.at(device).decommit(DeviceAddr(base));
+        STATS.device_bytes.sub(crate::addr::CHUNK as u64);
+    }
+    if !valid.is_empty() {
+        STATS.evictions.add(1);
+    }
+    Ok(settle(g, valid)?)
+}

@@ -1,0 +1,114 @@
+//! From chunk records to the policy's plain values. Asked by the fault path with the chunk's lock held: signal-safe.
+
+use super::recency::place;
+use super::{ALL, Bring, History, Order, Policy, Touch};
+use crate::addr::{CHUNK, HostAddr};
+use crate::chunk::{Chunk, Guard, Kind};
+use crate::mask::PageMask;
+use crate::sys::futex::Locked;
+use core::sync::atomic::{AtomicUsize, Ordering::*};
+
+/// Advice bits of a chunk.
+pub(crate) mod advice {
+    /// The device gets copies; the host's stay valid.
+    pub(crate) const READ_MOSTLY: u32 = 1;
+    /// The CPU reads it in order.
+    pub(crate) const SEQUENTIAL: u32 = 2;
+    /// The CPU touches it here and there: bring single pages home.
+    pub(crate) const RANDOM: u32 = 4;
+    /// The host is where it should be.
+    pub(crate) const PREFER_HOST: u32 = 8;
+    /// Some device is where it should be; its number is in the bits from `DEVICE_SHIFT`.
+    pub(crate) const PREFER_DEVICE: u32 = 16;
+    /// Some device will read it.
+    pub(crate) const ACCESSED_BY: u32 = 32;
+    /// Where the preferred device's number starts.
+    pub(crate) const DEVICE_SHIFT: u32 = 8;
+}
+
+/// All bits that a preferred location is made of.
+pub(crate) const PREFERENCE: u32 = advice::PREFER_HOST | advice::PREFER_DEVICE | 0xff << advice::DEVICE_SHIFT;
+
+/// The number of the chosen policy: at first `chunk`.
+static CHOSEN: AtomicUsize = AtomicUsize::new(2);
+
+/// Chooses a policy by its name, one of [`ALL`].
+pub(crate) fn choose(name: &str) {
+    if let Some(number) = ALL.iter().position(|p| p.name() == name) {
+        CHOSEN.store(number, Relaxed);
+    }
+}
+
+/// The chosen policy. Signal-safe.
+pub(crate) fn the() -> &'static dyn Policy {
+    ALL[CHOSEN.load(Relaxed)]
+}
+
+/// The pages of the chunk that belong to the same block as `page`: moving one block never moves another.
+pub(crate) fn same_block(chunk: &Chunk, page: usize) -> PageMask {
+    let managed = chunk.managed.get();
+    match (chunk.kind(), chunk.unit.load(Relaxed) as usize) {
+        (Kind::Slab, unit) if unit > 0 => PageMask::span(page / unit * unit, unit) & managed,
+        _ => managed,
+    }
+}
+
+/// The address by which the allocation that the chunk at `at` belongs to is known. Signal-safe.
+fn allocation(chunk: &Chunk, at: HostAddr) -> u64 {
+    match chunk.kind() {
+        Kind::Large => chunk.head.load(Relaxed) as u64,
+        Kind::Adopted => chunk.block().map_or(at.0, |b| b.range().start) as u64,
+        Kind::Slab | Kind::Unused => at.0 as u64,
+    }
+}
+
+/// How many allocations are remembered; a new one takes the place of another.
+const REMEMBERED: usize = 512;
+
+/// Holders touch no managed memory and have signals blocked, or are the signal handler.
+static HISTORIES: Locked<[(u64, History); REMEMBERED]> = Locked::new([(0, History::NEW); REMEMBERED]);
+
+fn with_history<T>(key: u64, f: impl FnOnce(&mut History) -> T) -> T {
+    let mut all = HISTORIES.lock();
+    let slot = &mut all[place(key, REMEMBERED)];
+    if slot.0 != key {
+        *slot = (key, History::NEW);
+    }
+    f(&mut slot.1)
+}
+
+/// A device gets something of the allocation at `around`, for a launch or an acquire. Signals are blocked.
+pub(crate) fn device_uses(around: usize) {
+    with_history(around as u64, History::device_uses);
+}
+
+/// What to do about the CPU's touch of `page`: the pages to bring home contain it. Signal-safe.
+#[inline(never)] // the signal stack may be 8 KiB: no frame holds what another path needs
+fn bring(g: &Guard, page: usize, write: bool) -> Bring {
+    let chunk = g.chunk;
+    let block = same_block(chunk, page);
+    let (here, both) = (chunk.host.get(), chunk.on_devices());
+    let fetch = !here.has(page);
+    // A write to a page that is valid on both sides takes others like it along: they will be written too.
+    let (alike, done) =
+        if fetch { (block & !here, block & here) } else { (block & here & both, block & !both) };
+    let advice = chunk.advice.load(Relaxed);
+    let order = match () {
+        () if advice & advice::RANDOM != 0 => Order::Random,
+        () if advice & advice::SEQUENTIAL != 0 => Order::Sequential,
+        () => Order::Unknown,
+    };
+    let touch = Touch { chunk: (g.at.0 / CHUNK) as u64, page, write, fetch, alike, done, order };
+    let mut bring = with_history(allocation(chunk, g.at), |h| the().bring(&touch, h));
+    let one = PageMask::span(page, 1);
+    bring.pages = bring.pages & alike | one;
+    if write {
+        bring.pages = bring.pages & !chunk.user_read_only.get() | one;
+    }
+    bring
+}
+
+/// The pages to bring home when the CPU touches `page`. Contains `page`. Signal-safe.
+pub(crate) fn pages_to_bring(g: &Guard, page: usize, write: bool) -> PageMask {
+    bring(g, page, write).pages
+}

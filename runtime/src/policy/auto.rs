@@ -1,0 +1,120 @@
+//! `auto`: no page that is not needed, no fault that could be spared. A page costs little and a fault much, so
+//! up to 64 KiB come along at once; a chunk comes as a whole where chunks are touched in many pages, which each allocation
+//! learns by opening some of them with one page; who reads on is read ahead of, with twice as many chunks each time; strides
+//! are followed (Leap's vote). Devices give up what is needed again last, as far as the past tells.
+
+use super::{Bring, Candidate, History, Order, PageMask, Pattern, Policy, Touch};
+
+/// Pages of a chunk.
+const PAGES: u64 = 512;
+/// Copying so many pages costs less than the next fault.
+const CHEAP: usize = 16;
+/// So many places by faults of their own have cost as much as the rest of a chunk would (some 20 us each, 105 us for 2 MiB).
+const FULL_ENOUGH: usize = 5;
+/// The same of places that are taken without a copy (5 us each).
+const TAKEN_ENOUGH: usize = 16;
+/// A run of so many pages, and the rest of the chunk is expected to be part of it.
+const LONG: usize = 64;
+/// The most chunks to read ahead: the spare pool's default size.
+const MOST_AHEAD: u32 = 32;
+
+/// See the head of the file.
+pub struct Auto;
+
+impl Policy for Auto {
+    fn name(&self) -> &'static str {
+        "auto"
+    }
+
+    fn bring(&self, touch: &Touch, history: &mut History) -> Bring {
+        let one = PageMask::span(touch.page, 1);
+        let round = history.rounds;
+        let p = if touch.fetch { &mut history.fetch } else { &mut history.take };
+        let expected = p.touched(touch.chunk * PAGES + touch.page as u64, round);
+        if touch.order == Order::Random {
+            return Bring::only(one);
+        }
+        if touch.order == Order::Sequential {
+            return whole(touch, p, true);
+        }
+        if touch.alike.count() <= CHEAP {
+            let mut bring = Bring::only(touch.alike);
+            bring.behind = !touch.fetch && expected && p.streak > 1;
+            p.next = (touch.chunk + 1) * PAGES;
+            return bring;
+        }
+        if !touch.done.is_empty() {
+            return within(touch, p);
+        }
+        let from_start = touch.alike.first() == Some(touch.page);
+        let dense = p.is_dense().unwrap_or(from_start);
+        if !dense || p.is_time_to_look() {
+            p.opened();
+            return Bring { behind: !touch.fetch && expected, ..strided(touch, p, expected) };
+        }
+        whole(touch, p, expected)
+    }
+
+    fn give_up(&self, candidate: &Candidate, now: u64) -> u64 {
+        if candidate.empty {
+            return u64::MAX;
+        }
+        // What is clean costs half.
+        candidate.used.distance(now) * if candidate.clean { 2 } else { 1 }
+    }
+
+    fn predicts(&self) -> bool {
+        true
+    }
+}
+
+/// All of the chunk, and more of them if the touches go on from chunk to chunk.
+fn whole(touch: &Touch, p: &mut Pattern, expected: bool) -> Bring {
+    let ahead = match expected || touch.order == Order::Sequential {
+        true if touch.fetch => (2 << p.streak.min(8)).min(MOST_AHEAD),
+        _ => 0,
+    };
+    p.next = (touch.chunk + 1 + u64::from(ahead)) * PAGES;
+    Bring { ahead, behind: !touch.fetch && expected, ..Bring::only(touch.alike) }
+}
+
+/// The chunk is open: the run that the page goes on with gets four times as long; many runs or a long one, and the rest comes.
+fn within(touch: &Touch, p: &mut Pattern) -> Bring {
+    let enough = if touch.fetch { FULL_ENOUGH } else { TAKEN_ENOUGH };
+    let before =
+        touch.done.runs().find(|(first, count)| first + count == touch.page).map_or(0, |(_, count)| count);
+    if before >= LONG || touch.done.runs().count() >= enough {
+        p.filled();
+        p.next = (touch.chunk + 1) * PAGES;
+        return Bring::only(touch.alike);
+    }
+    let len = if before == 0 { 1 } else { (3 * before).max(CHEAP) };
+    let len = len.min(PAGES as usize - touch.page);
+    Bring::only(PageMask::span(touch.page, len) & touch.alike | PageMask::span(touch.page, 1))
+}
+
+/// One page, or those of the stride that the last touches had: twice as many each time that it holds.
+fn strided(touch: &Touch, p: &mut Pattern, expected: bool) -> Bring {
+    let mut pages = PageMask::span(touch.page, 1);
+    let stride = p.stride().filter(|s| (2..PAGES as i32).contains(&s.abs()));
+    let Some(stride) = stride else {
+        p.next = (touch.chunk + 1) * PAGES;
+        p.width = 1;
+        return Bring::only(pages);
+    };
+    p.width = if expected { (p.width * 2).min(PAGES as u32) } else { 2 };
+    let mut at = touch.page as i64 + i64::from(stride);
+    for _ in 1..p.width {
+        if !(0..PAGES as i64).contains(&at) {
+            break;
+        }
+        pages = pages | PageMask::span(at as usize, 1);
+        at += i64::from(stride);
+    }
+    p.next = (touch.chunk * PAGES).wrapping_add_signed(at);
+    Bring::only(pages & touch.alike | PageMask::span(touch.page, 1))
+}
+
+#[cfg(test)]
+#[path = "auto_tests.rs"]
+mod tests;

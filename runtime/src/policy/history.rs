@@ -1,0 +1,173 @@
+//! What is remembered of the CPU's touches of one allocation: where a reader that goes on would be next, the stride that most
+//! of the last faults agree on (Leap, ATC'20), and whether chunks that are opened by one page are then touched in many.
+//! Small and of fixed size. Signal-safe.
+
+/// Of one allocation.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct History {
+    /// Touches that bring bytes home.
+    pub fetch: Pattern,
+    /// Writes that take pages from the device, and copy nothing.
+    pub take: Pattern,
+    /// How often a device began to use it.
+    pub rounds: u32,
+}
+
+impl History {
+    /// An empty one, for tables.
+    pub const NEW: History = History { fetch: Pattern::NEW, take: Pattern::NEW, rounds: 0 };
+
+    /// A device is to use the allocation.
+    pub fn device_uses(&mut self) {
+        self.rounds = self.rounds.saturating_add(1);
+    }
+}
+
+/// How many of the last steps vote.
+const VOTERS: usize = 8;
+
+/// The pattern of one kind of touch. Pages are numbered through the address space.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Pattern {
+    last: u64,
+    steps: [i32; VOTERS],
+    count: u32,
+    /// Where the next touch is expected, if touches go on as they did.
+    pub next: u64,
+    /// How often that came true in a row.
+    pub streak: u32,
+    /// How many pages of the stride were served last.
+    pub width: u32,
+    /// The round of the last touch.
+    round: u32,
+    /// Chunks that were opened by a single page, since it was last judged.
+    opened: u32,
+    /// Of them, those that were touched in so many places that the rest came along.
+    filled: u32,
+    /// The judgement.
+    dense: Option<bool>,
+    /// In how many rounds before this one there were touches.
+    pub returns: u32,
+    /// Chunks that were opened as a whole, since the last that was opened by a single page to see what happens.
+    unseen: u32,
+}
+
+impl Pattern {
+    const NEW: Pattern = Pattern {
+        last: 0,
+        steps: [0; VOTERS],
+        count: 0,
+        next: 0,
+        streak: 0,
+        width: 0,
+        round: 0,
+        opened: 0,
+        filled: 0,
+        dense: None,
+        returns: 0,
+        unseen: 0,
+    };
+
+    /// A touch of page `at`, in a round of [`History::rounds`]. Whether it is where it was expected.
+    pub fn touched(&mut self, at: u64, round: u32) -> bool {
+        if round != self.round {
+            // What was opened has had its time to be filled.
+            if self.opened >= KNOWN {
+                self.dense = Some(self.filled * 2 >= self.opened);
+                (self.opened, self.filled) = (0, 0);
+            }
+            self.round = round;
+            self.returns = self.returns.saturating_add(u32::from(self.count > 0));
+        }
+        let expected = self.count > 0 && self.next == at;
+        let step = at.wrapping_sub(self.last).cast_signed().clamp(i32::MIN.into(), i32::MAX.into()) as i32;
+        if self.count > 0 && !expected {
+            self.steps[self.count as usize % VOTERS] = step;
+        }
+        self.count = self.count.saturating_add(1);
+        self.streak = if expected { self.streak.saturating_add(1) } else { 0 };
+        self.last = at;
+        expected
+    }
+
+    /// The step that more than half of the last ones were, if one is (Boyer and Moore's vote, then a count).
+    pub fn stride(&self) -> Option<i32> {
+        let (mut leader, mut votes) = (0, 0);
+        for &step in &self.steps {
+            match () {
+                () if votes == 0 => (leader, votes) = (step, 1),
+                () if step == leader => votes += 1,
+                () => votes -= 1,
+            }
+        }
+        let agree = self.steps.iter().filter(|s| **s == leader).count();
+        (leader != 0 && agree * 2 > VOTERS).then_some(leader)
+    }
+
+    /// A chunk is opened by a single page.
+    pub fn opened(&mut self) {
+        self.unseen = 0;
+        self.opened += 1;
+    }
+
+    /// A chunk that was opened by a single page was touched in many places.
+    pub fn filled(&mut self) {
+        self.filled = (self.filled + 1).min(self.opened);
+    }
+
+    /// A chunk is opened as a whole. Whether it should be by a single page instead, to see what happens: once touches come back,
+    /// always while nothing is known, seldom afterwards.
+    pub fn is_time_to_look(&mut self) -> bool {
+        self.unseen += 1;
+        self.returns > 0 && self.unseen >= if self.dense.is_none() { 1 } else { 32 }
+    }
+
+    /// Whether chunks are touched in many places once they are in one; `None`: not known yet.
+    pub fn is_dense(&self) -> Option<bool> {
+        if self.opened >= KNOWN && self.filled * 2 >= self.opened { Some(true) } else { self.dense }
+    }
+}
+
+/// So many chunks are evidence.
+const KNOWN: u32 = 4;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_majority_finds_the_stride_through_noise() {
+        let mut p = Pattern::default();
+        let mut at = 1000;
+        for i in 0..12 {
+            p.touched(at, 0);
+            at += if i % 4 == 3 { 77 } else { 5 };
+        }
+        assert_eq!(p.stride(), Some(5));
+        let mut p = Pattern::default();
+        for at in [3, 900, 14, 77, 5000, 2, 801, 44, 9] {
+            p.touched(at, 0);
+        }
+        assert_eq!(p.stride(), None);
+    }
+
+    #[test]
+    fn density_is_learnt_and_unlearnt() {
+        let mut p = Pattern::default();
+        assert_eq!(p.is_dense(), None);
+        (0..4).for_each(|_| p.opened());
+        assert_eq!(p.is_dense(), None, "they may still be filled");
+        p.touched(1, 1);
+        assert_eq!(p.is_dense(), Some(false));
+        for _ in 0..4 {
+            p.opened();
+            p.filled();
+        }
+        assert_eq!(p.is_dense(), Some(true));
+        p.touched(1, 2);
+        (0..4).for_each(|_| p.opened());
+        assert_eq!(p.is_dense(), Some(true));
+        p.touched(1, 3);
+        assert_eq!(p.is_dense(), Some(false));
+    }
+}

@@ -1,0 +1,15 @@
+//! `mirror`: whole allocations, as UTPX ("Unified Transparent Programming for GPUs", mirrored allocations) moves them.
+
+use super::{Bring, History, Policy, Touch};
+
+/// See the head of the file.
+pub struct Mirror;
+
+impl Policy for Mirror {
+    fn name(&self) -> &'static str {
+        "mirror"
+    }
+    fn bring(&self, touch: &Touch, _: &mut History) -> Bring {
+        Bring { everything: true, ..Bring::only(touch.alike) }
+    }
+}
