@@ -105,7 +105,20 @@ pub(crate) fn allocate(pages: usize, align: usize) -> Result<(HostAddr, bool)> {
     let at = slab.at.add(index * unit * PAGE);
     slab.chunk.managed.add_span(index * unit, unit);
     STATS.slab_bytes.add((unit * PAGE) as u64);
+    if slab.chunk.is_watched() {
+        let chunk = slab.chunk;
+        drop(heap);
+        begin_watched(chunk, at, unit)?;
+    }
     Ok((at, false))
+}
+
+/// A new block among others that touches of are noticed by userfaultfd: the kernel may be given it at once.
+#[cold]
+fn begin_watched(chunk: &'static Chunk, at: HostAddr, unit: usize) -> Result<()> {
+    let _blocked = Blocked::new();
+    let g = Guard::lock(chunk, at.chunk_start());
+    migrate::make_present(&g, PageMask::span(at.page_in_chunk(), unit))
 }
 
 /// Another slab, wholly free.

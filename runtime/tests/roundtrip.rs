@@ -38,7 +38,10 @@ fn whole_and_partial_chunks_come_home_by_themselves() {
         for (i, b) in s.iter().enumerate() {
             assert_eq!(*b, ((i * 31) >> 3) as u8, "byte {i} of {len}");
         }
-        assert!(states(s).iter().all(|f| *f == Page::DEVICE | Page::HOST));
+        let after = states(s);
+        let kept = |i: usize| !common::is_watched() || len.div_ceil(4096) - i / 512 * 512 <= 16;
+        let read = |i| if kept(i) { Page::DEVICE | Page::HOST } else { Page::HOST };
+        assert!(after.iter().enumerate().all(|(i, f)| *f == read(i)), "{len}: {after:?}");
         s[len / 2] = 7;
         assert_eq!(states(s)[len / 2 / 4096], Page::HOST);
         assert_eq!(s[len / 2], 7);

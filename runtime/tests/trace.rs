@@ -118,13 +118,15 @@ fn script_is_recorded(direct: &str) {
         _ => None,
     });
     assert_eq!(name.unwrap().to_string(), "hmm_fill");
-    let expected = [
+    // By userfaultfd so much comes home as the host's alone when it is read: the write is no touch then.
+    let taken = common::is_watched();
+    let mut expected = vec![
         What::Kernel { kernel, name: name.unwrap() },
         What::Begin { addr: 0, len, why: Why::Heap },
         // Out, and home by touches: a read that leaves the device its copy, a write that takes it.
         out(0, chunk, Why::Migrate, own, chunk, 0),
         out(chunk, chunk, Why::Migrate, own, chunk, 0),
-        home(0, chunk, Why::Fault, false),
+        home(0, chunk, Why::Fault, taken),
         fault(page, false),
         What::Taken { addr: 0, len: chunk, why: Why::Fault },
         fault(page, true),
@@ -158,6 +160,9 @@ fn script_is_recorded(direct: &str) {
         What::Error { code: -2 },
         What::End { addr: 0, len, why: Why::Heap },
     ];
+    if taken {
+        expected.drain(6..8);
+    }
     for (i, (got, expected)) in events.iter().zip(&expected).enumerate() {
         assert_eq!(got, expected, "number {i} of {events:#?}");
     }

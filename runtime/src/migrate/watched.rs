@@ -51,6 +51,10 @@ pub(super) fn watch(g: &Guard, want: PageMask, around: ByteRange) -> Result<bool
     };
     if before == Watched::No && uffd::watch(whole).is_ok() {
         g.set_watched(if covers(whole) { Watched::All } else { Watched::Some });
+        if c.kind() == Kind::Slab {
+            // Blocks of others, which the kernel may be given although nothing of them was ever touched.
+            make_present(g, c.managed.get() & !want)?;
+        }
         return Ok(true);
     }
     // Mappings of another kind are among it, or came later: page by page what is asked for.
@@ -77,6 +81,13 @@ pub(crate) fn unwatch(g: &Guard, pages: PageMask) {
 
 /// Writers wait from here on.
 pub(super) fn freeze(g: &Guard, pages: PageMask) -> Result<()> {
+    if set_protected(g, pages, true).is_ok() {
+        return Ok(());
+    }
+    // The program has mapped something new there without a word: that is to be watched first.
+    for (first, count) in pages.runs() {
+        uffd::watch(g.page(first).range(count * PAGE))?;
+    }
     set_protected(g, pages, true)
 }
 
@@ -98,7 +109,7 @@ pub(super) fn hide(g: &Guard, pages: PageMask) -> Result<()> {
         }
     }
     for (first, count) in pages.runs() {
-        map::give_back(g.page(first), count * PAGE)?;
+        map::take_away(g.page(first), count * PAGE)?;
         g.chunk.host.remove(PageMask::span(first, count));
     }
     Ok(())

@@ -121,6 +121,16 @@ pub(crate) fn give_back(at: HostAddr, len: usize) -> Result<()> {
     }
 }
 
+/// As [`give_back`], locked memory too (Linux 5.18): pages that must be gone. Signal-safe.
+pub(crate) fn take_away(at: HostAddr, len: usize) -> Result<()> {
+    const DONTNEED_LOCKED: i32 = 24;
+    // SAFETY: as above.
+    give_back(at, len).or_else(|e| match unsafe { kernel::madvise(at.ptr().cast(), len, DONTNEED_LOCKED) } {
+        0 => Ok(()),
+        _ => Err(e),
+    })
+}
+
 /// Asks for (or against) huge pages; a kernel without them ignores it. Signal-safe.
 pub(crate) fn huge_pages(at: HostAddr, len: usize, on: bool) {
     let advice = if on { libc::MADV_HUGEPAGE } else { libc::MADV_NOHUGEPAGE };

@@ -4,6 +4,7 @@
 pub mod double;
 pub mod kernels;
 
+use hmmrt::FaultEngine;
 use hmmrt::{Config, raw};
 
 /// xorshift64*: small, seedable, good enough for choosing what to do next.
@@ -45,6 +46,12 @@ pub fn config() -> Config {
 /// The devices that a test uses: two if there are as many, else the first in both roles.
 pub fn two_devices() -> [i32; 2] {
     [0, i32::from(raw::device_count().unwrap() > 1)]
+}
+
+/// Whether touches are noticed by userfaultfd: no mapping is ever split, and more than 64 KiB that is read comes home as the
+/// pages themselves, the host's alone.
+pub fn is_watched() -> bool {
+    matches!(config().fault, FaultEngine::Uffd | FaultEngine::UffdThread)
 }
 
 /// Whether devices are of the host backend.
