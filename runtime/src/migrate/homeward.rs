@@ -241,7 +241,7 @@ fn whole(g: &Guard, devices: &Devices, missing: PageMask, write: bool) -> Result
         if prot != Prot::ReadWrite {
             map::protect(spare.at, CHUNK, prot)?;
         }
-        map::move_pages(spare.at, g.at, CHUNK)
+        map::move_pages(spare.at, g.at, CHUNK, prot)
     });
     pool::put(spare, placed.is_err());
     if let Err(e) = placed {
@@ -278,7 +278,7 @@ fn parts(g: &Guard, devices: &Devices, missing: PageMask, write: bool) -> Result
             (true, false) => Prot::Read,
         };
         result = if prot == Prot::ReadWrite { Ok(()) } else { map::protect(from, len, prot) };
-        result = result.and_then(|()| map::move_pages(from, g.page(first), len));
+        result = result.and_then(|()| map::move_pages(from, g.page(first), len, prot));
         if prot != Prot::ReadWrite {
             scratch.reopen(from, len);
         }

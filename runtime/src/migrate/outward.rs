@@ -371,7 +371,7 @@ fn give_up(g: &Guard, pages: PageMask) {
     if g.chunk.pieces.load(Relaxed) <= 1
         && let Some(spare) = pool::take_cold()
     {
-        let moved = map::move_pages(g.at, spare.at, CHUNK).is_ok();
+        let moved = map::move_pages(g.at, spare.at, CHUNK, Prot::None).is_ok();
         pool::put(spare, moved);
         if moved {
             g.set_pieces(1);

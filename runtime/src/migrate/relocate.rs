@@ -83,7 +83,7 @@ fn move_chunk(from: HostAddr, to: HostAddr, len: usize) -> bool {
     if !(is_plain(&first) && is_plain(&second) && whole()) {
         return false;
     }
-    let moved = map::move_pages(from, to, len).is_ok();
+    let moved = map::move_pages(from, to, len, Prot::ReadWrite).is_ok();
     if moved {
         let target = if from < to { &second } else { &first };
         target.set_pieces(1);

@@ -101,7 +101,7 @@ pub(super) fn hide(g: &Guard, pages: PageMask) -> Result<()> {
     if pages.is_full()
         && let Some(spare) = pool::take_cold()
     {
-        let moved = map::move_pages(g.at, spare.at, CHUNK).is_ok();
+        let moved = map::move_pages(g.at, spare.at, CHUNK, Prot::ReadWrite).is_ok();
         pool::put(spare, moved);
         if moved {
             g.chunk.host.remove(pages);

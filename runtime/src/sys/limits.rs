@@ -8,13 +8,13 @@ use core::sync::atomic::{AtomicU8, Ordering::Relaxed};
 /// 2 yes. Nobody changes that on a machine that runs.
 static COUNTED: AtomicU8 = AtomicU8::new(0);
 
-/// Whether `len` bytes of writable memory can be mapped now. Without limits, as is usual, two short system calls; with some, the
+/// Whether `len` bytes with the protection `prot` can be mapped now (limits of data count what is writable). Without limits, as is usual, two short system calls; with some, the
 /// kernel is asked for a mapping.
-pub(crate) fn have_room(len: usize) -> bool {
+pub(crate) fn have_room(len: usize, prot: i32) -> bool {
     if !is_limited(libc::RLIMIT_DATA as usize) && !is_limited(libc::RLIMIT_AS as usize) && !is_counted() {
         return true;
     }
-    let (prot, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
     // SAFETY: a mapping of its own, at no given place, which goes at once.
     unsafe {
         let at = kernel::mmap(core::ptr::null_mut(), len, prot, flags | libc::MAP_NORESERVE);

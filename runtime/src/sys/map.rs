@@ -80,7 +80,7 @@ pub(crate) fn protect(at: HostAddr, len: usize, prot: Prot) -> Result<()> {
 }
 
 /// Moves the pages of `from` over `to` in one step; `from`, which is one mapping, stays mapped, empty. The mapping at `to` gets
-/// `from`'s protection. Both stay the owner's. Signal-safe. Needs Linux 5.7.
+/// `from`'s protection, which is `prot`. Both stay the owner's. Signal-safe. Needs Linux 5.7.
 ///
 /// The kernel unmaps `to` before it knows that all will be well (mm/mremap.c, `mremap_to`, all versions): then another thread's
 /// mmap could be given that place. Refused before anything is unmapped: bad arguments, sealed memory, too many mappings. After
@@ -90,8 +90,8 @@ pub(crate) fn protect(at: HostAddr, len: usize, prot: Prot) -> Result<()> {
 /// thread that uses up the limit between the question and the move; and in the microsecond until the place is reserved
 /// again a third that maps memory, of a size that the kernel does not find above. There is no call that moves pages over a
 /// mapping and keeps that until it is done.
-pub(crate) fn move_pages(from: HostAddr, to: HostAddr, len: usize) -> Result<()> {
-    if !limits::have_room(len) {
+pub(crate) fn move_pages(from: HostAddr, to: HostAddr, len: usize, prot: Prot) -> Result<()> {
+    if !limits::have_room(len, prot as i32) {
         return Err(Error::NoMemory { what: "moving pages", bytes: len });
     }
     let flags = libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED | libc::MREMAP_DONTUNMAP;
@@ -189,7 +189,7 @@ mod tests {
         }
         // As a chunk that is away: what is not writable does not count as data.
         let ready = protect(to, CHUNK, Prot::Read).is_ok() && limit(which, bytes);
-        let moved = move_pages(from, to, CHUNK).is_ok();
+        let moved = move_pages(from, to, CHUNK, Prot::ReadWrite).is_ok();
         // SAFETY: as above; a target that is gone ends the child, which is a failure too.
         let there = unsafe { (0..CHUNK).all(|i| to.add(i).ptr().read() == if succeeds { 1 } else { 2 }) };
         ready && moved == succeeds && there
