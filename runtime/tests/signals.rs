@@ -254,6 +254,7 @@ fn child(name: &str) {
             let b = on_device(4 << 20);
             if name == "bus_handler" {
                 install(libc::SIGBUS, inject_off as *const () as usize, INFO);
+                raw::migrate(b.ptr, 1, 0).unwrap(); // puts our handler in front again, if touches come as SIGBUS
             }
             inject::arm("copy_out:1+").unwrap();
             // SAFETY: inside the block. Gets SIGBUS; the handler lets the copies work again.
@@ -282,7 +283,7 @@ fn child(name: &str) {
                     let off = libc::stack_t { ss_flags: libc::SS_DISABLE, ..alt };
                     // SAFETY: as above.
                     unsafe { libc::sigaltstack(&off, std::ptr::null_mut()) };
-                    assert!(stack.iter().any(|b| *b != 0), "the handler ran there");
+                    assert_eq!(stack.iter().any(|b| *b != 0), !common::is_messaged(), "the handler runs there");
                 });
             });
         }
@@ -323,10 +324,17 @@ fn stack_use() {
     b.word(1 << 18).store((1 << 18) + 1, Relaxed);
     raw::advise(b.ptr, b.len, hmmrt::Advice::Random, HMM_HOST).unwrap();
     b.word(1 << 19).load(Relaxed);
+    // Where userfaultfd tells of touches, also of what was never there.
+    let fresh = Block::new(8 << 20);
+    raw::migrate(fresh.ptr, 4096, 0).unwrap();
+    fresh.word(1 << 10).load(Relaxed);
+    fresh.word(1 << 11).store(1, Relaxed);
+    fresh.word(1 << 18).store(1, Relaxed);
     // SAFETY: as above.
     unsafe { libc::sigaltstack(&off, std::ptr::null_mut()) };
-    let used = ROOM - stack.iter().position(|b| *b != 0xAA).unwrap();
-    assert!((1000..8192).contains(&used), "{used} bytes");
+    let used = ROOM - stack.iter().position(|b| *b != 0xAA).unwrap_or(ROOM);
+    eprintln!("{used} bytes");
+    assert!(if common::is_messaged() { used == 0 } else { (1000..8192).contains(&used) }, "{used} bytes");
 }
 
 fn overflow() {

@@ -54,6 +54,11 @@ pub fn is_watched() -> bool {
     matches!(config().fault, FaultEngine::Uffd | FaultEngine::UffdThread)
 }
 
+/// Whether touches are messages to threads of the runtime: no signal handler runs.
+pub fn is_messaged() -> bool {
+    config().fault == FaultEngine::UffdThread
+}
+
 /// Whether devices are of the host backend.
 pub fn on_host_backend() -> bool {
     raw::device_info(0).unwrap().backend == "host"
