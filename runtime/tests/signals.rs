@@ -283,7 +283,11 @@ fn child(name: &str) {
                     let off = libc::stack_t { ss_flags: libc::SS_DISABLE, ..alt };
                     // SAFETY: as above.
                     unsafe { libc::sigaltstack(&off, std::ptr::null_mut()) };
-                    assert_eq!(stack.iter().any(|b| *b != 0), !common::is_messaged(), "the handler runs there");
+                    assert_eq!(
+                        stack.iter().any(|b| *b != 0),
+                        !common::is_messaged(),
+                        "the handler runs there"
+                    );
                 });
             });
         }

@@ -1,4 +1,4 @@
-//! The fault engines: which one is used, and what the machine has for the others, which this release has not.
+//! The fault engines: which one is used, and what the machine lacks for the others.
 
 use super::userfaultfd::Userfaultfd;
 use hmmrt::{Config, FaultEngine};
@@ -20,7 +20,7 @@ pub struct Engines {
 pub struct Engine {
     /// Its name.
     pub name: &'static str,
-    /// This release has it.
+    /// It can be had on this machine.
     pub available: bool,
     /// How it works, or why it is not available and whether this machine has what it needs.
     pub about: String,
@@ -30,23 +30,29 @@ impl Engines {
     /// What this release and this machine have.
     pub fn new(config: &Config, userfaultfd: &Userfaultfd) -> Engines {
         let segv = FaultEngine::Segv.name();
-        let later = |engine: FaultEngine, lacks: Vec<String>| Engine {
+        let moves = if userfaultfd.lacks(&["move"]).is_empty() { "moved" } else { "copied" };
+        let uffd = |engine: FaultEngine, lacks: Vec<String>, how: &str| Engine {
             name: engine.name(),
-            available: false,
+            available: lacks.is_empty(),
             about: match &lacks[..] {
-                [] => "not in this release; this machine has what it needs".into(),
-                lacks => format!("not in this release; this machine lacks {}", lacks.join(", ")),
+                [] => format!("userfaultfd and {how}, pages are {moves}"),
+                lacks => format!("this machine lacks {}", lacks.join(", ")),
             },
         };
-        Engines {
-            setting: config.fault.name(),
-            chosen: matches!(config.fault, FaultEngine::Auto | FaultEngine::Segv).then_some(segv),
-            list: vec![
-                Engine { name: segv, available: true, about: "page protection and SIGSEGV".into() },
-                later(FaultEngine::Uffd, lacks(userfaultfd, false)),
-                later(FaultEngine::UffdThread, lacks(userfaultfd, true)),
-            ],
-        }
+        let list = vec![
+            Engine {
+                name: segv,
+                available: true,
+                about:
+                    "page protection and SIGSEGV; what `auto` takes: what is read stays valid on the device"
+                        .into(),
+            },
+            uffd(FaultEngine::Uffd, lacks(userfaultfd, false), "SIGBUS"),
+            uffd(FaultEngine::UffdThread, lacks(userfaultfd, true), "messages, the kernel's own touches too"),
+        ];
+        let wanted = if config.fault == FaultEngine::Auto { segv } else { config.fault.name() };
+        let chosen = list.iter().find(|e| e.name == wanted && e.available).map(|e| e.name);
+        Engines { setting: config.fault.name(), chosen, list }
     }
 }
 
@@ -96,14 +102,16 @@ mod tests {
 
     #[test]
     fn the_one_that_is_used() {
-        for (fault, chosen) in [
-            (FaultEngine::Auto, Some("segv")),
-            (FaultEngine::Segv, Some("segv")),
-            (FaultEngine::Uffd, None),
-            (FaultEngine::UffdThread, None),
+        let all = ["pagefault_flag_wp", "sigbus", "move"];
+        for (fault, anywhere, here) in [
+            (FaultEngine::Auto, Some("segv"), Some("segv")),
+            (FaultEngine::Segv, Some("segv"), Some("segv")),
+            (FaultEngine::Uffd, None, Some("uffd")),
+            (FaultEngine::UffdThread, None, None),
         ] {
             let config = Config { fault, ..Config::default() };
-            assert_eq!(Engines::new(&config, &machine("full", &[])).chosen, chosen);
+            assert_eq!(Engines::new(&config, &machine("none", &[])).chosen, anywhere);
+            assert_eq!(Engines::new(&config, &machine("user-mode-only", &all)).chosen, here);
         }
     }
 }
