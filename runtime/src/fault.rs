@@ -26,7 +26,9 @@ const TRIES: usize = 3;
 pub(crate) fn on_fault(addr: HostAddr, touch: Touch, cause: Cause) -> Verdict {
     let Some(chunk) = table::get(addr) else { return Verdict::NotOurs };
     let managed = chunk.managed.has(addr.page_in_chunk());
-    if touch == Touch::Execute || !managed && !(cause == Cause::Absence && chunk.is_watched()) {
+    // Freed memory that is still watched is touched as any freed memory: there are zeros.
+    let ours = managed || cause == Cause::Absence && chunk.is_watched();
+    if touch == Touch::Execute || !ours {
         return Verdict::NotOurs;
     }
     if thread::forked() || fork::is_forking() && !thread::is_owner() {

@@ -234,6 +234,7 @@ unsafe fn realloc_small(ptr: *mut c_void, size: usize, caller: usize) -> *mut c_
     let old = unsafe { small::usable_size(ptr) };
     // SAFETY: as above.
     if size <= old && size > old / 2
+        // SAFETY: a live object, by the caller's promise.
         || !settings::is_large(size) && size > old && unsafe { small::grow(ptr, size) }
     {
         return ptr;
