@@ -36,7 +36,6 @@ fn look_again(at: *const u8) {
     raw::unpin(at, PAGE).unwrap();
 }
 
-#[test]
 fn a_freed_block_takes_no_pin_of_its_neighbour_along() {
     for freed in [0, 1] {
         let pair = neighbours();
@@ -61,7 +60,6 @@ fn a_freed_block_takes_no_pin_of_its_neighbour_along() {
     }
 }
 
-#[test]
 fn a_pin_with_a_hole_can_be_undone() {
     let len = 6 * MIB;
     // SAFETY: a mapping of our own.
@@ -92,7 +90,6 @@ fn a_pin_with_a_hole_can_be_undone() {
     unsafe { mapping::unmap(at.addr(), len).unwrap() };
 }
 
-#[test]
 fn pins_that_share_a_page_do_not_end_together() {
     let block = common::Block::new(SIZE);
     raw::pin(block.ptr, 100).unwrap();
@@ -101,4 +98,12 @@ fn pins_that_share_a_page_do_not_end_together() {
     assert!(is_pinned(block.ptr));
     raw::unpin(block.ptr.wrapping_add(200), PAGE).unwrap();
     assert!(!is_pinned(block.ptr) && !is_pinned(block.ptr.wrapping_add(PAGE)));
+}
+
+/// One after the other: in a hole that one makes another's thread could have its stack.
+#[test]
+fn pins() {
+    a_freed_block_takes_no_pin_of_its_neighbour_along();
+    pins_that_share_a_page_do_not_end_together();
+    a_pin_with_a_hole_can_be_undone();
 }

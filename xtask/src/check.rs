@@ -11,7 +11,7 @@ use crate::cc::{self, Language};
 use crate::command::{self, Command};
 use crate::workspace::Workspace;
 use crate::{
-    bench, conformance, course, doubles, features, gpu_suite, install, proof, readme, sanitize, tour,
+    bench, conformance, course, doubles, engines, features, gpu_suite, install, proof, readme, sanitize, tour,
 };
 
 /// What a step that did not fail has to say.
@@ -42,6 +42,10 @@ const STEPS: &[Step] = &[
     ("tests on the GPU backends, over driver doubles", |w| Ok(Passed(doubles::suites(w)?))),
     ("the kernel's HMM cases, on all backends and fault engines", |w| {
         Ok(Passed(conformance::run(w, false)?))
+    }),
+    ("tests on the userfaultfd engines", |w| match engines::suites(w)? {
+        (0, missing) => Ok(Skipped(format!("this machine lacks {}", missing.join(" and ")))),
+        (passed, _) => Ok(Passed(passed)),
     }),
     ("doc tests", |w| tests(w, &["--doc"])),
     ("docs", |w| {

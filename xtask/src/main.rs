@@ -12,6 +12,7 @@ mod command;
 mod conformance;
 mod course;
 mod doubles;
+mod engines;
 mod features;
 mod gpu_suite;
 mod input;
