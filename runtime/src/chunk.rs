@@ -208,14 +208,6 @@ impl Guard {
         Guard { chunk, at, block: chunk.block(), borrowed: false, why: Cell::new(Why::Other) }
     }
 
-    /// The lock as it is held by another thread, which does nothing until this is over.
-    ///
-    /// # Safety
-    /// The holder waits for the answer to a touch of its own, which this is for.
-    pub(crate) unsafe fn lent(chunk: &'static Chunk, at: HostAddr) -> Guard {
-        Guard { chunk, at, block: None, borrowed: true, why: Cell::new(Why::Other) }
-    }
-
     /// How much of it is watched. Not in a forked child, whose memory no descriptor watches.
     pub(crate) fn watched(&self) -> Watched {
         match self.chunk.watched.load(Relaxed) {

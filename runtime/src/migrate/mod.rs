@@ -22,7 +22,7 @@ pub(crate) use forget::{
 pub(crate) use homeward::to_host;
 pub(crate) use outward::{Outward, Probe, to_device};
 pub(crate) use relocate::{move_plain, relocate};
-pub(crate) use watched::{FEW, absent, close, make_present, seal_in_child, unwatch};
+pub(crate) use watched::{FEW, absent, close, close_unlocked, make_present, seal_in_child, unwatch};
 
 use crate::addr::{CHUNK, DeviceAddr, HostAddr, PAGE};
 use crate::chunk::{Guard, Kind};

@@ -143,8 +143,13 @@ pub(super) fn protect(g: &Guard, pages: PageMask, prot: Prot) -> Result<()> {
 
 /// Makes a page inaccessible: whoever touches it gets SIGSEGV, and with it an answer.
 pub(crate) fn close(g: &Guard, page: usize) -> Result<()> {
-    g.chunk.unsettled.store(1, Relaxed);
-    map::protect(g.page(page), PAGE, Prot::None)
+    close_unlocked(g.chunk, g.page(page))
+}
+
+/// [`close`], for a toucher that has the chunk locked itself. Who finds the page so opens it again.
+pub(crate) fn close_unlocked(chunk: &Chunk, addr: HostAddr) -> Result<()> {
+    chunk.unsettled.store(1, Relaxed);
+    map::protect(HostAddr(addr.0 & !(PAGE - 1)), PAGE, Prot::None)
 }
 
 /// Brings `missing` home.

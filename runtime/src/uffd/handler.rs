@@ -3,7 +3,7 @@
 //! aside and looked at again, so that no thread of ours ever waits for one: all of them could, and nobody would be left to
 //! answer. What can't be answered is made inaccessible: the touching thread runs on into SIGSEGV, which `fault` knows.
 
-use super::threads::is_reading;
+use super::threads::claim;
 use crate::addr::{ByteRange, CHUNK, HostAddr, PAGE};
 use crate::chunk::Guard;
 use crate::error::{Error, Result};
@@ -110,20 +110,24 @@ fn answer(m: Message, begun: u64) -> bool {
         super::fill_hole(m.addr); // watched, and nothing of ours: cannot be, and does not hang
         return true;
     };
-    if is_reading(m.thread) {
+    // A message may be older than what its thread does now, if something else has let that run on. What is done for it must be
+    // right then, too.
+    if let Some(_claim) = claim(m.thread)
+        && chunk.host.has(m.addr.page_in_chunk())
+    {
         super::fill_hole(m.addr);
+        return true;
+    }
+    if fork::is_by(m.thread) {
+        // It holds every chunk's lock, and serves itself: by SIGSEGV.
+        if migrate::close_unlocked(chunk, m.addr).is_err() {
+            stderr::fatal("a forking thread can't be told of its touch", m.addr.0);
+        }
         super::wake(m.addr);
         return true;
     }
     let _blocked = crate::sys::signal::Blocked::new();
-    let step = if fork::is_by(m.thread) {
-        // SAFETY: the forking thread holds the lock, and waits for this answer.
-        let g = unsafe { Guard::lent(chunk, m.addr.chunk_start()) };
-        fault::resolve_locked(g, m.addr, m.write, Cause::Absence)
-    } else {
-        fault::look(chunk, m.addr, m.write, Cause::Absence)
-    };
-    let verdict = match step {
+    let verdict = match fault::look(chunk, m.addr, m.write, Cause::Absence) {
         Step::Done(verdict) => verdict,
         Step::Wait(b) if waits_for_itself(&b, m.thread) => fault::OWN,
         Step::Wait(_) => return false,

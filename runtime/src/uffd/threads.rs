@@ -41,19 +41,25 @@ pub(crate) fn number_of(id: usize) -> Option<u32> {
     Some(NUMBERS[slot].load(Acquire))
 }
 
+/// Numbers of threads, 0: free.
 static READERS: [AtomicU32; 256] = [const { AtomicU32::new(0) }; 256];
+/// Beside the number: a page is being filled for the thread, which does not go on meanwhile.
+const CLAIMED: u32 = 1 << 31;
 
 /// The calling thread reads the program's pages with their chunk locked.
-pub(crate) struct Reading(usize);
+pub(crate) struct Reading {
+    slot: usize,
+    number: u32,
+}
 
 impl Reading {
     /// From here on, until it is dropped.
     pub(crate) fn begin() -> Reading {
-        let me = thread::number();
+        let number = thread::number();
         loop {
-            let free = READERS.iter().position(|r| r.compare_exchange(0, me, AcqRel, Relaxed).is_ok());
+            let free = READERS.iter().position(|r| r.compare_exchange(0, number, AcqRel, Relaxed).is_ok());
             match free {
-                Some(slot) => return Reading(slot),
+                Some(slot) => return Reading { slot, number },
                 None => core::hint::spin_loop(), // more than that do not copy at once for long
             }
         }
@@ -62,11 +68,28 @@ impl Reading {
 
 impl Drop for Reading {
     fn drop(&mut self) {
-        READERS[self.0].store(0, Release);
+        // A message may be older than what its thread does now: then it is claimed although the thread runs.
+        while READERS[self.slot].compare_exchange(self.number, 0, AcqRel, Relaxed).is_err() {
+            core::hint::spin_loop();
+        }
     }
 }
 
-/// Whether the thread with this number is reading so.
-pub(super) fn is_reading(number: u32) -> bool {
-    number != 0 && READERS.iter().any(|r| r.load(Acquire) == number)
+/// A reading thread that stays where it is until this is dropped: in the copying, with the chunk locked.
+pub(super) struct Claim {
+    slot: usize,
+    number: u32,
+}
+
+/// Claims the thread with this number, if it is reading.
+pub(super) fn claim(number: u32) -> Option<Claim> {
+    let claimed = |r: &AtomicU32| r.compare_exchange(number, number | CLAIMED, AcqRel, Relaxed).is_ok();
+    let slot = if number == 0 { None } else { READERS.iter().position(claimed) };
+    slot.map(|slot| Claim { slot, number })
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        READERS[self.slot].store(self.number, Release);
+    }
 }
