@@ -19,6 +19,10 @@ struct Range {
 
 static NOBODYS: [u8; 8192] = [0; 8192];
 
+/// A device that has no memory for it; or no addresses: of adopted ranges that share a chunk, where windows of device
+/// addresses are as long as what they are for.
+const NO_ROOM: [hmm_status; 2] = [HMM_ERR_DEVICE_MEMORY, HMM_ERR_UNSUPPORTED];
+
 impl World<'_> {
     pub(super) fn any_block(&mut self) -> Option<usize> {
         let number = self.bytes.byte() as usize;
@@ -103,7 +107,7 @@ impl World<'_> {
         let out = if self.bytes.once_in(4) { core::ptr::null_mut() } else { &raw mut moved };
         // SAFETY: NULL, or room for the answer.
         let status = unsafe { hmm_migrate(range.at, range.len, location, out) };
-        match self.judge(&range, right, status, &[HMM_ERR_DEVICE_MEMORY]) {
+        match self.judge(&range, right, status, &NO_ROOM) {
             Some(part) => assert!(out.is_null() || moved <= part.len / 4096 + 2),
             None => assert_eq!(moved, usize::MAX, "written by a call that failed"),
         }
@@ -254,7 +258,7 @@ impl World<'_> {
         let status = unsafe { hmm_device_ptr(range.at, device, &raw mut out) };
         // Of a range that goes too far, the address may be right.
         if range.part.is_some() {
-            self.judge(&range, right, status, &[HMM_ERR_DEVICE_MEMORY]);
+            self.judge(&range, right, status, &NO_ROOM);
         }
         assert_eq!(out.addr() == 1, status != HMM_OK);
     }
@@ -274,7 +278,8 @@ impl World<'_> {
         }
         let number = if which == kernels::READ { expected.unwrap_or(0) } else { u64::from(value) };
         let status = kernels::launch(kernel, stream, (range.at, range.len), kernels::MODES[which], number);
-        let done = self.judge(&range, valid, status, &[HMM_ERR_DEVICE_MEMORY, HMM_ERR_BUSY]);
+        let done =
+            self.judge(&range, valid, status, &[HMM_ERR_DEVICE_MEMORY, HMM_ERR_UNSUPPORTED, HMM_ERR_BUSY]);
         if let (Some(part), kernels::FILL) = (part, which) {
             self.blocks[part.block].forget(part.from, part.len); // given up first, if it fails, too
         }
