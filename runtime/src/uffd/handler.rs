@@ -4,7 +4,7 @@
 //! answer. What can't be answered is made inaccessible: the touching thread runs on into SIGSEGV, which `fault` knows.
 
 use super::threads::claim;
-use crate::addr::{ByteRange, CHUNK, HostAddr, PAGE};
+use crate::addr::{ByteRange, HostAddr, PAGE};
 use crate::chunk::Guard;
 use crate::error::{Error, Result};
 use crate::fault::{self, Step};
@@ -24,6 +24,9 @@ const AGAIN_NS: u64 = 100_000;
 /// The most that a thread puts aside before it reads no more.
 const MOST_ASIDE: usize = 256;
 
+/// The most threads.
+const MOST: usize = 8;
+
 /// Pages that are touched only to tell a thread that it is to end: one for each.
 static DOORBELLS: AtomicUsize = AtomicUsize::new(0);
 static STOP: AtomicBool = AtomicBool::new(false);
@@ -37,7 +40,7 @@ pub(super) struct Handler {
 impl Handler {
     /// Starts them: one for each core, two at least.
     pub(super) fn start(fd: i32) -> Result<Handler> {
-        let count = std::thread::available_parallelism().map_or(2, |n| n.get()).clamp(2, 8);
+        let count = std::thread::available_parallelism().map_or(2, |n| n.get()).clamp(2, MOST);
         let at = map::map(count * PAGE, PAGE, Prot::ReadWrite, "a doorbell")?;
         map::huge_pages(at, count * PAGE, false);
         let mut handler = Handler { threads: Vec::new(), doorbells: at.range(count * PAGE) };
@@ -87,7 +90,7 @@ fn run(fd: i32) {
             kernel::wait(fd, if aside.is_empty() { None } else { Some(AGAIN_NS) });
             let count = kernel::read(fd, &mut messages);
             for m in &messages[..count] {
-                if m.addr.0.wrapping_sub(DOORBELLS.load(SeqCst)) < 64 * PAGE && STOP.load(SeqCst) {
+                if m.addr.0.wrapping_sub(DOORBELLS.load(SeqCst)) < MOST * PAGE && STOP.load(SeqCst) {
                     super::fill_hole(m.addr);
                     return;
                 }
@@ -154,5 +157,3 @@ fn close(chunk: &'static crate::chunk::Chunk, addr: HostAddr) {
         stderr::fatal("a touch that can't be answered can't be told either", addr.0);
     }
 }
-
-const _: () = assert!(CHUNK / PAGE >= 64);
