@@ -12,7 +12,9 @@ fn options() -> BTreeSet<String> {
     for task in ["run", "info", "report", "completions", "man"] {
         let help = good(hmmrt().args([task, "--help"]));
         let words = help.split_whitespace().filter_map(|word| word.strip_prefix("--"));
-        let clean = words.map(|word| word.trim_end_matches([',', ';']).to_owned());
+        // An option whose value may be left out: `--stats[=<FILE>]`.
+        let clean =
+            words.map(|word| word.trim_end_matches([',', ';']).split('[').next().unwrap_or("").to_owned());
         found.extend(clean.filter(|word| word.starts_with(|c: char| c.is_ascii_lowercase())));
     }
     for name in [
