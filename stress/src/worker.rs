@@ -386,9 +386,14 @@ impl<'a> Worker<'a> {
             }
             11 => self.launch_copy(n, first, count, d),
             12 => self.launch_sum(n, first, count, d),
-            13 => {
+            13 if salt & 2 == 0 => {
                 note(me, const { op("discard") }, at, len, 0);
                 block.discard(from, len);
+            }
+            13 => {
+                note(me, const { op("host_ready") }, at, len, 0);
+                let done = raw::host_ready(block.word(first).cast(), len, AccessMode::ReadWrite);
+                self.refused(allowed(done, at));
             }
             14 => self.protect(n, first, to),
             15..=16 => self.resize(n, salt),

@@ -246,7 +246,11 @@ fn fill(g: &Guard, page: usize, write: bool) -> Result<()> {
         }
     }
     let near = PageMask::span(page / FEW * FEW, FEW) & block | PageMask::span(page, 1);
-    near.runs().try_for_each(|(first, count)| uffd::zero(g.page(first), count * PAGE))
+    match near.runs().try_for_each(|(first, count)| uffd::zero(g.page(first), count * PAGE)) {
+        Ok(()) => Ok(()),
+        // Neighbours of another adopted range may not be watched: then for this page alone.
+        Err(_) => uffd::zero(g.page(page), PAGE),
+    }
 }
 
 impl Guard {
