@@ -269,7 +269,9 @@ pub(crate) fn make_present(g: &Guard, pages: PageMask) -> Result<()> {
     let present = Pagemap::open().present(g.at).unwrap_or(PageMask::EMPTY);
     let empty = here & !present;
     let shared = empty & g.chunk.on_devices();
-    (empty & !shared).runs().try_for_each(|(first, count)| uffd::zero(g.page(first), count * PAGE))?;
+    (empty & !shared)
+        .runs()
+        .try_for_each(|(first, count)| uffd::zero_watched(g.page(first), count * PAGE))?;
     shared.runs().try_for_each(|(first, count)| uffd::zero_protected(g.page(first), count * PAGE))
 }
 
