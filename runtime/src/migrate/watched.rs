@@ -72,7 +72,8 @@ pub(super) fn watch(g: &Guard, want: PageMask, around: ByteRange) -> Result<bool
 
 /// Pages stay in the program's hands, which are not to be watched any more. They are home.
 pub(crate) fn unwatch(g: &Guard, pages: PageMask) {
-    if g.is_watched() {
+    // Whatever the chunk's record says: a block is watched as a whole when some chunk of it first leaves.
+    if !uffd::is_off() {
         for (first, count) in pages.runs() {
             uffd::unwatch(g.page(first).range(count * PAGE));
         }
