@@ -112,6 +112,11 @@ fn who_gives_up_leaves_a_slot_that_gets_free() {
         };
         let answered = slot.ask(false);
         assert!(answered.is_none_or(|a| a == 9), "an answer that nobody gave");
+        // Whoever has the slot next has it alone, though the service thread may still be at the one before.
+        if slot.state.compare_exchange(FREE, CLAIMED, SeqCst, Relaxed).is_ok() {
+            assert_eq!(slot.state.load(SeqCst), CLAIMED, "a slot has two posters");
+            assert_eq!(slot.state.swap(FREE, SeqCst), CLAIMED, "a slot has two posters");
+        }
         service.join().unwrap();
         assert_eq!(slot.state.load(SeqCst), FREE, "a slot is lost");
     });
