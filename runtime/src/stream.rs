@@ -1,10 +1,10 @@
-//! Streams and their timelines. A stream's slot is never freed, only reused, so that the fault path can wait on a
+//! Streams and their timelines (`timeline`). A stream's slot is never freed, only reused, so that the fault path can wait on a
 //! timeline without holding anything. API calls create and destroy; the signal handler only calls `Timeline::wait`.
 
 use crate::device::{Device, Devices, MAX_DEVICES, NativeStream};
 use crate::error::{Error, Result};
-use crate::sys::futex::{self, Locked};
-use crate::trace::{self, What};
+use crate::sys::futex::Locked;
+pub(crate) use crate::timeline::Timeline;
 use core::ffi::c_void;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::*};
 
@@ -18,53 +18,11 @@ impl StreamId {
     pub const DEFAULT: StreamId = StreamId(0);
 }
 
-/// How far a stream has come: a number that only grows, and threads waiting for it.
-#[derive(Default)]
-pub(crate) struct Timeline {
-    reached: AtomicU64,
-    changes: AtomicU32,
-    waiters: AtomicU32,
-}
-
 impl Timeline {
-    const fn new() -> Timeline {
-        Timeline { reached: AtomicU64::new(0), changes: AtomicU32::new(0), waiters: AtomicU32::new(0) }
-    }
-    /// The work up to `ticket` is done: called by the backend, in order. Signal-safe.
-    pub(crate) fn reach(&self, ticket: u64) {
-        trace::record(|| What::Reached { stream: self.number(), ticket });
-        self.reached.fetch_max(ticket, SeqCst);
-        self.changes.fetch_add(1, SeqCst);
-        if self.waiters.load(SeqCst) != 0 {
-            futex::wake(&self.changes, i32::MAX);
-        }
-    }
     /// Its stream's number. Signal-safe.
-    fn number(&self) -> u16 {
+    pub(crate) fn number(&self) -> u16 {
         let first = core::ptr::from_ref(&STREAMS[0].timeline).addr();
         (core::ptr::from_ref(self).addr().wrapping_sub(first) / size_of::<Slot>()) as u16
-    }
-    /// Whether `ticket` is done. Signal-safe.
-    pub(crate) fn has_reached(&self, ticket: u64) -> bool {
-        self.reached.load(SeqCst) >= ticket
-    }
-    /// Waits until `ticket` is done: spins about 10 us, then sleeps. Signal-safe.
-    pub(crate) fn wait(&self, ticket: u64) {
-        for _ in 0..500 {
-            if self.has_reached(ticket) {
-                return;
-            }
-            core::hint::spin_loop();
-        }
-        self.waiters.fetch_add(1, SeqCst);
-        loop {
-            let seen = self.changes.load(SeqCst);
-            if self.has_reached(ticket) {
-                break;
-            }
-            futex::wait(&self.changes, seen, None);
-        }
-        self.waiters.fetch_sub(1, SeqCst);
     }
 }
 

@@ -11,7 +11,8 @@ use crate::cc::{self, Language};
 use crate::command::{self, Command};
 use crate::workspace::Workspace;
 use crate::{
-    bench, conformance, course, doubles, engines, features, gpu_suite, install, proof, readme, sanitize, tour,
+    bench, conformance, course, doubles, engines, features, gpu_suite, install, proof, readme, sanitize,
+    stress, tour,
 };
 
 /// What a step that did not fail has to say.
@@ -38,7 +39,9 @@ const STEPS: &[Step] = &[
         ran(w.cargo(args))
     }),
     // The examples' tests are their runs, below.
-    ("tests", |w| tests(w, &["--exclude", "hmmrt-examples", "--lib", "--bins", "--tests"])),
+    ("tests", |w| {
+        tests(w, &["--exclude", "hmmrt-examples", "--exclude", "hmmrt-models", "--lib", "--bins", "--tests"])
+    }),
     ("tests on the GPU backends, over driver doubles", |w| Ok(Passed(doubles::suites(w)?))),
     ("the kernel's HMM cases, on all backends and fault engines", |w| {
         Ok(Passed(conformance::run(w, false)?))
@@ -91,6 +94,11 @@ const STEPS: &[Step] = &[
     ("C programs under Valgrind", |w| match command::installed("valgrind") && command::installed("gcc") {
         false => missing(w, "gcc and valgrind"),
         true => Ok(Passed(sanitize::valgrind(w, &install::scratch_prefix(w)?)?)),
+    }),
+    ("stress, on all fault engines and backends", |w| Ok(Passed(stress::run(w)?))),
+    ("loom models", |w| {
+        let args = ["test", "--release", "--package", "hmmrt-models"];
+        Ok(Passed(w.cargo(args.into_iter().chain(w.locked())).run_counting_tests()?))
     }),
     ("README.md", |w| Ok(Passed(readme::run(w, &install::scratch_prefix(w)?)?))),
     ("tours", |w| Ok(Passed(tour::run_small(w, &install::scratch_prefix(w)?, &|command| command)?))),

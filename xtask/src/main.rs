@@ -21,6 +21,7 @@ mod lab;
 mod proof;
 mod readme;
 mod sanitize;
+mod stress;
 mod tour;
 mod workspace;
 

@@ -72,7 +72,8 @@ pub(super) fn watch(g: &Guard, want: PageMask, around: ByteRange) -> Result<bool
 
 /// Pages stay in the program's hands, which are not to be watched any more. They are home.
 pub(crate) fn unwatch(g: &Guard, pages: PageMask) {
-    if g.is_watched() {
+    // Whatever the chunk's record says: a block is watched as a whole when some chunk of it first leaves.
+    if !uffd::is_off() {
         for (first, count) in pages.runs() {
             uffd::unwatch(g.page(first).range(count * PAGE));
         }
@@ -251,7 +252,11 @@ fn fill(g: &Guard, page: usize, write: bool) -> Result<()> {
         }
     }
     let near = PageMask::span(page / FEW * FEW, FEW) & block | PageMask::span(page, 1);
-    near.runs().try_for_each(|(first, count)| uffd::zero(g.page(first), count * PAGE))
+    match near.runs().try_for_each(|(first, count)| uffd::zero(g.page(first), count * PAGE)) {
+        Ok(()) => Ok(()),
+        // Neighbours of another adopted range may not be watched: then for this page alone.
+        Err(_) => uffd::zero(g.page(page), PAGE),
+    }
 }
 
 impl Guard {
@@ -270,7 +275,9 @@ pub(crate) fn make_present(g: &Guard, pages: PageMask) -> Result<()> {
     let present = Pagemap::open().present(g.at).unwrap_or(PageMask::EMPTY);
     let empty = here & !present;
     let shared = empty & g.chunk.on_devices();
-    (empty & !shared).runs().try_for_each(|(first, count)| uffd::zero(g.page(first), count * PAGE))?;
+    (empty & !shared)
+        .runs()
+        .try_for_each(|(first, count)| uffd::zero_watched(g.page(first), count * PAGE))?;
     shared.runs().try_for_each(|(first, count)| uffd::zero_protected(g.page(first), count * PAGE))
 }
 

@@ -7,6 +7,7 @@ pub(crate) mod futex;
 pub(crate) mod kernel;
 pub(crate) mod library;
 pub(crate) mod limits;
+pub(crate) mod lock;
 pub(crate) mod map;
 pub(crate) mod pagemap;
 pub(crate) mod procmem;

@@ -275,6 +275,18 @@ pub(crate) fn zero(at: HostAddr, len: usize) -> Result<()> {
     Ok(())
 }
 
+/// [`zero`], for pages some of which may not be watched: those the kernel fills when it touches them.
+pub(crate) fn zero_watched(at: HostAddr, len: usize) -> Result<()> {
+    match zero(at, len) {
+        Err(Error::System { errno: kernel::ENOENT, .. }) => {}
+        done => return done,
+    }
+    (0..len).step_by(PAGE).try_for_each(|page| match zero(at.add(page), PAGE) {
+        Err(Error::System { errno: kernel::ENOENT, .. }) => Ok(()),
+        done => done,
+    })
+}
+
 /// Lets run again who waits for a page.
 pub(crate) fn wake(addr: HostAddr) {
     make(&mut Request::wake(HostAddr(addr.0 & !(PAGE - 1)), PAGE));

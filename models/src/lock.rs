@@ -1,0 +1,54 @@
+//! The chunk lock (`sys/lock.rs`, the file itself): nobody is in it beside another, what one has written the next sees, and
+//! nobody sleeps for ever.
+
+use crate::explore;
+use crate::sys::lock::FutexLock;
+use loom::cell::UnsafeCell;
+use loom::sync::Arc;
+use loom::thread;
+
+struct Counter {
+    lock: FutexLock,
+    value: UnsafeCell<u32>,
+}
+
+// SAFETY: the value is used with the lock held; that this is enough is what the model looks at.
+unsafe impl Sync for Counter {}
+// SAFETY: as above.
+unsafe impl Send for Counter {}
+
+impl Counter {
+    fn add(&self) {
+        self.lock.lock();
+        // SAFETY: with the lock held; loom tells if that does not order it.
+        self.value.with_mut(|v| unsafe { *v += 1 });
+        self.lock.unlock();
+    }
+}
+
+fn threads(count: u32, each: u32) {
+    explore(3, move || {
+        let counter = Arc::new(Counter { lock: FutexLock::new(), value: UnsafeCell::new(0) });
+        let others: Vec<_> = (1..count)
+            .map(|_| {
+                let counter = counter.clone();
+                thread::spawn(move || (0..each).for_each(|_| counter.add()))
+            })
+            .collect();
+        (0..each).for_each(|_| counter.add());
+        others.into_iter().for_each(|t| t.join().unwrap());
+        // SAFETY: all others have ended.
+        counter.value.with(|v| assert_eq!(unsafe { *v }, count * each));
+        assert!(!counter.lock.is_held());
+    });
+}
+
+#[test]
+fn two_threads_twice() {
+    threads(2, 2);
+}
+
+#[test]
+fn three_threads_once() {
+    threads(3, 1);
+}

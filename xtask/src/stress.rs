@@ -1,0 +1,52 @@
+//! The stress program for some seconds on each fault engine and backend: `stress/README.md`. An engine that this machine
+//! has not is asked of the runtime, and said.
+//!
+//! Called by `check`.
+
+use std::time::Duration;
+
+use anyhow::Result;
+
+use crate::command::Command;
+use crate::course;
+use crate::doubles;
+use crate::workspace::Workspace;
+
+/// Settings of a run.
+type Settings = &'static [(&'static str, &'static str)];
+
+const ON_THE_HOST: [Settings; 5] = [
+    &[("HMMRT_FAULT", "segv")],
+    &[("HMMRT_FAULT", "segv"), ("HMMRT_HOST_DIRECT", "0")],
+    &[("HMMRT_FAULT", "uffd")],
+    &[("HMMRT_FAULT", "uffd"), ("HMMRT_HOST_DIRECT", "0")],
+    &[("HMMRT_FAULT", "uffd-thread")],
+];
+
+/// Minutes of each run.
+const MINUTES: &str = "0.12";
+/// What ends a run that its own watch did not end.
+const LIMIT: Duration = Duration::from_secs(600);
+
+/// Runs it. Returns how many runs there were.
+pub fn run(workspace: &Workspace) -> Result<u64> {
+    workspace.build_release(&["hmmrt-stress"])?;
+    for settings in ON_THE_HOST {
+        println!("  {settings:?}");
+        let command = settings.iter().fold(program(workspace), |c, (name, value)| c.env(name, *value));
+        command.env("HMMRT_BACKEND", "host").run()?;
+    }
+    for backend in ["cuda", "hip"] {
+        println!("  on the {backend} double");
+        let library = format!("HMMRT_{}_LIBRARY", backend.to_uppercase());
+        let double = doubles::build(workspace, backend)?;
+        let command = program(workspace).env("HMMRT_BACKEND", backend).env(&library, double);
+        command.env("HMMRT_DOUBLE_MEMORY", "48M").run()?;
+    }
+    Ok(ON_THE_HOST.len() as u64 + 2)
+}
+
+fn program(workspace: &Workspace) -> Command {
+    let program = Command::new(workspace.release().join("hmmrt-stress"));
+    course::without_settings(program.args(["--minutes", MINUTES]).limit(LIMIT))
+}
