@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{clean, compile, done, empty_library, file, hmmrt, library, run, scratch};
+use common::{clean, compile, done, empty_library, file, good, hmmrt, library, run, scratch};
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
@@ -155,7 +155,6 @@ fn wrong_values_name_the_option() {
     for (option, value, words) in [
         ("--backend", "gpu", &["auto", "cuda", "hip", "host"][..]),
         ("--fault", "magic", &["segv"]),
-        ("--fault", "uffd", &["--fault uffd", "not supported", "segv engine only"]),
         ("--log", "loud", &["debug"]),
         ("--min-size", "64Q", &["bytes", "64K"]),
         ("--min-size", "", &["--min-size"]),
@@ -183,7 +182,24 @@ fn wrong_variables_are_named() {
         // An empty one is none.
         assert_eq!(done(run().env(name, "").arg("true")).status, 0, "{name}");
     }
-    refused(run().env("HMMRT_FAULT", "uffd-thread").arg("true"), &["HMMRT_FAULT", "not supported"]);
+}
+
+/// An engine that the machine has is taken, another is refused.
+#[test]
+fn engines_that_are_not_there() {
+    let info = good(hmmrt().arg("info"));
+    for engine in ["uffd", "uffd-thread"] {
+        let line = info.lines().find(|line| line.split_whitespace().next() == Some(engine)).unwrap();
+        let (mut option, mut variable) = (run(), run());
+        let ways =
+            [option.args(["--fault", engine, "true"]), variable.env("HMMRT_FAULT", engine).arg("true")];
+        for way in ways {
+            match line.contains("this machine lacks") {
+                true => refused(way, &[engine, "not supported"]),
+                false => assert_eq!(done(way).status, 0, "{engine}"),
+            }
+        }
+    }
 }
 
 #[test]
