@@ -46,6 +46,9 @@ pub(crate) enum Room {
 /// Makes room on `device` for what of `keep` has no memory there yet.
 pub(crate) fn make_room(device: usize, keep: &[ByteRange]) -> Room {
     let Some(devices) = Devices::get() else { return Room::None };
+    if heap::is_locked_by_me() || adopt::is_locked_by_me() {
+        return Room::None; // chaos holds the heap while it moves a block: nobody frees that meanwhile
+    }
     let has_memory = |at: HostAddr| chunk(at).is_some_and(|c| c.copies[device].base.load(Relaxed) != 0);
     let lacking = keep.iter().flat_map(|r| r.chunks()).filter(|(at, _)| !has_memory(*at)).count();
     let mut all = heap::chunks_in_use();
