@@ -27,7 +27,7 @@ pub(crate) fn note_uses(device: usize, ranges: impl Iterator<Item = (ByteRange, 
     let now = NUMBER.fetch_add(1, Relaxed) + 1;
     let page = |addr: usize| (addr / PAGE) as u64;
     let mut recency = RECENCY.lock();
-    for (range, around) in ranges {
+    for (range, around) in ranges.filter(|(range, _)| range.len() > 0) {
         let (start, end) = (page(range.start), page(range.end + PAGE - 1));
         recency.uses(device as u8, around.start as u64, start, end, now);
     }
