@@ -157,6 +157,9 @@ fn fetch(
     let _blocked = Blocked::new();
     let g = Guard::lock(chunk, at);
     g.why.set(why);
+    if why == Why::HostReady {
+        migrate::account_early(&g, true);
+    }
     let mut pages = PageMask::of(part) & chunk.managed.get();
     if patience == Patience::Skip {
         pages = pages & !inflight::written_by_kernels(at);

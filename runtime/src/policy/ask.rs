@@ -3,6 +3,7 @@
 use super::recency::place;
 use super::{ALL, Bring, History, Order, Policy, Touch};
 use crate::addr::{CHUNK, HostAddr};
+use crate::ahead;
 use crate::chunk::{Chunk, Guard, Kind};
 use crate::mask::PageMask;
 use crate::sys::futex::Locked;
@@ -54,7 +55,7 @@ pub(crate) fn same_block(chunk: &Chunk, page: usize) -> PageMask {
 }
 
 /// The address by which the allocation that the chunk at `at` belongs to is known. Signal-safe.
-fn allocation(chunk: &Chunk, at: HostAddr) -> u64 {
+pub(crate) fn allocation(chunk: &Chunk, at: HostAddr) -> u64 {
     match chunk.kind() {
         Kind::Large => chunk.head.load(Relaxed) as u64,
         Kind::Adopted => chunk.block().map_or(at.0, |b| b.range().start) as u64,
@@ -80,6 +81,23 @@ fn with_history<T>(key: u64, f: impl FnOnce(&mut History) -> T) -> T {
 /// A device gets something of the allocation at `around`, for a launch or an acquire. Signals are blocked.
 pub(crate) fn device_uses(around: usize) {
     with_history(around as u64, History::device_uses);
+    ahead::end_of_reader(around as u64);
+}
+
+/// A chunk that came home early was touched, or left without having been. Signal-safe.
+pub(crate) fn early_ended(g: &Guard, used: bool) {
+    with_history(allocation(g.chunk, g.at), |h| h.early_ended(used));
+}
+
+/// The CPU is at a chunk that was read ahead for it: how far is to be gone on. Signal-safe.
+#[inline(never)] // the signal stack may be 8 KiB: no frame holds what another path needs
+pub(crate) fn reached(g: &Guard, write: bool) {
+    let key = allocation(g.chunk, g.at);
+    let number = (g.at.0 / CHUNK) as u64;
+    let more = with_history(key, |h| the().reached(number, h));
+    if let Some((from, count)) = more {
+        ahead::read_ahead(key, HostAddr(from as usize * CHUNK), count, write);
+    }
 }
 
 /// What to do about the CPU's touch of `page`: the pages to bring home contain it. Signal-safe.
@@ -98,9 +116,19 @@ fn bring(g: &Guard, page: usize, write: bool) -> Bring {
         () if advice & advice::SEQUENTIAL != 0 => Order::Sequential,
         () => Order::Unknown,
     };
-    let touch = Touch { chunk: (g.at.0 / CHUNK) as u64, page, write, fetch, alike, done, order };
-    let mut bring = with_history(allocation(chunk, g.at), |h| the().bring(&touch, h));
+    let key = allocation(chunk, g.at);
     let one = PageMask::span(page, 1);
+    if fetch && ahead::awaits(key, g.at) {
+        // The reader has come before the chunk, which is no new touch.
+        reached(g, write);
+        let pages = if write { alike & !chunk.user_read_only.get() } else { alike };
+        return Bring::only(pages | one);
+    }
+    let touch = Touch { chunk: (g.at.0 / CHUNK) as u64, page, write, fetch, alike, done, order };
+    let mut bring = with_history(key, |h| the().bring(&touch, h));
+    if bring.ahead > 0 {
+        ahead::read_ahead(key, HostAddr(g.at.0 + CHUNK), bring.ahead, write);
+    }
     bring.pages = bring.pages & alike | one;
     if write {
         bring.pages = bring.pages & !chunk.user_read_only.get() | one;

@@ -93,3 +93,50 @@ fn advice_decides() {
     let b = Auto.bring(&t(Order::Sequential), &mut History::default());
     assert!(b.pages == all && b.ahead > 0);
 }
+
+/// How far ahead a reader is served who touches chunk after chunk, if each touch is seen.
+fn furthest(h: &mut History, chunks: u64) -> u64 {
+    let touch = |chunk| Touch {
+        chunk,
+        page: 0,
+        write: false,
+        fetch: true,
+        alike: PageMask::FULL,
+        done: PageMask::EMPTY,
+        order: Order::Unknown,
+    };
+    let (mut end, mut most) = (0, 0);
+    for chunk in 0..chunks {
+        let (from, more) = if chunk < end {
+            Auto.reached(chunk, h).unwrap_or((end, 0))
+        } else {
+            (chunk + 1, Auto.bring(&touch(chunk), h).ahead)
+        };
+        assert!(more == 0 || from == end.max(chunk + 1), "{chunk}: {from} and {more}, after {end}");
+        end = end.max(from + u64::from(more));
+        most = most.max(end - chunk - 1);
+    }
+    most
+}
+
+#[test]
+fn who_is_seen_to_go_on_is_served_further_and_never_too_far() {
+    let h = &mut History::default();
+    assert_eq!(furthest(h, 1), 0, "one chunk is no order");
+    assert_eq!(furthest(&mut History::default(), 2), 4);
+    assert_eq!(furthest(h, 200), u64::from(MOST_AHEAD));
+}
+
+#[test]
+fn what_comes_early_in_vain_comes_no_more() {
+    let h = &mut History::default();
+    (0..4).for_each(|_| h.early_ended(false));
+    assert_eq!(furthest(h, 200), u64::from(MOST_AHEAD / 4));
+    (0..100).for_each(|_| h.early_ended(false));
+    assert_eq!(furthest(h, 200), 0, "not at all");
+    // After a while it is tried again, and goes as far as it is of use.
+    (0..17).for_each(|_| h.device_uses());
+    assert_eq!(h.fetch.most_ahead(MOST_AHEAD), 1);
+    (0..40).for_each(|_| h.early_ended(true));
+    assert_eq!(h.fetch.most_ahead(MOST_AHEAD), MOST_AHEAD);
+}
