@@ -9,7 +9,8 @@ mod traces;
 use common::{Block, is_watched, kernels};
 use hmmrt::raw::{self, Advice, HMM_HOST};
 use hmmrt::trace::{Trace, What, Why};
-use hmmrt::{AccessMode, LaunchArg, LaunchConfig, Page};
+use hmmrt::{AccessMode, KernelId, LaunchArg, LaunchConfig, Page, StreamId};
+use std::ops::Range;
 use std::process::Command;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
@@ -173,6 +174,100 @@ fn what_came_early_is_like_any_other() {
     assert!((0..b.words()).step_by(512).all(|i| b.word(i).load(Relaxed) == 9));
 }
 
+/// Launches a test kernel on a range, with a number and a number of bytes.
+fn launch(kernel: KernelId, b: &Block, range: Range<usize>, mode: AccessMode, values: &[&[u8]]) {
+    let ptr = b.ptr.wrapping_add(range.start * CHUNK);
+    let mut args = vec![LaunchArg::Pointer { ptr, len: range.len() * CHUNK, mode }];
+    args.extend(values.iter().map(|v| LaunchArg::Value { data: v.as_ptr().cast(), size: v.len() }));
+    // SAFETY: the arguments are the kernel's.
+    unsafe { raw::launch(kernel, &LaunchConfig::default(), &args).unwrap() };
+}
+
+/// What is read of a launch's results each time is home before it is touched; when it is not wanted any more, it stays away.
+fn results_come_home_behind_their_launch() {
+    let b = Block::new(6 * CHUNK);
+    let kernel = kernels::kernel(0, "test_fill_bytes");
+    let n = (6 * CHUNK) as u64;
+    let fill = |v: u8| launch(kernel, &b, 0..6, AccessMode::ReadWrite, &[&n.to_ne_bytes(), &[v]]);
+    let check = |v: u8| {
+        let word = u64::from_ne_bytes([v; 8]);
+        assert!((WORDS..5 * WORDS).step_by(512).all(|i| b.word(i).load(Relaxed) == word), "{v}");
+    };
+    raw::migrate(b.ptr, b.len, 0).unwrap();
+    for v in 1..=4 {
+        fill(v);
+        raw::stream_synchronize(StreamId::DEFAULT).unwrap();
+        check(v);
+    }
+    for v in 5..=8 {
+        fill(v);
+        (1..5).for_each(|c| await_home(&b, c));
+        assert!(!home(&b).contains(&0) && !home(&b).contains(&5), "{:?}", home(&b));
+        check(v);
+    }
+    let used = raw::stats().prefetched_bytes_used as usize;
+    assert!(is_watched() || used >= 4 * 4 * CHUNK, "{used}");
+    // Not wanted any more. What is home by userfaultfd is open, and nobody knows that it is not touched: it is left out by turns.
+    for v in 9..50 {
+        fill(v);
+        raw::stream_synchronize(StreamId::DEFAULT).unwrap();
+    }
+    fill(50);
+    raw::stream_synchronize(StreamId::DEFAULT).unwrap();
+    let_it_happen();
+    assert_eq!(home(&b), []);
+    assert!(is_watched() || raw::stats().prefetched_bytes_wasted > 0);
+    check(50);
+}
+
+/// What the next launch reads goes to the device while this one runs.
+fn inputs_go_ahead_of_their_launch() {
+    let (x, y) = (Block::new(CHUNK), Block::new(4 * CHUNK));
+    let [first, second] = ["test_slow_increment", "test_add_bytes"].map(|k| kernels::kernel(0, k));
+    let (words, ns, none) = (1_u64, 50_000_000_u64, 0_u64);
+    for round in 0..8 {
+        fill(&y, round);
+        launch(first, &x, 0..1, AccessMode::ReadWrite, &[&words.to_ne_bytes(), &ns.to_ne_bytes()]);
+        if round > 4 {
+            let begun = Instant::now();
+            let is_there = || y.pages().iter().all(|p| p.flags & Page::DEVICE != 0);
+            while !is_there() {
+                assert!(begun.elapsed() < Duration::from_secs(60), "round {round}: it does not go");
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            assert!(y.pages().iter().all(|p| p.flags & Page::HOST != 0), "a copy");
+        }
+        launch(second, &y, 0..4, AccessMode::Read, &[&none.to_ne_bytes(), &[0]]);
+        raw::stream_synchronize(StreamId::DEFAULT).unwrap();
+        (0..4).for_each(|c| read(&y, c, round));
+    }
+    let used = raw::stats().prefetched_bytes_used as usize;
+    assert!(used >= 2 * 4 * CHUNK, "{used}");
+}
+
+/// What a writer has left goes to the device behind it, if the next launch reads it.
+fn what_is_written_goes_behind_the_writer() {
+    let b = Block::new(8 * CHUNK);
+    let kernel = kernels::kernel(0, "test_add_bytes");
+    for round in 0..10 {
+        for chunk in 0..8 {
+            for i in (chunk * WORDS..(chunk + 1) * WORDS).step_by(512) {
+                b.word(i).store(i as u64 ^ round, Relaxed);
+            }
+        }
+        if round > 6 {
+            let begun = Instant::now();
+            while b.pages()[3 * 512..4 * 512].iter().any(|p| p.flags & Page::DEVICE == 0) {
+                assert!(begun.elapsed() < Duration::from_secs(60), "round {round}: it does not go");
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        }
+        launch(kernel, &b, 0..8, AccessMode::Read, &[&0_u64.to_ne_bytes(), &[0]]);
+        raw::stream_synchronize(StreamId::DEFAULT).unwrap();
+        (0..8).for_each(|c| read(&b, c, round));
+    }
+}
+
 /// Forks while much is on its way; what the trace says of it is looked at by the parent.
 fn forks() {
     let b = Block::new(24 * CHUNK);
@@ -232,11 +327,14 @@ fn restarts() {
     }
 }
 
-const CASES: [(&str, fn()); 7] = [
+const CASES: [(&str, fn()); 10] = [
     ("a_reader_is_read_ahead_of", a_reader_is_read_ahead_of),
     ("no_order_no_reading_ahead", no_order_no_reading_ahead),
     ("kernels_keep_what_they_write", kernels_keep_what_they_write),
     ("what_came_early_is_like_any_other", what_came_early_is_like_any_other),
+    ("results_come_home_behind_their_launch", results_come_home_behind_their_launch),
+    ("inputs_go_ahead_of_their_launch", inputs_go_ahead_of_their_launch),
+    ("what_is_written_goes_behind_the_writer", what_is_written_goes_behind_the_writer),
     ("restarts", restarts),
     ("forks", forks),
     ("service", a_reader_is_read_ahead_of),

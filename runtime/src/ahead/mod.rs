@@ -6,10 +6,11 @@
 //! The thread is there while devices are open. It is quiet while the process forks or shuts down ([`pause`]), and a forked
 //! child has none: nothing there posts.
 
-#[allow(dead_code, reason = "moves around launches are made next")]
+mod launches;
 mod queue;
 mod worker;
 
+pub(crate) use launches::{in_vain, launched, released, touched, written_behind};
 pub(crate) use worker::{Ahead, Paused, pause};
 
 use crate::addr::HostAddr;

@@ -3,11 +3,12 @@
 
 use super::queue::{Kind, Queue, Step};
 use super::{ASLEEP, POSTS, RUNNING};
-use crate::chunk::{Chunk, Guard};
+use crate::addr::{ByteRange, PAGE};
+use crate::chunk::{self, Chunk, Guard};
 use crate::holds;
 use crate::inflight::{self, Intent};
 use crate::mask::PageMask;
-use crate::migrate;
+use crate::migrate::{self, Outward, Probe};
 use crate::policy;
 use crate::sys::futex;
 use crate::sys::thread;
@@ -117,7 +118,9 @@ fn take(step: Step) -> Found {
     match step.kind {
         Kind::Ahead { write } => home(step, chunk, write, Why::Ahead),
         Kind::Home { write } => home(step, chunk, write, Why::Predicted),
-        Kind::Out { .. } => Found::It,
+        Kind::Out { device, behind } => {
+            out(step, chunk, device.into(), if behind { Why::Behind } else { Why::Predicted })
+        }
     }
 }
 
@@ -155,7 +158,50 @@ fn home(step: Step, chunk: &'static Chunk, write: bool, why: Why) -> Found {
     let used = take && inflight::blocker(g.range(), Intent::Forget).is_some();
     if !pages.is_empty() && !used {
         g.early.set(!g.is_watched());
-        let _ = migrate::to_host(&g, pages, take); // whoever touches it tries again, and gets the error
+        let came = migrate::to_host(&g, pages, take); // whoever touches it tries again, and gets the error
+        if came.is_ok() && why == Why::Ahead && !chunk.is_early() {
+            policy::came_open(&g, pages, write); // its touches will not be seen
+        }
     }
     Found::It
+}
+
+/// Sends a copy of a step's pages to a device, if it has room and nobody uses them; the host's stay valid.
+fn out(step: Step, chunk: &'static Chunk, device: usize, why: Why) -> Found {
+    let lacks = || {
+        let there = chunk.copies[device].valid.get();
+        PageMask::of(step.part) & chunk.managed.get() & chunk.host.get() & !there
+    };
+    if !is_meant(&step, chunk) {
+        return Found::Other;
+    }
+    if lacks().is_empty() || migrate::near_vma_limit() {
+        return Found::It;
+    }
+    let mut probe = Probe::new("ahead");
+    let g = Guard::lock_as_it_is(chunk, step.at);
+    if !is_meant(&step, chunk) {
+        return Found::Other;
+    }
+    let kept = chunk.pinned.get() | chunk.user_none.get() | holds::pages_in(step.at);
+    let pages = lacks() & !kept;
+    let Some(around) = pages.first().and_then(|page| around(&g, page)) else { return Found::It };
+    let used = inflight::blocker(g.range(), Intent::Overwrite { device, stream: None }).is_some();
+    if used || chunk.is_early() {
+        return Found::It; // what came home early stays for who it came for
+    }
+    g.why.set(why);
+    if migrate::to_device(&g, pages, device, Outward::Share, None, around, &mut probe).is_ok() {
+        chunk.prefetched.add(pages);
+    }
+    Found::It
+}
+
+/// The block that a page belongs to; of the program's own memory only what fills chunks is known here.
+fn around(g: &Guard, page: usize) -> Option<ByteRange> {
+    match (g.chunk.kind(), g.chunk.unit.load(Relaxed) as usize) {
+        (chunk::Kind::Slab, unit) if unit > 0 => Some(g.page(page / unit * unit).range(unit * PAGE)),
+        (chunk::Kind::Large | chunk::Kind::Adopted, _) => g.chunk.block().map(|b| b.range()),
+        _ => None,
+    }
 }

@@ -87,6 +87,16 @@ pub(crate) fn device_uses(around: usize) {
 /// A chunk that came home early was touched, or left without having been. Signal-safe.
 pub(crate) fn early_ended(g: &Guard, used: bool) {
     with_history(allocation(g.chunk, g.at), |h| h.early_ended(used));
+    if !used && the().predicts() {
+        ahead::in_vain(g.range());
+    }
+}
+
+/// Pages came home ahead of a reader whose touches will not be seen: they count as touched.
+pub(crate) fn came_open(g: &Guard, pages: PageMask, write: bool) {
+    if the().predicts() {
+        ahead::touched(g.span_of(pages), write, true);
+    }
 }
 
 /// The CPU is at a chunk that was read ahead for it: how far is to be gone on. Signal-safe.
@@ -97,6 +107,9 @@ pub(crate) fn reached(g: &Guard, write: bool) {
     let more = with_history(key, |h| the().reached(number, h));
     if let Some((from, count)) = more {
         ahead::read_ahead(key, HostAddr(from as usize * CHUNK), count, write);
+    }
+    if the().predicts() {
+        ahead::touched(g.span_of(g.chunk.managed.get()), write, true);
     }
 }
 
@@ -129,9 +142,15 @@ fn bring(g: &Guard, page: usize, write: bool) -> Bring {
     if bring.ahead > 0 {
         ahead::read_ahead(key, HostAddr(g.at.0 + CHUNK), bring.ahead, write);
     }
+    if bring.behind && key < g.at.0 as u64 {
+        ahead::written_behind(key, g.at);
+    }
     bring.pages = bring.pages & alike | one;
     if write {
         bring.pages = bring.pages & !chunk.user_read_only.get() | one;
+    }
+    if the().predicts() {
+        ahead::touched(g.span_of(bring.pages), write, fetch);
     }
     bring
 }

@@ -64,6 +64,17 @@ impl<const N: usize> Few<N> {
     fn all(&self) -> &[Range] {
         &self.of[..self.len]
     }
+    fn forget(&mut self, r: Range) {
+        let mut i = 0;
+        while i < self.len {
+            if self.of[i].meets(r.start, r.end()) {
+                self.len -= 1;
+                self.of[i] = self.of[self.len];
+            } else {
+                i += 1;
+            }
+        }
+    }
     fn push(&mut self, r: Range) {
         // What goes on where another ends is one with it.
         let like = |o: &&mut Range| (o.write, o.read) == (r.write, r.read);
@@ -189,6 +200,13 @@ impl Launches {
             if let Some(site) = self.site_mut(maker) {
                 site.now.push(pages);
             }
+        }
+    }
+
+    /// Pages that had come home early went back untouched: they are not what any launch is followed by.
+    pub fn in_vain(&mut self, pages: Range) {
+        for site in self.sites.iter_mut().flatten().filter(|s| s.key != 0) {
+            site.now.forget(pages);
         }
     }
 

@@ -13,8 +13,8 @@ mod recency;
 mod uvm;
 
 pub(crate) use ask::{
-    PREFERENCE, advice, allocation, choose, device_uses, early_ended, pages_to_bring, reached, same_block,
-    the,
+    PREFERENCE, advice, allocation, came_open, choose, device_uses, early_ended, pages_to_bring, reached,
+    same_block, the,
 };
 pub use auto::Auto;
 pub use chunk::WholeChunk;
