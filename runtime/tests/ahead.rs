@@ -268,6 +268,24 @@ fn what_is_written_goes_behind_the_writer() {
     }
 }
 
+/// Of chunks that go to and fro for one word each, one word's page comes in the end, and nothing for nothing.
+fn to_and_fro_with_what_is_touched() {
+    let b = Block::new(12 * CHUNK);
+    let kernel = kernels::kernel(0, "test_add_word");
+    let mut home = Vec::new();
+    for round in 1..=16 {
+        let before = raw::stats().bytes_to_host;
+        launch(kernel, &b, 0..12, AccessMode::ReadWrite, &[]);
+        raw::stream_synchronize(StreamId::DEFAULT).unwrap();
+        for chunk in 0..12 {
+            let expected = if chunk == 0 { 2 * round - 1 } else { round - 1 };
+            assert_eq!(b.word(chunk * WORDS).fetch_add(1, Relaxed), expected, "chunk {chunk}");
+        }
+        home.push((raw::stats().bytes_to_host - before) as usize);
+    }
+    assert!(home[8..].iter().all(|bytes| *bytes <= 12 * 16 * 4096), "{home:?}");
+}
+
 /// Forks while much is on its way; what the trace says of it is looked at by the parent.
 fn forks() {
     let b = Block::new(24 * CHUNK);
@@ -327,7 +345,7 @@ fn restarts() {
     }
 }
 
-const CASES: [(&str, fn()); 10] = [
+const CASES: [(&str, fn()); 11] = [
     ("a_reader_is_read_ahead_of", a_reader_is_read_ahead_of),
     ("no_order_no_reading_ahead", no_order_no_reading_ahead),
     ("kernels_keep_what_they_write", kernels_keep_what_they_write),
@@ -335,6 +353,7 @@ const CASES: [(&str, fn()); 10] = [
     ("results_come_home_behind_their_launch", results_come_home_behind_their_launch),
     ("inputs_go_ahead_of_their_launch", inputs_go_ahead_of_their_launch),
     ("what_is_written_goes_behind_the_writer", what_is_written_goes_behind_the_writer),
+    ("to_and_fro_with_what_is_touched", to_and_fro_with_what_is_touched),
     ("restarts", restarts),
     ("forks", forks),
     ("service", a_reader_is_read_ahead_of),

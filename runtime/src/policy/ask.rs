@@ -2,7 +2,7 @@
 
 use super::recency::place;
 use super::{ALL, Bring, History, Order, Policy, Touch};
-use crate::addr::{CHUNK, HostAddr};
+use crate::addr::{CHUNK, HostAddr, PAGE};
 use crate::ahead;
 use crate::chunk::{Chunk, Guard, Kind};
 use crate::mask::PageMask;
@@ -62,6 +62,9 @@ pub(crate) fn allocation(chunk: &Chunk, at: HostAddr) -> u64 {
         Kind::Slab | Kind::Unused => at.0 as u64,
     }
 }
+
+/// How many runs of pages that come with one touch are learnt as what a launch is followed by.
+const MOST_LEARNT: usize = 8;
 
 /// How many allocations are remembered; a new one takes the place of another.
 const REMEMBERED: usize = 512;
@@ -150,7 +153,9 @@ fn bring(g: &Guard, page: usize, write: bool) -> Bring {
         bring.pages = bring.pages & !chunk.user_read_only.get() | one;
     }
     if the().predicts() {
-        ahead::touched(g.span_of(bring.pages), write, fetch);
+        for (first, count) in bring.pages.runs().take(MOST_LEARNT) {
+            ahead::touched(g.page(first).range(count * PAGE), write, fetch);
+        }
     }
     bring
 }

@@ -51,6 +51,16 @@ struct Site {
     writes: Few<TOUCHES>,
 }
 
+impl Site {
+    /// The launch comes again and again, and nothing in between: there is nothing to learn, and all that it reads is there.
+    fn comes_again(&mut self) -> bool {
+        let alone =
+            self.next == self.key && [self.then.len, self.now.len, self.wrote.len, self.writes.len] == [0; 4];
+        self.seen = self.seen.saturating_add(u32::from(alone));
+        alone
+    }
+}
+
 /// A few ranges.
 #[derive(Clone, Copy)]
 struct Few<const N: usize> {
@@ -148,6 +158,9 @@ impl Launches {
         mut out: impl FnMut(Range),
     ) {
         let last = self.recent[0];
+        if last == key && self.site_mut(key).is_some_and(Site::comes_again) {
+            return;
+        }
         if let Some(before) = self.site_mut(last) {
             before.next = key;
             before.wrote = before.writes;

@@ -89,3 +89,28 @@ fn what_is_not_wanted_any_more_is_forgotten() {
     assert_eq!(expected[0], 1);
     assert!(expected[16..].iter().all(|n| *n == 0), "{expected:?}");
 }
+
+/// What is the same over and over is told apart from what it was before and will be.
+#[test]
+fn a_launch_that_comes_again_and_again_stays_what_it_is() {
+    let mut l = Launches::new();
+    (0..5).for_each(|_| drop(launch(&mut l, 1)));
+    assert_eq!(launch(&mut l, 1), (vec![], vec![]), "all that it reads is there");
+    for _ in 0..=LEARNT {
+        l.touched(r(77, 1, false, true));
+        launch(&mut l, 1);
+    }
+    assert_eq!(launch(&mut l, 1).0, [r(77, 1, false, true)]);
+    launch(&mut l, 2);
+    assert_eq!(launch(&mut l, 1).1, [r(20_000, 100, false, true)], "2 came next the last time");
+}
+
+#[test]
+fn what_went_back_untouched_is_forgotten_at_once() {
+    let mut l = Launches::new();
+    rounds(&mut l, &[r(77, 1, false, true), r(500, 4, false, true)]);
+    launch(&mut l, 1);
+    l.in_vain(r(0, 400, false, false));
+    launch(&mut l, 2);
+    assert_eq!(launch(&mut l, 1).0, [r(500, 4, false, true)]);
+}
