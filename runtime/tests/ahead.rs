@@ -120,7 +120,7 @@ fn kernels_keep_what_they_write() {
         unsafe { raw::launch(kernel, &LaunchConfig::default(), &args).unwrap() };
         raw::advise(b.ptr, b.len, Advice::Sequential, HMM_HOST).unwrap();
         (0..5).for_each(|c| read(&b, c, 3));
-        await_home(&b, 6);
+        let_it_happen();
         // Each half of each word has been counted up.
         for i in (5 * WORDS..6 * WORDS).step_by(512) {
             let now = b.word(i).load(Relaxed);
@@ -202,7 +202,8 @@ fn results_come_home_behind_their_launch() {
     for v in 5..=8 {
         fill(v);
         (1..5).for_each(|c| await_home(&b, c));
-        assert!(!home(&b).contains(&0) && !home(&b).contains(&5), "{:?}", home(&b));
+        // What comes by userfaultfd ahead of the reader counts as read.
+        assert!(!home(&b).contains(&0) && (is_watched() || !home(&b).contains(&5)), "{:?}", home(&b));
         check(v);
     }
     let used = raw::stats().prefetched_bytes_used as usize;
@@ -288,15 +289,15 @@ fn to_and_fro_with_what_is_touched() {
 
 /// Forks while much is on its way; what the trace says of it is looked at by the parent.
 fn forks() {
-    let b = Block::new(24 * CHUNK);
+    let b = Block::new(32 * CHUNK);
     fill(&b, 5);
     raw::migrate(b.ptr, b.len, 0).unwrap();
     raw::advise(b.ptr, b.len, Advice::Sequential, HMM_HOST).unwrap();
-    (0..3).for_each(|c| read(&b, c, 5));
+    (0..9).for_each(|c| read(&b, c, 5));
     // SAFETY: the child looks at memory, and ends.
     let child = unsafe { libc::fork() };
     if child == 0 {
-        (0..24).for_each(|c| read(&b, c, 5));
+        (0..32).for_each(|c| read(&b, c, 5));
         // SAFETY: no more is to be done.
         unsafe { libc::_exit(0) };
     }
@@ -308,7 +309,7 @@ fn forks() {
     raw::migrate(b.ptr, b.len, 0).unwrap();
     (0..4).for_each(|c| read(&b, c, 5));
     await_home(&b, 5);
-    (0..24).for_each(|c| read(&b, c, 5));
+    (0..32).for_each(|c| read(&b, c, 5));
 }
 
 /// A slow bus, so that the fork comes while there is something to do in the background.
