@@ -2,7 +2,7 @@
 
 use clap::Parser;
 use hmmrt_policy_lab::costs::Costs;
-use hmmrt_policy_lab::report::{Row, table};
+use hmmrt_policy_lab::report::{Row, explain, table};
 use hmmrt_policy_lab::{draw, record, traces};
 use std::error::Error;
 use std::path::PathBuf;
@@ -25,6 +25,9 @@ struct Cli {
     /// The bus, in bytes per second each way
     #[arg(long, value_name = "BYTES")]
     bandwidth: Option<f64>,
+    /// Say why each waits
+    #[arg(long)]
+    explain: bool,
     /// Where the picture goes, as SVG
     #[arg(long, value_name = "FILE")]
     svg: Option<PathBuf>,
@@ -48,6 +51,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     let rows: Vec<Row> = all.iter().map(|t| Row::new(t, &costs)).collect();
     print!("{}", table(&rows));
+    if cli.explain {
+        rows.iter().for_each(|row| print!("\n{}", explain(row)));
+    }
     if let Some(path) = cli.svg {
         draw::draw(&rows, &path)?;
         println!("drawn in {}", path.display());

@@ -2,6 +2,7 @@
 
 use crate::costs::Costs;
 use crate::oracle::oracle;
+use crate::reasons::{REASONS, Reason, Waits};
 use crate::replay::{Outcome, contenders, ideal, replay};
 use crate::trace::Trace;
 use std::fmt::Write;
@@ -90,5 +91,36 @@ pub fn table(rows: &[Row]) -> String {
         text += &line("oracle", Some(row.oracle), true);
         row.of.iter().for_each(|(name, outcome)| text += &line(name, *outcome, false));
     }
+    text
+}
+
+/// Why the contenders wait on a trace, in milliseconds and times: launches that come for the first or second time with what
+/// follows them, and the others.
+pub fn explain(row: &Row) -> String {
+    let mut text = format!("{}: stall by reason, ms (times), first rounds + later\n{:<14}", row.trace, "");
+    row.of.iter().for_each(|(name, _)| text += &format!("{name:>36}"));
+    text.push('\n');
+    let ms = |ns: u64| ns as f64 / 1e6;
+    for (reason, name) in REASONS.into_iter().filter(|(reason, _)| *reason != Reason::Kernel) {
+        text += &format!("{name:<14}");
+        for (_, outcome) in &row.of {
+            let cell = outcome.map_or("-".to_owned(), |o| {
+                let [(first, once), (later, often)] = o.waits.map(|w| w.of(reason));
+                format!("{:.3} ({once}) + {:.3} ({often})", ms(first), ms(later))
+            });
+            text += &format!("{cell:>36}");
+        }
+        text.push('\n');
+    }
+    // What is left of a stall is of kernels that begin later, less the waiting for them that other waits have made unneeded.
+    text += &format!("{:<14}", "kernels, +-");
+    for (_, outcome) in &row.of {
+        let cell = outcome.map_or("-".to_owned(), |o| {
+            let moves: u64 = o.waits.iter().map(Waits::moves).sum();
+            format!("{:+.3}", (o.total - row.ideal) as f64 / 1e6 - ms(moves))
+        });
+        text += &format!("{cell:>36}");
+    }
+    text.push('\n');
     text
 }

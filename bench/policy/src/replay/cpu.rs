@@ -2,6 +2,7 @@
 //! goes out behind a writer.
 
 use super::{Replay, Side};
+use crate::reasons::Reason;
 use crate::trace::{PAGE, PAGES, Touch};
 use hmmrt::policy::{PageMask, Range};
 
@@ -13,13 +14,15 @@ impl Replay<'_> {
             if self.cpu >= c.written_until {
                 c.written = PageMask::EMPTY;
             } else if mask.meets(c.written) {
-                self.cpu = c.written_until;
+                let until = c.written_until;
+                self.wait(Reason::Kernel, until);
                 continue;
             }
             if self.cpu >= c.host_at {
                 c.coming = PageMask::EMPTY;
             } else if mask.meets(c.coming) {
-                self.cpu = c.host_at;
+                let until = c.host_at;
+                self.wait(Reason::InFlight, until);
                 continue;
             }
             let missing = mask & !c.host;
@@ -55,13 +58,17 @@ impl Replay<'_> {
         let pages = bring.pages & alike | PageMask::span(page, 1);
         self.learn(chunk, pages, fetch, write);
         if fetch {
-            self.cpu += if uvm { self.costs.uvm_cpu_fault } else { self.costs.fault };
+            let cost = if uvm { self.costs.uvm_cpu_fault } else { self.costs.fault };
+            self.wait(Reason::ReadFault, self.cpu + cost);
             let latency = if uvm { 0 } else { self.costs.latency };
-            self.cpu = self.home(chunk, pages, write, self.cpu) + latency;
+            let end = self.home(chunk, pages, write, self.cpu) + latency;
+            self.wait(Reason::CopyHome, end);
         } else {
             let c = &mut self.chunks[chunk];
-            self.cpu = self.cpu.max(if c.device_at > self.cpu { c.device_at } else { 0 }) + self.costs.take;
             c.device = c.device & !pages;
+            let leaving = c.device_at;
+            self.wait(Reason::CopyOut, leaving);
+            self.wait(Reason::WriteFault, self.cpu + self.costs.take);
         }
         if uvm {
             self.thrashes(chunk, pages, self.cpu, false);
@@ -73,7 +80,7 @@ impl Replay<'_> {
                 let away = self.at_rest(other, self.cpu) & !self.chunks[other].host;
                 end = end.max(self.home(other, away, write, self.cpu) + self.costs.latency);
             }
-            self.cpu = end;
+            self.wait(Reason::CopyHome, end);
         }
         for next in (chunk + 1..first + count).take(bring.ahead as usize) {
             let away = self.at_rest(next, self.cpu) & !self.chunks[next].host;

@@ -1,6 +1,7 @@
 //! Launches whose pages are there before they start, and what is moved early around them.
 
 use super::{Replay, Side, TooLarge};
+use crate::reasons::Reason;
 use crate::trace::{PAGE, PAGES, Use};
 use hmmrt::AccessMode;
 use hmmrt::policy::{Launches, PageMask, Range};
@@ -26,7 +27,8 @@ impl Replay<'_> {
             let leaves = if mode.writes() { pages & c.host } else { PageMask::EMPTY };
             ready = ready.max(c.device_at).max(if lacks.meets(c.coming) { c.host_at } else { 0 });
             if !(lacks | leaves).is_empty() {
-                self.cpu += if leaves.is_empty() { self.costs.share } else { self.costs.send } / crew;
+                let cost = if leaves.is_empty() { self.costs.share } else { self.costs.send } / crew;
+                self.wait(Reason::Protect, self.cpu + cost);
                 moved[self.owners[chunk]] = true;
             }
             if mode != AccessMode::Write {
@@ -37,7 +39,7 @@ impl Replay<'_> {
             c.host = c.host & !leaves;
             c.coming = c.coming & c.host;
         }
-        self.cpu = self.cpu.max(ready);
+        self.wait(Reason::CopyOut, ready);
         let end = self.cpu.max(self.device) + ns;
         self.device = end;
         for &(chunk, pages, mode) in &named {
@@ -108,14 +110,7 @@ impl Replay<'_> {
     }
 
     fn predict(&mut self, kernel: u64, uses: &[Use], mine: &[usize]) {
-        let ranges = || {
-            uses.iter().map(|u| Range {
-                start: u.start,
-                pages: u.pages as u32,
-                write: u.mode.writes(),
-                read: u.mode != AccessMode::Write,
-            })
-        };
+        let ranges = || ranges(uses);
         let (mut home, mut out) = (Vec::new(), Vec::new());
         let key = Launches::key(kernel, ranges());
         self.launches.launched(key, ranges(), |r| home.push(r), |r| out.push(r));
@@ -133,6 +128,16 @@ impl Replay<'_> {
             self.send_early(chunk, pages & c.host & !c.device, self.cpu, &keep);
         }
     }
+}
+
+/// What a launch is known by.
+pub(super) fn ranges(uses: &[Use]) -> impl Iterator<Item = Range> {
+    uses.iter().map(|u| Range {
+        start: u.start,
+        pages: u.pages as u32,
+        write: u.mode.writes(),
+        read: u.mode != AccessMode::Write,
+    })
 }
 
 fn chunks_of(r: Range) -> Vec<(usize, PageMask)> {

@@ -10,9 +10,11 @@ mod unified;
 
 use crate::bus::Bus;
 use crate::costs::Costs;
+use crate::reasons::{Reason, Waits};
 use crate::trace::{Event, Trace};
 use bytes::Bytes;
 use hmmrt::policy::{History, Launches, PageMask, Policy, Recency};
+use std::collections::BTreeMap;
 
 /// How launches get their pages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,6 +65,8 @@ pub struct Outcome {
     pub faults: u64,
     /// Chunks that had to leave the device.
     pub evictions: u64,
+    /// Why the CPU waited: after launches that came for the first or second time, and after others.
+    pub waits: [Waits; 2],
 }
 
 impl Outcome {
@@ -108,6 +112,9 @@ struct Replay<'a> {
     /// Launches so far, and moves.
     number: u64,
     moves: u64,
+    /// How often launches with the same ranges came, and whether the last has come before, twice.
+    seen: BTreeMap<u64, u32>,
+    known: usize,
     out: Outcome,
 }
 
@@ -150,19 +157,34 @@ pub fn replay(trace: &Trace, costs: &Costs, who: Contender) -> Result<Outcome, T
         committed: 0,
         number: 0,
         moves: 0,
+        seen: BTreeMap::new(),
+        known: 0,
         out: Outcome::default(),
     };
     for event in &trace.events {
         match event {
             Event::Cpu { chunk, pages, touch, ns } => r.touch(*chunk, *pages, *touch, *ns),
-            Event::Launch { kernel, uses, ns } => match who.side {
-                Side::Acquire | Side::Allocations => r.launch(*kernel, uses, *ns)?,
-                Side::Faults => r.launch_unified(uses, *ns)?,
-            },
+            Event::Launch { kernel, uses, ns } => {
+                let times = r.seen.entry(Launches::key(*kernel, device::ranges(uses))).or_default();
+                *times += 1;
+                r.known = usize::from(*times > 2);
+                match who.side {
+                    Side::Acquire | Side::Allocations => r.launch(*kernel, uses, *ns)?,
+                    Side::Faults => r.launch_unified(uses, *ns)?,
+                }
+            }
         }
     }
     r.out.total = r.cpu.max(r.device);
     Ok(r.out)
+}
+
+impl Replay<'_> {
+    /// The CPU waits until `at`.
+    fn wait(&mut self, reason: Reason, at: u64) {
+        self.out.waits[self.known].add(reason, at.saturating_sub(self.cpu));
+        self.cpu = self.cpu.max(at);
+    }
 }
 
 /// What the program takes if nothing has to move.
