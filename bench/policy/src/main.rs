@@ -16,6 +16,9 @@ struct Cli {
     /// Only generated traces whose name contains this
     #[arg(long, value_name = "TEXT")]
     only: Option<String>,
+    /// The shapes that were kept aside instead of those of issue 6
+    #[arg(long)]
+    held_out: bool,
     /// What sizes and speeds are drawn from
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -44,7 +47,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     if cli.recordings.is_empty() {
         let wanted = |name: &&str| cli.only.as_deref().is_none_or(|text| name.contains(text));
-        all.extend(traces::names().filter(wanted).filter_map(|name| traces::generate(name, cli.seed)));
+        let names: Vec<_> =
+            if cli.held_out { traces::held_out().collect() } else { traces::names().collect() };
+        let of = names.into_iter().filter(wanted);
+        all.extend(of.filter_map(|name| traces::generate(name, cli.seed)));
     }
     if let Some(device) = cli.device {
         all.iter_mut().for_each(|t| t.device = device);
