@@ -7,7 +7,8 @@
 //! Giving up changed pages costs it nothing. So it is at most what the best schedule takes.
 //!
 //! The floor is the same for who learns by what happens, in a runtime whose launches return when their pages are there: nothing
-//! of an allocation goes to a side before that side has used something of it for the first time.
+//! of an allocation goes to a side before that side has used something of it for the first time; what comes home is put in place
+//! after it has crossed, what goes is protected before.
 
 use crate::bus::Bus;
 use crate::costs::Costs;
@@ -39,6 +40,9 @@ fn bound(trace: &Trace, costs: &Costs, learns: bool) -> Outcome {
     let owners = trace.owners();
     // Since when it is known that the CPU, and a device, use an allocation.
     let mut known = vec![[if learns { None } else { Some(0) }; 2]; trace.allocations.len()];
+    // Placing what has come, and protecting what goes, by as many as help: for each page by itself.
+    let (place, protect) =
+        if learns { (costs.place, costs.share.min(costs.send) / costs.crew.0) } else { (0, 0) };
     let misses = misses(trace);
     let mut pages = vec![Page { host: true, device: false, made: 0 }; trace.chunks() * PAGES as usize];
     let (mut to_device, mut to_host) = (Bus::default(), Bus::default());
@@ -61,7 +65,7 @@ fn bound(trace: &Trace, costs: &Costs, learns: bool) -> Outcome {
                 for (release, n) in jobs {
                     served = served.max(to_host.work(release, costs.transfer(n * PAGE)) + costs.latency);
                     bytes_home += n * PAGE;
-                    start = start.max(served);
+                    start = start.max(served + place);
                 }
                 cpu = start + ns;
                 for p in numbers(*chunk, *mask) {
@@ -79,7 +83,7 @@ fn bound(trace: &Trace, costs: &Costs, learns: bool) -> Outcome {
                     let since = *known[owners[*chunk]][1].get_or_insert(cpu);
                     for p in numbers(*chunk, *mask) {
                         if !pages[p].device && *mode != AccessMode::Write {
-                            add(&mut jobs, pages[p].made.max(since));
+                            add(&mut jobs, pages[p].made.max(since) + protect);
                         }
                         pages[p].device = true;
                     }

@@ -97,8 +97,7 @@ impl Replay<'_> {
         self.out.bytes_home += bytes;
         self.bytes.copy_home(chunk, only_there);
         let c = &mut self.chunks[chunk];
-        c.coming = c.coming | only_there;
-        c.host_at = c.host_at.max(end);
+        c.comes(only_there, end);
         end
     }
 }

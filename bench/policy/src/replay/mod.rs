@@ -5,6 +5,7 @@
 mod bytes;
 mod cpu;
 mod device;
+mod early;
 mod memory;
 mod unified;
 
@@ -81,17 +82,39 @@ impl Outcome {
 struct Chunk {
     host: PageMask,
     device: PageMask,
-    /// Pages that are on their way home until `host_at`, on their way out until `device_at`.
+    /// Pages that are on their way home, and until when; others are on their way out until `device_at`.
     coming: PageMask,
-    host_at: u64,
+    arrivals: Vec<(PageMask, u64)>,
     device_at: u64,
-    /// What a kernel writes until `written_until`.
+    /// What a kernel writes until `written_until`, and uses until `used_until`.
     written: PageMask,
     written_until: u64,
+    used: PageMask,
     used_until: u64,
     committed: bool,
     moved: u64,
     thrash: unified::Thrash,
+}
+
+impl Chunk {
+    /// When the last of these pages that are on their way home is there; 0: all are.
+    fn arrival(&self, pages: PageMask) -> u64 {
+        let all = self.arrivals.iter().filter(|(coming, _)| (pages & self.coming).meets(*coming));
+        all.map(|(_, at)| *at).max().unwrap_or(0)
+    }
+
+    /// Pages are on their way until `at`.
+    fn comes(&mut self, pages: PageMask, at: u64) {
+        self.coming = self.coming | pages;
+        self.arrivals.push((pages, at));
+    }
+
+    /// Forgets what is there at `now`.
+    fn arrived(&mut self, now: u64) {
+        self.arrivals.retain(|(_, at)| *at > now);
+        let still = self.arrivals.iter().fold(PageMask::EMPTY, |all, (pages, _)| all | *pages);
+        self.coming = self.coming & still;
+    }
 }
 
 struct Replay<'a> {
@@ -106,6 +129,10 @@ struct Replay<'a> {
     bytes: Bytes,
     to_device: Bus,
     to_host: Bus,
+    /// The thread that moves things early.
+    helper: Bus,
+    /// What it is to bring home: whoever faults comes first.
+    early: Vec<early::Job>,
     cpu: u64,
     device: u64,
     committed: usize,
@@ -131,10 +158,11 @@ pub fn replay(trace: &Trace, costs: &Costs, who: Contender) -> Result<Outcome, T
         host: PageMask::FULL,
         device: PageMask::EMPTY,
         coming: PageMask::EMPTY,
-        host_at: 0,
+        arrivals: Vec::new(),
         device_at: 0,
         written: PageMask::EMPTY,
         written_until: 0,
+        used: PageMask::EMPTY,
         used_until: 0,
         committed: false,
         moved: 0,
@@ -152,6 +180,8 @@ pub fn replay(trace: &Trace, costs: &Costs, who: Contender) -> Result<Outcome, T
         bytes: Bytes::new(trace.chunks()),
         to_device: Bus::default(),
         to_host: Bus::default(),
+        helper: Bus::default(),
+        early: Vec::new(),
         cpu: 0,
         device: 0,
         committed: 0,
