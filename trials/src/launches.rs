@@ -162,6 +162,43 @@ fn guessed(input: &mut Input, count: usize) {
     assert!(unsafe { *copy.each().add(values.len()) }.is_null());
 }
 
+/// Pointers and values in managed memory, each across two pages of which the second is away and comes home by itself only:
+/// all of them are seen, and the copy has all bytes. On the host backend.
+pub fn across_pages() {
+    use hmmrt::{AccessMode, Advice, Backend, Config, raw};
+    const PAGE: usize = 4096;
+    let config = Config { backend: Backend::Host, ..Config::default() };
+    raw::init(Some(config)).expect("the first to start it");
+    let block = raw::malloc(4 << 20).expect("a block");
+    raw::advise(block, 4 << 20, Advice::Random, 0).expect("single pages come home");
+    let word = |offset: usize| block.wrapping_add(offset).cast::<usize>();
+    // Three pointers, the last behind the border; the last value's second half is behind one, too.
+    let (each, values) = (PAGE - 16, [5 * PAGE, 6 * PAGE, 9 * PAGE - 32]);
+    // SAFETY: inside the block.
+    unsafe {
+        for (i, value) in values.into_iter().enumerate() {
+            word(each + 8 * i).write(word(value).expose_provenance());
+            (0..8).for_each(|n| word(value + 8 * n).write(1000 * (i + 1) + n));
+        }
+    }
+    raw::migrate(block, 4 << 20, 0).expect("room");
+    raw::host_ready(word(each).cast(), 1, AccessMode::Read).expect("the first page");
+    // SAFETY: a list of pointers, to be guessed at.
+    let params = unsafe { Params::new(word(each).cast(), std::ptr::null_mut(), END, || None, true) };
+    let words = seen(&params);
+    for i in 0..3 {
+        assert!((0..8).all(|n| words.contains(&(1000 * (i + 1) + n))), "value {i}: {words:?}");
+    }
+    raw::migrate(block, 4 << 20, 0).expect("room");
+    let mut copy = params.copy(END);
+    // SAFETY: three pointers, to copies of what was written.
+    unsafe {
+        let last = (*copy.each().add(2)).cast::<usize>();
+        assert!((0..8).all(|n| last.add(n).read() == 3000 + n));
+        raw::free(block).expect("nobody uses it");
+    }
+}
+
 /// One buffer, in a list of names and values.
 fn listed(input: &mut Input) {
     let (shape, from, len) = (input.byte(), input.number() % ROOM, input.number() % 5000);

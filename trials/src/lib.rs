@@ -23,7 +23,7 @@ mod symbols;
 extern crate hmmrt as hmmrt_core;
 
 pub use interface::interface;
-pub use launches::launches;
+pub use launches::{across_pages, launches};
 pub use settings::settings;
 
 /// A trace of any content: as it is, and with the head's empty bytes put in, which no input should have to carry.

@@ -101,12 +101,15 @@ const STEPS: &[Step] = &[
         Ok(Passed(w.cargo(args.into_iter().chain(w.locked())).run_counting_tests()?))
     }),
     // On stable it is among the tests. Few cases: Miri takes about a thousand times as long.
-    ("the stand-in under Miri", |w| match miri(w, &["--version"]).capture().is_ok_and(|o| o.status.success()) {
-        false => Ok(Skipped("there is no nightly toolchain with miri".to_owned())),
-        true => {
-            let command = miri(w, &["test", "--package", "hmmrt-standin", "--lib"]).env("PROPTEST_CASES", "2");
-            let flags = "-Zmiri-permissive-provenance -Zmiri-disable-isolation";
-            Ok(Passed(command.env("MIRIFLAGS", flags).run_counting_tests()?))
+    ("the stand-in under Miri", |w| {
+        match miri(w, &["--version"]).capture().is_ok_and(|o| o.status.success()) {
+            false => Ok(Skipped("there is no nightly toolchain with miri".to_owned())),
+            true => {
+                let command =
+                    miri(w, &["test", "--package", "hmmrt-standin", "--lib"]).env("PROPTEST_CASES", "2");
+                let flags = "-Zmiri-permissive-provenance -Zmiri-disable-isolation";
+                Ok(Passed(command.env("MIRIFLAGS", flags).run_counting_tests()?))
+            }
         }
     }),
     ("README.md", |w| Ok(Passed(readme::run(w, &install::scratch_prefix(w)?)?))),
