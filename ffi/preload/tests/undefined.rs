@@ -1,6 +1,7 @@
 //! The programs of the calls and of malloc's rules under UBSan: the library's headers' and their own mistakes end them. What
 //! the sanitizer calls at run time passes by the library, as everything else.
 
+#[allow(dead_code, reason = "each test program uses its own part")]
 mod common;
 
 use common::{compile_with, passes, preloaded, run};
