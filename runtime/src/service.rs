@@ -142,6 +142,11 @@ fn wait(request: &Request) -> Waited {
     }
 }
 
+/// Whether a service thread is in a driver's call still for which somebody has given up waiting: with a chunk locked.
+pub(crate) fn is_stuck() -> bool {
+    REQUESTS.iter().any(|r| r.state.load(SeqCst) == GIVEN_UP)
+}
+
 fn give_up(request: &Request, state: u32, next: u32) -> bool {
     request.state.compare_exchange(state, next, SeqCst, SeqCst).is_ok()
 }

@@ -100,10 +100,48 @@ fn pins_that_share_a_page_do_not_end_together() {
     assert!(!is_pinned(block.ptr) && !is_pinned(block.ptr.wrapping_add(PAGE)));
 }
 
+/// Catches: a discard that finds a page pinned when it has given up others already, because the pin came after a first look.
+fn a_discard_gives_up_all_or_nothing() {
+    use std::sync::atomic::{AtomicBool, Ordering::*};
+    let block = common::Block::new(16 * MIB);
+    let done = AtomicBool::new(false);
+    let [first, last] = [block.word(1), block.word(block.words() - 1)];
+    let rounds = (20_000.0 * common::scale()) as u64;
+    std::thread::scope(|s| {
+        s.spawn(|| {
+            let page = block.ptr.wrapping_add(block.len - PAGE);
+            let mut round = 0;
+            while !done.load(Relaxed) {
+                raw::pin(page, PAGE).unwrap();
+                round += 1;
+                last.store(round, Relaxed);
+                std::hint::spin_loop();
+                assert_eq!(last.load(Relaxed), round, "given up under a pin");
+                raw::unpin(page, PAGE).unwrap();
+            }
+        });
+        let mut given_up = [0, 0];
+        for round in 1..=rounds {
+            first.store(round, Relaxed);
+            // SAFETY: the contents are not counted on, but for what is asserted here.
+            let gone = unsafe { raw::discard(block.ptr, block.len) };
+            given_up[usize::from(gone.is_ok())] += 1;
+            match gone {
+                Ok(()) => assert_eq!(first.load(Relaxed), 0),
+                Err(hmmrt::Error::Busy { .. }) => assert_eq!(first.load(Relaxed), round, "given up in part"),
+                Err(e) => panic!("{e}"),
+            }
+        }
+        done.store(true, Relaxed);
+        eprintln!("{given_up:?} refused and done");
+    });
+}
+
 /// One after the other: in a hole that one makes another's thread could have its stack.
 #[test]
 fn pins() {
     a_freed_block_takes_no_pin_of_its_neighbour_along();
     pins_that_share_a_page_do_not_end_together();
     a_pin_with_a_hole_can_be_undone();
+    a_discard_gives_up_all_or_nothing();
 }
