@@ -13,6 +13,7 @@ use crate::error::{Error, Result};
 use crate::mask::PageMask;
 use crate::policy;
 use crate::pool;
+use crate::scratch;
 use crate::sys::map::{self, Prot};
 use crate::sys::pagemap::Pagemap;
 use crate::sys::segv::Verdict;
@@ -163,13 +164,14 @@ pub(super) fn bring(g: &Guard, devices: &Devices, missing: PageMask, write: bool
         pool::put(spare, !gone);
         return placed?.result;
     }
-    let Some(scratch) = pool::scratch() else {
+    let Some(scratch) = scratch::take(missing) else {
         return Err(Error::NoMemory { what: "a scratch block", bytes: CHUNK });
     };
-    let placed = fetch(g, devices, missing, scratch.at).map(|()| place(g, missing, scratch.at, write));
+    let placed =
+        fetch(g, devices, missing, scratch.mirror).map(|()| place(g, missing, scratch.mirror, write));
     let emptied = matches!(placed, Ok(Landed { moved: true, result: Ok(()) }));
     if !emptied && missing.count() > FEW {
-        let _ = map::give_back(scratch.at, CHUNK);
+        scratch.empty();
     }
     placed?.result
 }
