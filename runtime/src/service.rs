@@ -153,7 +153,7 @@ fn give_up(request: &Request, state: u32, next: u32) -> bool {
 
 /// The running threads.
 pub(crate) struct Service {
-    threads: Vec<std::thread::JoinHandle<()>>,
+    threads: Vec<thread::Thread>,
 }
 
 impl Service {
@@ -181,7 +181,7 @@ impl Service {
         POSTS.fetch_add(1, SeqCst);
         futex::wake(&POSTS, i32::MAX);
         for thread in self.threads {
-            let _ = thread.join();
+            thread.join();
         }
     }
 }

@@ -109,7 +109,7 @@ fn a_discard_gives_up_all_or_nothing() {
     let rounds = (20_000.0 * common::scale()) as u64;
     std::thread::scope(|s| {
         s.spawn(|| {
-            let page = block.ptr.wrapping_add(block.len - PAGE);
+            let page = last.as_ptr().cast::<u8>().wrapping_sub(PAGE - 8);
             let mut round = 0;
             while !done.load(Relaxed) {
                 raw::pin(page, PAGE).unwrap();

@@ -12,6 +12,7 @@ pub(crate) mod map;
 pub(crate) mod pagemap;
 pub(crate) mod procmem;
 pub(crate) mod program;
+pub(crate) mod reserve;
 pub(crate) mod segv;
 pub(crate) mod signal;
 pub(crate) mod stderr;

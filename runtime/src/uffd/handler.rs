@@ -32,7 +32,7 @@ static STOP: AtomicBool = AtomicBool::new(false);
 
 /// The running threads.
 pub(super) struct Handler {
-    threads: Vec<std::thread::JoinHandle<()>>,
+    threads: Vec<thread::Thread>,
     doorbells: ByteRange,
 }
 
@@ -67,7 +67,7 @@ impl Handler {
             unsafe { HostAddr(self.doorbells.start).add(i * PAGE).ptr().read_volatile() };
         }
         for thread in self.threads {
-            let _ = thread.join();
+            thread.join();
         }
         map::unmap(HostAddr(self.doorbells.start), self.doorbells.len());
     }
