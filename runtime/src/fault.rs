@@ -15,7 +15,7 @@ use crate::stats::STATS;
 use crate::sys::segv::{Cause, Touch, Verdict};
 use crate::sys::stderr::Line;
 use crate::sys::thread;
-use crate::sys::vma::{self, Maps};
+use crate::sys::vma::Maps;
 use crate::trace::{self, What, Why};
 use crate::{service, table, uffd};
 
@@ -175,7 +175,7 @@ fn already_there(g: Guard, addr: HostAddr, write: bool) -> Verdict {
     // Asked with the lock held: otherwise the page could leave again and its protection be taken for the program's.
     let maps = Maps::open();
     match maps.at(addr) {
-        _ if !maps.is_open() && vma::allows(addr, write) => Verdict::Resolved,
+        _ if !maps.is_open() => Verdict::Resolved,
         Some(v) if v.write || v.read && !write => Verdict::Resolved,
         _ => Verdict::NotOurs,
     }

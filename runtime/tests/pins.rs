@@ -100,6 +100,31 @@ fn pins_that_share_a_page_do_not_end_together() {
     assert!(!is_pinned(block.ptr) && !is_pinned(block.ptr.wrapping_add(PAGE)));
 }
 
+/// The middle of a pinned range is the program's own again: what is left of the pin can be undone, and what was in the middle
+/// is pinned by nobody when it is managed again.
+fn a_disowned_part_is_not_pinned() {
+    // SAFETY: a mapping of our own.
+    let at = unsafe { libc::mmap(std::ptr::null_mut(), SIZE, RW, ANON, -1, 0) };
+    assert_ne!(at, libc::MAP_FAILED);
+    let at = at.cast::<u8>();
+    let page = |i: usize| at.wrapping_add(i * PAGE);
+    // SAFETY: memory of the test's, which stays.
+    unsafe {
+        raw::adopt(at, SIZE).unwrap();
+        raw::pin(at, SIZE).unwrap();
+        raw::disown(page(2), 3 * PAGE).unwrap();
+        assert!([0, 1, 5, 6].iter().all(|i| is_pinned(page(*i))));
+        raw::adopt(page(2), 3 * PAGE).unwrap();
+    }
+    (2..5).for_each(|i| look_again(page(i)));
+    assert!((2..5).all(|i| !is_pinned(page(i))), "pinned before it was disowned");
+    raw::unpin(at, SIZE).unwrap();
+    assert!((0..7).all(|i| !is_pinned(page(i))));
+    assert!(raw::unpin(at, SIZE).is_err());
+    // SAFETY: as above.
+    unsafe { raw::disown(at, SIZE).unwrap() };
+}
+
 /// Catches: a discard that finds a page pinned when it has given up others already, because the pin came after a first look.
 fn a_discard_gives_up_all_or_nothing() {
     use std::sync::atomic::{AtomicBool, Ordering::*};
@@ -143,5 +168,6 @@ fn pins() {
     a_freed_block_takes_no_pin_of_its_neighbour_along();
     pins_that_share_a_page_do_not_end_together();
     a_pin_with_a_hole_can_be_undone();
+    a_disowned_part_is_not_pinned();
     a_discard_gives_up_all_or_nothing();
 }

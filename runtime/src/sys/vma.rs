@@ -4,7 +4,7 @@
 
 use super::kernel;
 use crate::addr::HostAddr;
-use core::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
+use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 const PROCMAP_QUERY: core::ffi::c_ulong = 0xC068_6611;
 
@@ -80,31 +80,6 @@ impl Maps {
     pub(crate) fn at(&self, addr: HostAddr) -> Option<Vma> {
         self.at_or_after(addr).filter(|v| v.start <= addr.0)
     }
-}
-
-/// Whether the page at `addr` can be read or written as it is, asked of the kernel without a descriptor: it reads a word
-/// there, or adds 0 to it. A word of ours stands for the futex that these calls are about. Signal-safe.
-pub(crate) fn allows(addr: HostAddr, write: bool) -> bool {
-    /// FUTEX_OP: add 0; then compare with less than the least 12-bit number, which wakes nobody.
-    const ADD_NOTHING: u32 = 1 << 28 | 2 << 24 | 0x800;
-    static OURS: AtomicU32 = AtomicU32::new(0);
-    let page = addr.0 & !(crate::addr::PAGE - 1);
-    let private = libc::FUTEX_PRIVATE_FLAG as usize;
-    let answer = match write {
-        // SAFETY: adds 0 in one step, if it can be written.
-        true => unsafe {
-            let operation = libc::FUTEX_WAKE_OP as usize | private;
-            let ours = OURS.as_ptr().expose_provenance();
-            kernel::raw(libc::SYS_futex, [ours, operation, 0, 0, page, ADD_NOTHING as usize])
-        },
-        // SAFETY: reads a word, and waits for no time at all.
-        false => unsafe {
-            let none = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-            let time = core::ptr::from_ref(&none).expose_provenance();
-            kernel::raw(libc::SYS_futex, [page, libc::FUTEX_WAIT as usize | private, 0, time, 0, 0])
-        },
-    };
-    answer != -(libc::EFAULT as isize)
 }
 
 impl Drop for Maps {
@@ -226,21 +201,6 @@ mod tests {
         let code = maps.at(HostAddr(both_ways_agree as *const () as usize)).unwrap();
         assert!(code.exec && !code.private_anonymous);
         map::unmap(at, 8 * 4096);
-    }
-
-    #[test]
-    fn allows_what_the_mapping_does() {
-        let at = map::map(4 * 4096, 4096, Prot::ReadWrite, "test").unwrap();
-        // SAFETY: memory of the test's.
-        unsafe { at.ptr().cast::<u32>().write_volatile(7) };
-        map::protect(at.add(4096), 4096, Prot::Read).unwrap();
-        map::protect(at.add(8192), 4096, Prot::None).unwrap();
-        map::unmap(at.add(12288), 4096);
-        let answers = |page: usize| [false, true].map(|write| allows(at.add(page * 4096 + 5), write));
-        assert_eq!([0, 1, 2, 3].map(answers), [[true, true], [true, false], [false; 2], [false; 2]]);
-        // SAFETY: as above.
-        assert_eq!(unsafe { at.ptr().cast::<u32>().read_volatile() }, 7);
-        map::unmap(at, 3 * 4096);
     }
 
     #[test]
