@@ -84,6 +84,7 @@ impl Probe {
         if !self.maps.is_open() {
             return Ok(()); // no /proc: the table's word has to do
         }
+        super::settle_again(g)?; // what could not be set before is not the program's
         let (mut none, mut read_only) = (PageMask::EMPTY, PageMask::EMPTY);
         for (first, count) in plain.runs() {
             let mut page = first;

@@ -12,6 +12,8 @@ pub(crate) mod map;
 pub(crate) mod pagemap;
 pub(crate) mod procmem;
 pub(crate) mod program;
+#[cfg(feature = "inject")]
+pub mod refusal;
 pub(crate) mod segv;
 pub(crate) mod signal;
 pub(crate) mod stderr;

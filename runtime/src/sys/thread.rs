@@ -126,6 +126,10 @@ pub(crate) fn spawn(
     name: &'static str,
     body: impl FnOnce() + Send + 'static,
 ) -> std::io::Result<std::thread::JoinHandle<()>> {
+    #[cfg(feature = "inject")]
+    if let Some(errno) = super::refusal::of_thread() {
+        return Err(std::io::Error::from_raw_os_error(errno));
+    }
     let _blocked = super::signal::Blocked::new();
     std::thread::Builder::new().name(name.into()).stack_size(512 << 10).spawn(move || {
         let _own = OwnThread::register();
