@@ -19,6 +19,7 @@ pub(crate) mod signal;
 pub(crate) mod stderr;
 pub(crate) mod thread;
 pub(crate) mod tracefile;
+pub(crate) mod trial;
 pub(crate) mod uffd;
 pub(crate) mod vma;
 

@@ -305,6 +305,9 @@ impl World {
             // SAFETY: the pages are home, and nobody writes them.
             if unsafe { libc::mprotect(at.cast(), len, libc::PROT_READ) } == 0 {
                 r.read_only = 60..65;
+                let inside = r.at(61);
+                let closed_now = touch::read(inside).is_none() || touch::is_read_only(inside);
+                assert!(closed_now, "the program's own segfault is none");
                 self.migrate(BIG, 0);
                 self.check_part(BIG, 55..70, "read-only, untold");
                 let inside = self.regions[BIG].at(62);
