@@ -94,11 +94,13 @@ fn child(whose: &str, spec: &str) {
     let lost = lost || gpu && spec.contains('+');
     w.mended(lost);
     if down.is_err() {
+        w.synchronize();
         w.check_all("mended");
         let again = raw::shutdown();
         if again.is_err() {
             assert!(lost, "{again:?}");
             w.free();
+            w.give_up();
             raw::shutdown().unwrap();
         }
     }
@@ -182,28 +184,36 @@ fn run(test: &str, whose: &str, spec: &str, settings: &Settings) -> Output {
     command.output().unwrap()
 }
 
-/// Whether all cases are to be run.
-pub fn all() -> bool {
-    std::env::var_os("HMMRT_TEST_ALL").is_some_and(|v| v == "1")
+/// How many cases are run of a test, if not `usual`: `HMMRT_TEST_CASES`, a number or `all`.
+fn wanted(usual: usize) -> usize {
+    let text = std::env::var("HMMRT_TEST_CASES").unwrap_or_default();
+    if text == "all" { usize::MAX } else { text.parse().unwrap_or(usual) }
 }
 
-/// Of the numbers up to `n` about `most`, or all of them: the first ones, the last, and others at equal distances.
+/// Of the numbers up to `n` about `most`, or all if all cases are run: the first, the last, and some between.
 pub fn numbers(n: u64, most: u64) -> Vec<u64> {
-    let step = if all() { 1 } else { n.div_ceil(most.max(1)).max(1) };
+    let step = if wanted(0) == usize::MAX { 1 } else { n.div_ceil(most.max(1)).max(1) };
     (1..=n).filter(|i| *i == n || (i - 1) % step == 0).collect()
 }
 
 /// A case to run: whose calls, which fail, and the settings.
 pub type Case = (&'static str, String, Settings);
 
-/// Runs all cases, as many at a time as there are cores. What is wrong with one is shown, and fails the test.
-pub fn run_all(test: &str, cases: Vec<Case>) {
+/// Runs cases, as many at a time as there are cores: `usual` of them, at equal distances, if it is not said otherwise. What is
+/// wrong with one is shown, and fails the test.
+pub fn run_all(test: &str, usual: usize, cases: Vec<Case>) {
     let only = std::env::var("HMMRT_TEST_ONLY").ok();
     let is_wanted = |(_, spec, settings): &Case| {
         let text = format!("{spec} {settings:?}");
         only.as_ref().is_none_or(|only| only.split(' ').all(|word| text.contains(word)))
     };
-    let cases: Vec<Case> = cases.into_iter().filter(is_wanted).collect();
+    let mut cases: Vec<Case> = cases.into_iter().filter(is_wanted).collect();
+    let (all, most) = (cases.len(), wanted(usual));
+    if most < all {
+        let picked = |i: usize| i * most / all != (i + 1) * most / all;
+        cases = cases.into_iter().enumerate().filter(|(i, _)| picked(*i)).map(|(_, case)| case).collect();
+    }
+    eprintln!("{} of {all} cases", cases.len());
     let next = AtomicUsize::new(0);
     let ended: Mutex<[usize; 3]> = Mutex::default();
     let wrong: Mutex<Vec<String>> = Mutex::default();

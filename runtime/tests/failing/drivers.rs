@@ -40,5 +40,5 @@ fn every_call_of_a_driver_fails() {
             }
         }
     }
-    run_all(TEST, cases);
+    run_all(TEST, 120, cases);
 }

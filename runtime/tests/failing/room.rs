@@ -32,5 +32,5 @@ fn memory_ends_at_every_stage() {
             ));
         }
     }
-    run_all(TEST, cases);
+    run_all(TEST, 24, cases);
 }

@@ -110,7 +110,7 @@ impl World {
 
     /// From here on nothing fails: with `lost` but for what went with a device.
     pub fn mended(&mut self, lost: bool) {
-        self.fails = false;
+        self.fails = lost;
         self.look = if lost { Look::Host } else { Look::Strict };
     }
 
@@ -126,7 +126,8 @@ impl World {
         self.note("prefetch", done);
     }
 
-    fn synchronize(&mut self) {
+    /// Waits for both streams; what a release was not heard of for is not in use any more.
+    pub fn synchronize(&mut self) {
         let done = raw::stream_synchronize(self.stream);
         self.note("synchronize", done);
         let done = raw::stream_synchronize(StreamId::DEFAULT);
@@ -196,8 +197,9 @@ impl World {
         self.check_all("in the end");
         if stream != StreamId::DEFAULT {
             let done = raw::stream_destroy(stream);
-            self.note("stream_destroy", done);
-            self.stream = StreamId::DEFAULT;
+            if self.note("stream_destroy", done).is_some() {
+                self.stream = StreamId::DEFAULT;
+            }
         }
     }
 
@@ -425,6 +427,18 @@ impl World {
         for i in 0..self.regions.len() {
             self.write(i, 0..usize::MAX);
             self.check(i, "written");
+        }
+    }
+
+    /// The bytes of what stays do not matter any more: what was lost with a device does not keep the runtime from ending.
+    pub fn give_up(&mut self) {
+        for r in &mut self.regions {
+            for page in 0..r.pages() {
+                // SAFETY: nobody looks at the bytes again before they are written.
+                if raw::owns(r.at(page)) && unsafe { raw::discard(r.at(page), PAGE) }.is_ok() {
+                    r.forget(page..page + 1);
+                }
+            }
         }
     }
 
