@@ -166,7 +166,13 @@ fn fetch(
     match migrate::to_host(&g, pages, write) {
         Err(Stop::Wait(_)) if patience == Patience::Skip => Ok(0),
         Ok(came) if why == Why::HostReady => {
+            migrate::settle_again(&g)?;
             migrate::make_present(&g, pages)?;
+            Ok(came)
+        }
+        Ok(came) if patience == Patience::Wait => {
+            // What is said to be usable now must not have to be touched for that: there may be no handler left.
+            migrate::settle_again(&g)?;
             Ok(came)
         }
         done => done,

@@ -12,12 +12,15 @@ pub(crate) mod map;
 pub(crate) mod pagemap;
 pub(crate) mod procmem;
 pub(crate) mod program;
+#[cfg(feature = "inject")]
+pub mod refusal;
 pub(crate) mod reserve;
 pub(crate) mod segv;
 pub(crate) mod signal;
 pub(crate) mod stderr;
 pub(crate) mod thread;
 pub(crate) mod tracefile;
+pub(crate) mod trial;
 pub(crate) mod uffd;
 pub(crate) mod vma;
 

@@ -149,6 +149,10 @@ struct Start {
 /// library, whose threads end the process when there is no room for their alternate stacks: here that is an error.
 pub(crate) fn spawn(name: &'static str, body: impl FnOnce() + Send + 'static) -> std::io::Result<Thread> {
     const STACK: usize = 512 << 10;
+    #[cfg(feature = "inject")]
+    if let Some(errno) = super::refusal::of_thread() {
+        return Err(std::io::Error::from_raw_os_error(errno));
+    }
     let _blocked = super::signal::Blocked::new();
     let start = Box::into_raw(Box::new(Start { name, body: Box::new(body) }));
     // SAFETY: the attributes are made before they are used; the new thread takes what it is to do.
