@@ -166,7 +166,9 @@ fn open() -> Result<&'static Devices> {
         Ok(threads) => state.threads = Some(Threads { uffd, ..threads }),
         Err(e) => {
             let e: std::io::Error = e;
-            uffd.into_iter().for_each(uffd::stop);
+            if let Some(threads) = uffd {
+                uffd::stop(threads, core::iter::empty()); // nothing was watched yet
+            }
             Devices::close();
             return Err(Error::System { call: "starting a thread", errno: e.raw_os_error().unwrap_or(0) });
         }
@@ -221,7 +223,9 @@ pub(crate) fn shutdown() -> Result<()> {
             threads.crew.stop();
             threads.keeper.into_iter().for_each(Keeper::stop);
             threads.service.into_iter().for_each(Service::stop);
-            threads.uffd.into_iter().for_each(uffd::stop);
+            if let Some(threads) = threads.uffd {
+                uffd::stop(threads, crate::arenas::all().chain(adopt::all()));
+            }
         }
         moves::release_all(chunks, adopt::all());
         for s in stream::all(devices.count()).filter(|s| stream::id_of(*s) != stream::StreamId::DEFAULT) {
