@@ -14,7 +14,7 @@ use crate::policy;
 use crate::stats::STATS;
 use crate::sys::segv::{Cause, Touch, Verdict};
 use crate::sys::stderr::Line;
-use crate::sys::thread;
+use crate::sys::{thread, trial};
 use crate::sys::vma::Maps;
 use crate::trace::{self, What, Why};
 use crate::{service, table, uffd};
@@ -175,8 +175,9 @@ fn already_there(g: Guard, addr: HostAddr, write: bool) -> Verdict {
     // Asked with the lock held: otherwise the page could leave again and its protection be taken for the program's.
     let maps = Maps::open();
     match maps.at(addr) {
-        _ if !maps.is_open() => Verdict::Resolved,
         Some(v) if v.write || v.read && !write => Verdict::Resolved,
+        None if !maps.is_open() && g.is_watched() => Verdict::Resolved,
+        None if !g.is_watched() && trial::can(addr, write) => Verdict::Resolved,
         _ => Verdict::NotOurs,
     }
 }

@@ -75,6 +75,7 @@ const STEPS: &[Step] = &[
             true => Ok(Passed(features::small_objects(w)?)),
         }
     }),
+    ("features: calls to the system that fail", |w| Ok(Passed(features::failing_calls(w)?))),
     ("release build", |w| {
         w.build_release(&["hmmrt-ffi", "hmmrt-examples"])?;
         w.build_release(&["hmmrt-bench"])?;

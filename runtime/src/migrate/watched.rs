@@ -143,15 +143,13 @@ pub(super) fn protect(g: &Guard, pages: PageMask, prot: Prot) -> Result<()> {
     pages.runs().try_for_each(|(first, count)| map::protect(g.page(first), count * PAGE, prot))
 }
 
-/// Makes a page inaccessible: whoever touches it gets SIGSEGV, and with it an answer.
-pub(crate) fn close(g: &Guard, page: usize) -> Result<()> {
-    close_unlocked(g.chunk, g.page(page))
-}
-
-/// [`close`], for a toucher that has the chunk locked itself. Who finds the page so opens it again.
-pub(crate) fn close_unlocked(chunk: &Chunk, addr: HostAddr) -> Result<()> {
-    chunk.unsettled.store(1, Relaxed);
-    map::protect(HostAddr(addr.0 & !(PAGE - 1)), PAGE, Prot::None)
+/// Makes a page inaccessible: whoever touches it gets SIGSEGV, and with it an answer, and who finds the page so opens it again.
+/// Without the chunk's lock: the toucher may have it, or a thread that a driver does not let go.
+pub(crate) fn close(chunk: &Chunk, addr: HostAddr) -> Result<()> {
+    chunk.unsettled.store(1, SeqCst);
+    let closed = map::protect(HostAddr(addr.0 & !(PAGE - 1)), PAGE, Prot::None);
+    chunk.unsettled.store(1, SeqCst); // somebody may have settled it in between, before there was anything to open
+    closed
 }
 
 /// Brings `missing` home.

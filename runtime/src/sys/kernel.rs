@@ -11,6 +11,11 @@ use core::ffi::{CStr, c_int, c_long, c_ulong, c_void};
 /// As the system call.
 #[inline]
 pub(crate) unsafe fn call(number: c_long, a: [usize; 6]) -> isize {
+    #[cfg(feature = "inject")]
+    if let Some(errno) = super::refusal::of_call(number, &a) {
+        super::set_errno(errno);
+        return -1;
+    }
     // SAFETY: the caller's promise.
     let answer = unsafe { raw(number, a) };
     if (-4095..0).contains(&answer) {

@@ -18,11 +18,15 @@ pub(crate) mod pagemap;
 pub(crate) mod process;
 pub(crate) mod procmem;
 pub(crate) mod program;
+#[cfg(feature = "inject")]
+pub mod refusal;
+pub(crate) mod reserve;
 pub(crate) mod segv;
 pub(crate) mod signal;
 pub(crate) mod stderr;
 pub(crate) mod thread;
 pub(crate) mod tracefile;
+pub(crate) mod trial;
 pub(crate) mod uffd;
 pub(crate) mod vma;
 
