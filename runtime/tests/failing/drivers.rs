@@ -10,7 +10,8 @@ fn every_call_of_a_driver_fails() {
         return;
     }
     let mut cases: Vec<Case> = Vec::new();
-    let host: Settings = [("HMMRT_BACKEND", "host"), ("HMMRT_HOST_MEMORY", "14M")].map(|(n, v)| (n, v.into())).into();
+    let host: Settings =
+        [("HMMRT_BACKEND", "host"), ("HMMRT_HOST_MEMORY", "14M")].map(|(n, v)| (n, v.into())).into();
     for (name, n) in calls(TEST, "host", &host) {
         for i in numbers(n, 5) {
             cases.push(("host", format!("{name}:{i}"), host.clone()));
@@ -18,20 +19,14 @@ fn every_call_of_a_driver_fails() {
         }
     }
     for kind in double::KINDS {
-        let library = double::library(kind).into_os_string().into_string().unwrap();
-        let of: Settings = vec![
-            ("HMMRT_BACKEND", kind.into()),
-            (double::variable(kind), library.clone()),
-            ("HMMRT_CASE_LIBRARY", library),
-            ("HMMRT_CASE_KIND", kind.into()),
-            ("HMMRT_DOUBLE_MEMORY", "48M".into()),
-            ("HMMRT_DRIVER_TIMEOUT", "20".into()),
-        ];
+        let of = settings(kind);
         let all = calls(TEST, "driver", &of);
         let total = all.iter().map(|(_, n)| n).sum();
         for (name, n) in all {
             for i in numbers(n, 2) {
-                ["", "+"].iter().for_each(|how| cases.push(("driver", format!("{name}:{i}{how}"), of.clone())));
+                ["", "+"]
+                    .iter()
+                    .for_each(|how| cases.push(("driver", format!("{name}:{i}{how}"), of.clone())));
             }
         }
         for i in numbers(total, 24) {
@@ -41,4 +36,16 @@ fn every_call_of_a_driver_fails() {
         }
     }
     run_all(TEST, 120, cases);
+}
+
+/// The settings with which a driver's double runs.
+pub fn settings(kind: &'static str) -> Settings {
+    let library = double::library(kind).into_os_string().into_string().unwrap();
+    vec![
+        ("HMMRT_BACKEND", kind.into()),
+        (double::variable(kind), library.clone()),
+        ("HMMRT_CASE_LIBRARY", library),
+        ("HMMRT_CASE_KIND", kind.into()),
+        ("HMMRT_DOUBLE_MEMORY", "12M".into()),
+    ]
 }
