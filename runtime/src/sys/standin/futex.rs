@@ -15,15 +15,19 @@ fn waiting() -> MutexGuard<'static, Vec<(usize, Thread)>> {
 /// FUTEX_WAIT and FUTEX_WAKE, and FUTEX_WAKE_OP that adds nothing.
 ///
 /// # Safety
-/// `word` is a word, and `time` a duration or null.
-pub(super) unsafe fn call(word: usize, op: i32, value: u32, time: usize) -> Result<usize, i32> {
+/// `word` is a word, and `time` a duration or null, unless another word is meant.
+pub(super) unsafe fn call(word: usize, op: i32, value: u32, time: usize, other: usize) -> Result<usize, i32> {
     let op = op & !libc::FUTEX_PRIVATE_FLAG;
-    if memory::forbids(word, op == libc::FUTEX_WAKE_OP) {
-        return Err(libc::EFAULT);
-    }
     match op {
-        // As it is asked for here: to find out whether the word can be written.
-        libc::FUTEX_WAKE_OP => Ok(0),
+        // As it is made here: to find out whether the other word can be written.
+        libc::FUTEX_WAKE_OP => {
+            if memory::forbids(other, true) {
+                Err(libc::EFAULT)
+            } else {
+                Ok(0)
+            }
+        }
+        libc::FUTEX_WAIT if memory::forbids(word, false) => Err(libc::EFAULT),
         libc::FUTEX_WAIT => {
             // SAFETY: the caller's promise.
             let (now, time) = unsafe {
