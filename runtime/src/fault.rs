@@ -14,8 +14,8 @@ use crate::policy;
 use crate::stats::STATS;
 use crate::sys::segv::{Cause, Touch, Verdict};
 use crate::sys::stderr::Line;
-use crate::sys::{thread, trial};
 use crate::sys::vma::Maps;
+use crate::sys::{thread, trial};
 use crate::trace::{self, What, Why};
 use crate::{service, table, uffd};
 

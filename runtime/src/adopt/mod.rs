@@ -220,9 +220,9 @@ fn retract(regions: &mut Regions, range: ByteRange, home: bool) -> core::result:
             let stopped = match inflight::blocker(part, Intent::Take { to: None }) {
                 Some(b) => Err(Stop::Wait(b)),
                 // With its own protection, too: nobody looks after it any more.
-                None => migrate::to_host(&g, pages, true)
-                    .and_then(|_| Ok(migrate::settle_again(&g)?))
-                    .map(|_| ()),
+                None => {
+                    migrate::to_host(&g, pages, true).and_then(|_| Ok(migrate::settle_again(&g)?)).map(|_| ())
+                }
             };
             if let Err(stop) = stopped {
                 drop(g);

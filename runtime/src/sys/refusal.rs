@@ -77,9 +77,9 @@ struct Rule {
     errno: AtomicI32,
 }
 
-static RULES: [Rule; NAMES.len()] = [const {
-    Rule { count: AtomicU64::new(0), at: AtomicU64::new(0), errno: AtomicI32::new(0) }
-}; NAMES.len()];
+static RULES: [Rule; NAMES.len()] =
+    [const { Rule { count: AtomicU64::new(0), at: AtomicU64::new(0), errno: AtomicI32::new(0) } };
+        NAMES.len()];
 /// How many calls have failed.
 static FAILED: AtomicU64 = AtomicU64::new(0);
 

@@ -69,7 +69,8 @@ fn child(whose: &str, spec: &str) {
     let gpu = matches!(failing, Failing::Driver(_));
     let config = common::config();
     // The host backend reads what fails from its settings when it opens its devices.
-    let config = hmmrt::Config { host_fail: if whose == "host" { spec.into() } else { String::new() }, ..config };
+    let config =
+        hmmrt::Config { host_fail: if whose == "host" { spec.into() } else { String::new() }, ..config };
     failing.arm(spec);
     let look = match whose {
         _ if spec.is_empty() => Look::Strict,
@@ -142,7 +143,8 @@ pub enum End {
 fn judge(out: &Output) -> Result<End, String> {
     let err = String::from_utf8_lossy(&out.stderr);
     let mut named = HashSet::new();
-    let address = |text: &str| usize::from_str_radix(text.split(|c: char| !c.is_ascii_hexdigit()).next()?, 16).ok();
+    let address =
+        |text: &str| usize::from_str_radix(text.split(|c: char| !c.is_ascii_hexdigit()).next()?, 16).ok();
     let mut told = false;
     for line in err.lines() {
         if let Some(at) = line.strip_prefix("hmmrt: SIGBUS at 0x").and_then(address) {
@@ -180,7 +182,10 @@ pub fn calls(test: &str, whose: &str, settings: &Settings) -> Vec<(String, u64)>
 
 fn run(test: &str, whose: &str, spec: &str, settings: &Settings) -> Output {
     let mut command = common::case_command(test, &format!("{whose} {spec}"));
-    command.envs(settings.iter().map(|(n, v)| (*n, v.as_str()))).env("RUST_BACKTRACE", "0").env("HMMRT_HOST_DEVICES", "2");
+    command
+        .envs(settings.iter().map(|(n, v)| (*n, v.as_str())))
+        .env("RUST_BACKTRACE", "0")
+        .env("HMMRT_HOST_DEVICES", "2");
     command.output().unwrap()
 }
 
@@ -241,7 +246,11 @@ pub fn run_all(test: &str, usual: usize, cases: Vec<Case>) {
     let workers = std::thread::available_parallelism().map_or(2, |n| n.get());
     std::thread::scope(|s| (0..workers).for_each(|_| drop(s.spawn(work))));
     let ([right, told, ended], wrong) = (ended.into_inner().unwrap(), wrong.into_inner().unwrap());
-    eprintln!("{} cases: {right} did without, {told} were told, {ended} ended, {} wrong", cases.len(), wrong.len());
+    eprintln!(
+        "{} cases: {right} did without, {told} were told, {ended} ended, {} wrong",
+        cases.len(),
+        wrong.len()
+    );
     assert!(wrong.is_empty(), "{wrong:#?}");
     assert!(only.is_some() || cases.len() > 10, "there must be cases");
 }

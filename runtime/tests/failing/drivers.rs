@@ -10,7 +10,8 @@ fn every_call_of_a_driver_fails() {
         return;
     }
     let mut cases: Vec<Case> = Vec::new();
-    let host: Settings = [("HMMRT_BACKEND", "host"), ("HMMRT_HOST_MEMORY", "14M")].map(|(n, v)| (n, v.into())).into();
+    let host: Settings =
+        [("HMMRT_BACKEND", "host"), ("HMMRT_HOST_MEMORY", "14M")].map(|(n, v)| (n, v.into())).into();
     for (name, n) in calls(TEST, "host", &host) {
         for i in numbers(n, 5) {
             cases.push(("host", format!("{name}:{i}"), host.clone()));
@@ -31,7 +32,9 @@ fn every_call_of_a_driver_fails() {
         let total = all.iter().map(|(_, n)| n).sum();
         for (name, n) in all {
             for i in numbers(n, 2) {
-                ["", "+"].iter().for_each(|how| cases.push(("driver", format!("{name}:{i}{how}"), of.clone())));
+                ["", "+"]
+                    .iter()
+                    .for_each(|how| cases.push(("driver", format!("{name}:{i}{how}"), of.clone())));
             }
         }
         for i in numbers(total, 24) {

@@ -29,7 +29,8 @@ const ERRORS: [(&str, &[&str]); 22] = [
 ];
 
 /// What can be missing for good while something else fails once.
-const MISSING: [&str; 5] = ["pwrite64:1+=5", "mremap:1+=12", "madvise:1+=22", "openat:1+=24", "mprotect:30+=12"];
+const MISSING: [&str; 5] =
+    ["pwrite64:1+=5", "mremap:1+=12", "madvise:1+=22", "openat:1+=24", "mprotect:30+=12"];
 
 /// The engines, ways to have faults served, and sizes that lead elsewhere.
 fn settings() -> Vec<Settings> {

@@ -12,7 +12,11 @@ fn memory_ends_at_every_stage() {
     let mut cases: Vec<Case> = Vec::new();
     for mib in (2..=20).step_by(2) {
         let of = |more: (&'static str, &str)| {
-            vec![("HMMRT_BACKEND", "host".to_owned()), ("HMMRT_HOST_MEMORY", format!("{mib}M")), (more.0, more.1.to_owned())]
+            vec![
+                ("HMMRT_BACKEND", "host".to_owned()),
+                ("HMMRT_HOST_MEMORY", format!("{mib}M")),
+                (more.0, more.1.to_owned()),
+            ]
         };
         for more in [("HMMRT_FAULT", "segv"), ("HMMRT_FAULT", "uffd"), ("HMMRT_HOST_DIRECT", "0")] {
             cases.push(("memory", String::new(), of(more)));

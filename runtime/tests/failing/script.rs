@@ -60,8 +60,7 @@ impl World {
         let foreign = [Region::new("before", own, PAGE), Region::new("behind", last, PAGE)];
         let regions = Vec::new();
         let stream = StreamId::DEFAULT;
-        let mut w =
-            World { look, fails, errors: 0, unreadable: 0, regions, foreign, stream, adopted: false };
+        let mut w = World { look, fails, errors: 0, unreadable: 0, regions, foreign, stream, adopted: false };
         w.foreign.iter_mut().for_each(|r| r.write(0..1, Look::Strict));
         for (name, len) in [("big", LARGE), ("block", SMALL), ("home", SMALL)] {
             let made = raw::calloc(len, 1);
@@ -232,7 +231,11 @@ impl World {
         // SAFETY (all): the memory is this process's own, and these are what it may do to it.
         let answer = unsafe { mapping::advise(r.at(100).addr(), 16 * PAGE, libc::MADV_DONTNEED) };
         let zero = |b: &mut [u8]| b[100 * PAGE..116 * PAGE].fill(0);
-        if answer.is_ok() { r.becomes(zero) } else { r.may_become(true, zero) }
+        if answer.is_ok() {
+            r.becomes(zero)
+        } else {
+            r.may_become(true, zero)
+        }
         self.note_errno("advise", answer);
         self.check_part(ADOPTED, 90..130, "given up");
         let r = &self.regions[ADOPTED];
@@ -330,7 +333,11 @@ impl World {
             // SAFETY: the model gives the bytes up, too.
             let done = unsafe { raw::discard(r.at(pages.start), pages.len() * PAGE) };
             let zero = |b: &mut [u8]| b[pages.start * PAGE..pages.end * PAGE].fill(0);
-            if done.is_ok() { r.becomes(zero) } else { r.may_become(true, zero) }
+            if done.is_ok() {
+                r.becomes(zero)
+            } else {
+                r.may_become(true, zero)
+            }
             self.note("discard", done);
             self.check_part(BIG, pages.start - 5..pages.end + 5, "discarded");
             self.write(BIG, pages);
@@ -362,7 +369,10 @@ impl World {
                 assert_eq!(unsafe { libc::waitpid(child, &mut status, 0) }, child);
                 // That it can't be kept from memory that it does not have is the end of a child, and says so.
                 let aborted = libc::WIFSIGNALED(status) && libc::WTERMSIG(status) == libc::SIGABRT;
-                assert!(status == 0 || aborted && self.look != Look::Strict, "the child ended with {status:#x}");
+                assert!(
+                    status == 0 || aborted && self.look != Look::Strict,
+                    "the child ended with {status:#x}"
+                );
                 if aborted {
                     eprintln!("child aborted");
                 }

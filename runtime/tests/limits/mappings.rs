@@ -55,7 +55,7 @@ fn moves(has_budget: bool) {
     let filler = mappings() - start;
     let mut rng = Rng(common::seed());
     let (mut refused, mut most) = (0, 0);
-    let rounds = (30_000.0 * common::scale()) as usize + 2000;
+    let rounds = (8_000.0 * common::scale()) as usize + 1000;
     for i in 0..rounds {
         let b = &blocks[rng.below(blocks.len())];
         let from = rng.below(b.words());
