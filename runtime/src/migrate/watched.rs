@@ -201,6 +201,8 @@ fn place(g: &Guard, missing: PageMask, from: HostAddr, write: bool) -> Landed {
     landed
 }
 
+const NO_MEMORY: Verdict = Verdict::Bus("there is no memory for the page");
+
 /// A touch of a page that is missing or write-protected: the answer, unless the page is on a device and has to come home, or
 /// its copies there have to go.
 #[inline(never)] // the signal stack may be 8 KiB: no frame holds what another path needs
@@ -210,7 +212,9 @@ pub(crate) fn absent(g: &Guard, page: usize, write: bool) -> Option<Verdict> {
     if !g.is_watched() {
         // Not any more, or what is left of it: freed memory, or the end of the runtime. Or it has never been, and is the
         // program's own affair.
-        let _ = uffd::zero(g.page(page), PAGE);
+        if let Err(Error::NoMemory { .. }) = uffd::zero(g.page(page), PAGE) {
+            return Some(NO_MEMORY);
+        }
         let ours = Maps::open().at(g.page(page)).is_none_or(|v| v.private_anonymous);
         return Some(if ours { Verdict::Resolved } else { Verdict::NotOurs });
     }
@@ -225,7 +229,7 @@ pub(crate) fn absent(g: &Guard, page: usize, write: bool) -> Option<Verdict> {
     let filled = fill(g, page, write).and_then(|()| set_protected(g, one, false));
     Some(match filled {
         Ok(()) => Verdict::Resolved,
-        Err(Error::NoMemory { .. }) => Verdict::Bus("there is no memory for the page"),
+        Err(Error::NoMemory { .. }) => NO_MEMORY,
         // Not watched: it may be a file's mapping, whose touches are not ours.
         Err(_) => match Maps::open().at(g.page(page)) {
             Some(v) if !v.private_anonymous => Verdict::NotOurs,

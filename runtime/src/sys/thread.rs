@@ -2,27 +2,8 @@
 //! wait for a kernel in the fault handler. Signal-safe.
 
 use super::kernel;
+pub(crate) use super::process::{at_fork, thread_pointer as id};
 use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicUsize, Ordering::*};
-
-/// A number for the calling thread, unique among live threads, never 0. Signal-safe: reads the thread pointer.
-#[inline]
-pub(crate) fn id() -> usize {
-    #[cfg(target_arch = "x86_64")]
-    {
-        let pointer: usize;
-        // SAFETY: the thread control block starts with its own address (System V ABI, TLS variant II): what pthread_self
-        // reads, without the call. Every lock takes it.
-        unsafe {
-            core::arch::asm!("mov {}, fs:0x10", out(reg) pointer, options(nostack, preserves_flags, readonly));
-        }
-        pointer
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    // SAFETY: pthread_self only reads the thread pointer.
-    unsafe {
-        libc::pthread_self() as usize
-    }
-}
 
 /// The kernel's number of the calling thread. Signal-safe.
 pub(crate) fn number() -> u32 {
@@ -197,15 +178,6 @@ pub(crate) fn claim_process() {
     // SAFETY: getpid has no preconditions.
     OWNER_PID.store(unsafe { libc::getpid() }, SeqCst);
     ONCE.call_once(|| at_fork(None, None, Some(in_child)));
-}
-
-type Handler = Option<unsafe extern "C" fn()>;
-
-/// Has the handlers called around each fork from now on: before it, ahead of all that were there already; after it in the
-/// parent and in the child, behind them.
-pub(crate) fn at_fork(prepare: Handler, parent: Handler, child: Handler) {
-    // SAFETY: functions that are never unloaded.
-    unsafe { libc::pthread_atfork(prepare, parent, child) };
 }
 
 /// Whether this is the process that the runtime belongs to, asked of the kernel: right also in a forked child before its

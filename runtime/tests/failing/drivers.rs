@@ -19,15 +19,7 @@ fn every_call_of_a_driver_fails() {
         }
     }
     for kind in double::KINDS {
-        let library = double::library(kind).into_os_string().into_string().unwrap();
-        let of: Settings = vec![
-            ("HMMRT_BACKEND", kind.into()),
-            (double::variable(kind), library.clone()),
-            ("HMMRT_CASE_LIBRARY", library),
-            ("HMMRT_CASE_KIND", kind.into()),
-            ("HMMRT_DOUBLE_MEMORY", "48M".into()),
-            ("HMMRT_DRIVER_TIMEOUT", "20".into()),
-        ];
+        let of = settings(kind);
         let all = calls(TEST, "driver", &of);
         let total = all.iter().map(|(_, n)| n).sum();
         for (name, n) in all {
@@ -44,4 +36,16 @@ fn every_call_of_a_driver_fails() {
         }
     }
     run_all(TEST, 120, cases);
+}
+
+/// The settings with which a driver's double runs.
+pub fn settings(kind: &'static str) -> Settings {
+    let library = double::library(kind).into_os_string().into_string().unwrap();
+    vec![
+        ("HMMRT_BACKEND", kind.into()),
+        (double::variable(kind), library.clone()),
+        ("HMMRT_CASE_LIBRARY", library),
+        ("HMMRT_CASE_KIND", kind.into()),
+        ("HMMRT_DOUBLE_MEMORY", "12M".into()),
+    ]
 }

@@ -228,7 +228,7 @@ impl World {
         self.write(ADOPTED, 20..30);
         self.migrate(ADOPTED, 1);
         let r = &mut self.regions[ADOPTED];
-        // SAFETY (all): the memory is this process's own, and these are what it may do to it.
+        // SAFETY: the memory is this process's own, and these are what it may do to it.
         let answer = unsafe { mapping::advise(r.at(100).addr(), 16 * PAGE, libc::MADV_DONTNEED) };
         let zero = |b: &mut [u8]| b[100 * PAGE..116 * PAGE].fill(0);
         if answer.is_ok() {
