@@ -35,7 +35,7 @@ fn every_call_of_a_driver_fails() {
             }
         }
     }
-    run_all(TEST, 120, cases);
+    run_all(TEST, 60, cases);
 }
 
 /// The settings with which a driver's double runs.

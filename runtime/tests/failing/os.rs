@@ -83,5 +83,5 @@ fn every_call_to_the_system_fails() {
             }
         }
     }
-    run_all(TEST, 160, cases);
+    run_all(TEST, 100, cases);
 }
