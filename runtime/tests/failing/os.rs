@@ -1,6 +1,6 @@
 //! The calls to the operating system, on each fault engine.
 
-use super::cases::{Case, Settings, calls, is_case, numbers, run_all};
+use super::cases::{Case, Settings, calls, is_case, numbers, run_all, told};
 
 /// What each call can answer; the first of them also for good. `EAGAIN` is never for good: the kernel means it.
 const ERRORS: [(&str, &[&str]); 22] = [
@@ -84,4 +84,37 @@ fn every_call_to_the_system_fails() {
         }
     }
     run_all(TEST, 100, cases);
+}
+
+/// What fails for good on an engine, and how many errors there are at most: no page is ever out of reach, because there is another
+/// way. The errors are of calls that are the program's own: remap, adopt, discard.
+const OTHER_WAYS: [(&str, &str, usize); 12] = [
+    ("segv", "mremap:1+=12", 1),
+    ("segv", "munmap:1+=12", 1),
+    ("segv", "madvise:1+=22", 4),
+    ("segv", "openat:1+=24", 1),
+    ("segv", "openat:1+=2", 1),
+    ("segv", "PAGEMAP_SCAN:1+=25", 0),
+    ("segv", "PROCMAP_QUERY:1+=25", 0),
+    ("uffd", "UFFDIO_MOVE:1+=22", 0),
+    ("uffd", "UFFDIO_REGISTER:1+=22", 0),
+    ("uffd", "PAGEMAP_SCAN:1+=25", 0),
+    ("uffd", "PROCMAP_QUERY:1+=25", 0),
+    ("uffd-thread", "UFFDIO_MOVE:1+=16", 0),
+];
+
+#[test]
+fn where_there_is_another_way_nothing_is_missed() {
+    if is_case() {
+        return;
+    }
+    for (engine, spec, most) in OTHER_WAYS {
+        let settings: Settings = vec![
+            ("HMMRT_BACKEND", "host".into()),
+            ("HMMRT_HOST_MEMORY", "14M".into()),
+            ("HMMRT_FAULT", engine.into()),
+        ];
+        let told = told("os::where_there_is_another_way_nothing_is_missed", "system", spec, &settings);
+        assert!(told.0 <= most && told.1 == 0, "{engine} {spec}: {} errors, {} pages", told.0, told.1);
+    }
 }
