@@ -83,7 +83,29 @@ fn every_call_to_the_system_fails() {
             }
         }
     }
-    run_all(TEST, 100, cases);
+    run_all(TEST, 80, cases);
+}
+
+/// More of what keeps the program from bytes that are elsewhere: a call of these whose failure is not noticed is a wrong byte.
+#[test]
+fn what_hides_pages_is_never_taken_for_done() {
+    const TEST: &str = "os::what_hides_pages_is_never_taken_for_done";
+    if is_case() {
+        return;
+    }
+    let mut cases: Vec<Case> = Vec::new();
+    for (engine, names) in [(0, &["mprotect"][..]), (1, &["UFFDIO_WRITEPROTECT", "madvise", "mremap"])] {
+        let settings = settings().swap_remove(engine);
+        for (name, n) in
+            calls(TEST, "system", &settings).into_iter().filter(|(n, _)| names.contains(&n.as_str()))
+        {
+            let most = if engine == 0 { 40 } else { 6 };
+            numbers(n, most)
+                .iter()
+                .for_each(|i| cases.push(("system", format!("{name}:{i}=12"), settings.clone())));
+        }
+    }
+    run_all(TEST, 60, cases);
 }
 
 /// What fails for good on an engine, and how many errors there are at most: no page is ever out of reach, because there is another
