@@ -122,6 +122,7 @@ pub(crate) fn resolve_locked(g: Guard, addr: HostAddr, write: bool, cause: Cause
         return Step::Wait(b);
     }
     let mut pages = policy::pages_to_bring(&g, page, write) & !inflight::written_by_kernels(g.at);
+    let mut last = None;
     for _ in 0..TRIES {
         let take = write || g.is_watched() && pages.count() > migrate::FEW;
         match migrate::to_host(&g, pages, take) {
@@ -133,11 +134,34 @@ pub(crate) fn resolve_locked(g: Guard, addr: HostAddr, write: bool, cause: Cause
             Err(Stop::Fail(Error::Lost { .. })) if pages == one => {
                 return Step::Done(Verdict::Bus("the page's contents were lost with their device"));
             }
-            Err(Stop::Fail(_)) => pages = one,
+            Err(Stop::Fail(e)) => {
+                last = Some(e);
+                pages = one;
+            }
         }
     }
     STATS.errors.add(1);
+    if let Some(e) = last {
+        explain(addr, &e);
+    }
     Step::Done(Verdict::Bus("the page is on a device and could not be brought home"))
+}
+
+/// Says what stood in the way, ahead of the line that says what came of it.
+#[cold]
+#[inline(never)] // the signal stack may be 8 KiB: no frame holds what another path needs
+fn explain(addr: HostAddr, error: &Error) {
+    let line = Line::new().hex(addr.0).text(" can't come home: ");
+    match *error {
+        Error::System { call, errno } => line.text(call).text(" failed, error ").number(errno),
+        Error::Device { call, code, name, .. } => {
+            line.text(call).text(" failed: ").text(name).text(", ").number(code)
+        }
+        Error::NoMemory { what, .. } => line.text("no host memory for ").text(what),
+        Error::Lost { .. } => line.text("its contents were lost with their device"),
+        ref other => line.text("status ").number(other.code()),
+    }
+    .write();
 }
 
 /// The table says that the access is allowed: either another thread brought the page home meanwhile, or the program

@@ -114,6 +114,7 @@ mod query;
 pub mod raw;
 mod residency;
 mod runtime;
+mod scratch;
 mod service;
 mod slab;
 mod span;

@@ -318,6 +318,5 @@ pub(crate) fn disown(addr: *mut u8, len: usize) -> Result<()> {
     }
     access::wait_until_unused(range, "addr")?;
     moves::bring_home(range, Why::Unmap, "addr")?; // the crew helps; what leaves again in between comes home one by one
-    pins::forget(range);
-    leave(range)
+    leave(range) // what was pinned is so still if this fails
 }
