@@ -144,7 +144,7 @@ fn a_look_that_finds_one_page_ends_the_belief_in_whole_chunks() {
 #[test]
 fn a_few_places_of_a_few_chunks_are_learnt_one_by_one() {
     let mut h = History::default();
-    let planes = || (0..2 * PAGES).filter(|p| p % PAGES % 60 == 0);
+    let planes = || (0..2 * PAGES).filter(|p| (p % PAGES).is_multiple_of(60));
     let (_, first) = touch_all(&mut h, 2, planes(), true);
     assert_eq!(first, 2 * PAGES as usize, "who comes once pays no more than twice");
     h.device_uses();
@@ -152,10 +152,10 @@ fn a_few_places_of_a_few_chunks_are_learnt_one_by_one() {
     assert!(second < PAGES as usize, "{second}");
     // Where there are many such chunks, nobody could remember it.
     let mut h = History::default();
-    let mut all = 0;
-    for _ in 0..2 {
-        h.device_uses();
-        all = touch_all(&mut h, 20, (0..20 * PAGES).filter(|p| p % PAGES % 60 == 0), true).1;
-    }
+    let planes =
+        |chunks: u64| (0..PAGES).step_by(60).flat_map(move |p| (0..chunks).map(move |c| c * PAGES + p));
+    touch_all(&mut h, 3, planes(3), true);
+    h.device_uses();
+    let (_, all) = touch_all(&mut h, 20, planes(20), true);
     assert_eq!(all, 20 * PAGES as usize);
 }
