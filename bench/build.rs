@@ -1,13 +1,13 @@
-//! Compiles the floors with the system's C compiler at -O2, whatever the Rust profile is: a floor must not get
+//! Compiles the floors and the bare loops with the system's C compiler at -O2, whatever the Rust profile is: a floor must not get
 //! slower in a debug build. And notes what was built: results name the commit.
 
 use std::path::Path;
 use std::process::Command;
 
 fn main() {
-    println!("cargo:rerun-if-changed=c/floors.c");
+    println!("cargo:rerun-if-changed=c");
     cc::Build::new()
-        .file("c/floors.c")
+        .files(["c/floors.c", "c/engines.c"])
         .opt_level(2)
         .flag("-std=gnu11")
         .flag("-pthread")

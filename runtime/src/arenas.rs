@@ -45,6 +45,14 @@ pub(crate) fn is_in_arena(addr: HostAddr) -> bool {
         .any(|(start, end)| start.load(Relaxed) <= addr.0 && addr.0 < end.load(Relaxed))
 }
 
+/// All arenas. A look without the lock.
+pub(crate) fn all() -> impl Iterator<Item = ByteRange> {
+    BOUNDS
+        .iter()
+        .take_while(|b| b.1.load(Acquire) != 0)
+        .map(|(start, end)| ByteRange { start: start.load(Relaxed), end: end.load(Relaxed) })
+}
+
 /// The arenas and their free chunks.
 pub(crate) struct Arenas {
     /// Free runs of chunks in all arenas: start and length in bytes, never two that touch inside one arena.

@@ -14,11 +14,11 @@ use crate::policy;
 use crate::stats::STATS;
 use crate::sys::segv::{Cause, Touch, Verdict};
 use crate::sys::stderr::Line;
-use crate::sys::thread;
 use crate::sys::vma::Maps;
+use crate::sys::{thread, trial};
 use crate::trace::{self, What, Why};
 use crate::{service, table, uffd};
-use core::sync::atomic::Ordering::Relaxed;
+use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed};
 
 /// How often a move that failed is tried before the access gets SIGBUS.
 const TRIES: usize = 3;
@@ -156,6 +156,7 @@ pub(crate) fn resolve_locked(g: Guard, addr: HostAddr, write: bool, cause: Cause
         return Step::Wait(b);
     }
     let mut pages = policy::pages_to_bring(&g, page, write) & !inflight::written_by_kernels(g.at);
+    let mut last = None;
     for _ in 0..TRIES {
         let take = write || g.is_watched() && pages.count() > migrate::FEW;
         match migrate::to_host(&g, pages, take) {
@@ -167,11 +168,34 @@ pub(crate) fn resolve_locked(g: Guard, addr: HostAddr, write: bool, cause: Cause
             Err(Stop::Fail(Error::Lost { .. })) if pages == one => {
                 return Step::Done(Verdict::Bus("the page's contents were lost with their device"));
             }
-            Err(Stop::Fail(_)) => pages = one,
+            Err(Stop::Fail(e)) => {
+                last = Some(e);
+                pages = one;
+            }
         }
     }
     STATS.errors.add(1);
+    if let Some(e) = last {
+        explain(addr, &e);
+    }
     Step::Done(Verdict::Bus("the page is on a device and could not be brought home"))
+}
+
+/// Says what stood in the way, ahead of the line that says what came of it.
+#[cold]
+#[inline(never)] // the signal stack may be 8 KiB: no frame holds what another path needs
+fn explain(addr: HostAddr, error: &Error) {
+    let line = Line::new().hex(addr.0).text(" can't come home: ");
+    match *error {
+        Error::System { call, errno } => line.text(call).text(" failed, error ").number(errno),
+        Error::Device { call, code, name, .. } => {
+            line.text(call).text(" failed: ").text(name).text(", ").number(code)
+        }
+        Error::NoMemory { what, .. } => line.text("no host memory for ").text(what),
+        Error::Lost { .. } => line.text("its contents were lost with their device"),
+        ref other => line.text("status ").number(other.code()),
+    }
+    .write();
 }
 
 /// The table says that the access is allowed: either another thread brought the page home meanwhile, or the program
@@ -186,10 +210,22 @@ fn already_there(g: Guard, addr: HostAddr, write: bool) -> Verdict {
     // Asked with the lock held: otherwise the page could leave again and its protection be taken for the program's.
     let maps = Maps::open();
     match maps.at(addr) {
-        _ if !maps.is_open() => Verdict::Resolved,
         Some(v) if v.write || v.read && !write => Verdict::Resolved,
+        None if !maps.is_open() && g.is_watched() && !is_again(addr) => Verdict::Resolved,
+        None if !g.is_watched() && trial::can(addr, write) => Verdict::Resolved,
         _ => Verdict::NotOurs,
     }
+}
+
+/// Whether the same address is touched for the hundredth time in a row, without a way to ask the kernel why (no /proc, and its own
+/// accesses fail where userfaultfd watches): then it is the program's protection.
+fn is_again(addr: HostAddr) -> bool {
+    static LAST: AtomicUsize = AtomicUsize::new(0);
+    static TIMES: AtomicU32 = AtomicU32::new(0);
+    if LAST.swap(addr.0, Relaxed) != addr.0 {
+        TIMES.store(0, Relaxed);
+    }
+    TIMES.fetch_add(1, Relaxed) >= 100
 }
 
 /// A forked child has the parent's pages as they were at the fork, but not its devices: what was on a device only is not

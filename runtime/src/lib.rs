@@ -115,6 +115,7 @@ mod query;
 pub mod raw;
 mod residency;
 mod runtime;
+mod scratch;
 mod service;
 mod slab;
 mod span;
@@ -147,6 +148,10 @@ pub use raw::{Advice, HMM_HOST, Protection, stats, stats_reset};
 pub use residency::{Location, Residency};
 pub use stats::Stats;
 pub use stream::StreamId;
+/// Calls to the operating system that fail, for tests.
+#[cfg(feature = "inject")]
+#[doc(hidden)]
+pub use sys::refusal;
 pub use sys::segv::program_sigaction;
 
 /// This library's version.

@@ -1,15 +1,16 @@
 //! Spare host blocks: 2 MiB each, filled where nobody can see them and then put in place. Warm blocks (with memory
 //! behind them) are kept up to `HMMRT_SPARE`; a background thread refills the pool while faults drain it, because
-//! making a huge page present costs more than the copy into it. `take`, `put` and `scratch` are reached by the signal
-//! handler: signal-safe.
+//! making a huge page present costs more than the copy into it. Small pages for parts of a chunk are `scratch`'s. `take` and
+//! `put` are reached by the signal handler: signal-safe.
 
-use crate::addr::{CHUNK, HostAddr, PAGES};
+use crate::addr::{CHUNK, HostAddr};
 use crate::error::Result;
+use crate::scratch;
 use crate::stats::STATS;
-use crate::sys::futex::{self, FutexLock, Locked};
+use crate::sys::futex::{self, Locked};
 use crate::sys::map::{self, Prot};
 use crate::sys::thread;
-use core::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::*};
+use core::sync::atomic::{AtomicBool, AtomicU32, Ordering::*};
 
 /// Places are this far apart, so that the mappings of two writable ones never merge: making one warm would hold up every
 /// change of the other's protection.
@@ -18,8 +19,6 @@ const STRIDE: usize = 2 * CHUNK;
 const EXTRA: usize = 64;
 /// The most places: 128 GiB of spare blocks.
 const MOST: usize = 65_536;
-/// Places for filling parts of a chunk with small pages.
-const SCRATCH: usize = 32;
 
 struct Places {
     base: usize,
@@ -31,11 +30,6 @@ struct Places {
 }
 
 static PLACES: Locked<Places> = Locked::new(Places { base: 0, warm: Vec::new(), cold: Vec::new(), limit: 0 });
-static SCRATCH_LOCKS: [FutexLock; SCRATCH] = [const { FutexLock::new() }; SCRATCH];
-static SCRATCH_BASE: AtomicUsize = AtomicUsize::new(0);
-/// Those that could not be made writable again, for want of room, when they were let go.
-static SCRATCH_CLOSED: [AtomicBool; SCRATCH] = [const { AtomicBool::new(false) }; SCRATCH];
-static NEXT_SCRATCH: AtomicUsize = AtomicUsize::new(0);
 
 /// A place for a block, owned by the caller.
 pub(crate) struct Spare {
@@ -68,12 +62,7 @@ pub(crate) fn start(spare_bytes: usize) -> Result<()> {
     }
     places.limit = limit;
     drop(places);
-    if SCRATCH_BASE.load(Acquire) == 0 {
-        let base = map::map(SCRATCH * CHUNK, CHUNK, Prot::ReadWrite, "scratch blocks")?;
-        map::huge_pages(base, SCRATCH * CHUNK, false);
-        SCRATCH_BASE.store(base.0, Release);
-    }
-    Ok(())
+    scratch::start()
 }
 
 /// A block to fill, writable; warm if there is one. `None`: all places are taken at this moment. Signal-safe.
@@ -130,61 +119,17 @@ pub(crate) fn put(spare: Spare, warm: bool) {
     places.cold.push(spare.place);
 }
 
-/// A scratch chunk of small pages, writable and empty but for what the holder puts there and moves out.
-pub(crate) struct Scratch {
-    /// Where it is.
-    pub(crate) at: HostAddr,
-    lock: &'static FutexLock,
-    closed: &'static AtomicBool,
-}
-
-/// Takes a scratch chunk. `None`: there is none that can be written now. Signal-safe: its holder never faults on managed memory.
-pub(crate) fn scratch() -> Option<Scratch> {
-    let first = NEXT_SCRATCH.fetch_add(1, Relaxed);
-    let at = |i: usize| HostAddr(SCRATCH_BASE.load(Acquire) + i * CHUNK);
-    let take = |i: usize| {
-        let taken = Scratch { at: at(i), lock: &SCRATCH_LOCKS[i], closed: &SCRATCH_CLOSED[i] };
-        taken.open().then_some(taken)
-    };
-    let order = (0..SCRATCH).map(|i| (first + i) % SCRATCH);
-    order.filter(|&i| SCRATCH_LOCKS[i].try_lock()).find_map(take).or_else(|| {
-        SCRATCH_LOCKS[first % SCRATCH].lock();
-        take(first % SCRATCH)
-    })
-}
-
-impl Scratch {
-    /// Makes a part writable again that was protected; if that fails, it is tried again before the next use. Signal-safe.
-    pub(crate) fn reopen(&self, from: HostAddr, len: usize) {
-        if map::protect(from, len, Prot::ReadWrite).is_err() {
-            self.closed.store(true, Release);
-        }
-    }
-
-    fn open(&self) -> bool {
-        let done = !self.closed.load(Acquire) || map::protect(self.at, CHUNK, Prot::ReadWrite).is_ok();
-        self.closed.store(!done, Release);
-        done
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        self.lock.unlock();
-    }
-}
-
-const _: () = assert!(PAGES == 512);
-
 /// The thread that keeps the pool warm.
 pub(crate) struct Keeper {
-    thread: std::thread::JoinHandle<()>,
+    thread: thread::Thread,
 }
 
 /// Warm blocks that each call of a fault justifies, up to the pool's limit: a sequential reader has all after eight.
 const BLOCKS_PER_CALL: usize = 4;
 
 static CALLS: AtomicU32 = AtomicU32::new(0);
+/// Changes whenever there is something to look at.
+static BELL: AtomicU32 = AtomicU32::new(0);
 static ASLEEP: AtomicBool = AtomicBool::new(false);
 static STOP: AtomicBool = AtomicBool::new(false);
 
@@ -200,16 +145,22 @@ impl Keeper {
     /// Faults are draining the pool. Signal-safe.
     fn call() {
         CALLS.fetch_add(1, SeqCst);
+        Keeper::ring();
+    }
+
+    /// There is something to keep warm. Signal-safe.
+    pub(crate) fn ring() {
+        BELL.fetch_add(1, SeqCst);
         if ASLEEP.load(SeqCst) {
-            futex::wake(&CALLS, 1);
+            futex::wake(&BELL, 1);
         }
     }
 
     /// Ends it.
     pub(crate) fn stop(self) {
         STOP.store(true, SeqCst);
-        Keeper::call();
-        let _ = self.thread.join();
+        Keeper::ring();
+        self.thread.join();
     }
 }
 
@@ -221,7 +172,8 @@ fn is_wanted() -> bool {
 
 fn run() {
     loop {
-        let seen = CALLS.load(SeqCst);
+        let seen = BELL.load(SeqCst);
+        scratch::warm(|| STOP.load(SeqCst));
         while !STOP.load(SeqCst) && is_wanted() {
             let Some(spare) = take_cold() else { break };
             if map::protect(spare.at, CHUNK, Prot::ReadWrite).is_err() {
@@ -230,12 +182,13 @@ fn run() {
             }
             map::populate(spare.at);
             put(spare, true);
+            scratch::warm(|| STOP.load(SeqCst));
         }
         if STOP.load(SeqCst) {
             return;
         }
         ASLEEP.store(true, SeqCst);
-        futex::wait(&CALLS, seen, None);
+        futex::wait(&BELL, seen, None);
         ASLEEP.store(false, SeqCst);
     }
 }
@@ -243,6 +196,7 @@ fn run() {
 /// Gives all warm blocks' memory back (shutdown).
 pub(crate) fn drain() {
     let _blocked = crate::sys::signal::Blocked::new();
+    scratch::drain();
     loop {
         let mut places = PLACES.lock();
         let Some(place) = places.warm.pop() else { return };

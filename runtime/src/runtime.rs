@@ -13,8 +13,8 @@ use crate::sys::{self, segv, thread};
 use crate::trace::{self, Why};
 use crate::uffd::Delivery;
 use crate::{
-    access, adopt, fault, fork, heap, inflight, launch, migrate, moves, policy, pool, stats, stream, uffd,
-    warm, window,
+    access, adopt, fault, fork, heap, inflight, launch, migrate, moves, policy, pool, service, stats, stream,
+    uffd, warm, window,
 };
 use core::sync::atomic::{AtomicU8, Ordering::*};
 use std::sync::{Mutex, MutexGuard};
@@ -82,9 +82,12 @@ fn start(state: &mut State, config: Option<Config>) -> Result<()> {
 
 /// The program ends, and with it the drivers, whose exit handlers were registered before this one. What is on a device only
 /// comes home, for those who touch memory until the very end: destructors of static objects, and threads that still run. Not
-/// what running kernels use, nor more than half of what the machine has free.
+/// what running kernels use, nor more than half of what the machine has free; and nothing from a driver that does not answer.
 extern "C" fn driver_ends() {
-    if !thread::forked() && Devices::get().is_some_and(|d| d.all().any(|d| !d.serves_faults_directly())) {
+    if !thread::forked()
+        && !service::is_stuck()
+        && Devices::get().is_some_and(|d| d.all().any(|d| !d.serves_faults_directly()))
+    {
         moves::copy_all_home(moves::Patience::Skip, sys::available_memory() / 2, Why::Exit, "exit");
     }
 }
@@ -166,7 +169,9 @@ fn open() -> Result<&'static Devices> {
         Ok(threads) => state.threads = Some(Threads { uffd, ..threads }),
         Err(e) => {
             let e: std::io::Error = e;
-            uffd.into_iter().for_each(uffd::stop);
+            if let Some(threads) = uffd {
+                uffd::stop(threads, core::iter::empty()); // nothing was watched yet
+            }
             Devices::close();
             return Err(Error::System { call: "starting a thread", errno: e.raw_os_error().unwrap_or(0) });
         }
@@ -225,7 +230,9 @@ pub(crate) fn shutdown() -> Result<()> {
             threads.crew.stop();
             threads.keeper.into_iter().for_each(Keeper::stop);
             threads.service.into_iter().for_each(Service::stop);
-            threads.uffd.into_iter().for_each(uffd::stop);
+            if let Some(threads) = threads.uffd {
+                uffd::stop(threads, crate::arenas::all().chain(adopt::all()));
+            }
         }
         moves::release_all(chunks, adopt::all());
         for s in stream::all(devices.count()).filter(|s| stream::id_of(*s) != stream::StreamId::DEFAULT) {

@@ -4,7 +4,7 @@
 mod common;
 
 use hmmrt::raw;
-use hmmrt::{AccessMode, Config, Error, FaultEngine};
+use hmmrt::{AccessMode, Advice, Config, Error, FaultEngine};
 
 const CHUNK: usize = 2 << 20;
 const PAGE: usize = 4096;
@@ -55,10 +55,70 @@ fn given_back() {
     }
 }
 
+/// A child that keeps all descriptors: no handlers at fork run for it.
+fn bare_child() -> i32 {
+    // SAFETY: the child does nothing but wait, by system calls.
+    unsafe {
+        match libc::syscall(libc::SYS_clone, libc::SIGCHLD, 0, 0, 0, 0) {
+            0 => loop {
+                libc::syscall(libc::SYS_prctl, libc::PR_SET_PDEATHSIG, libc::SIGKILL, 0, 0, 0);
+                libc::syscall(libc::SYS_pause);
+            },
+            child => child as i32,
+        }
+    }
+}
+
+fn mappings() -> usize {
+    std::fs::read_to_string("/proc/self/maps").unwrap().lines().count()
+}
+
+/// The kernel's watch outlives the engine where a child has not closed its descriptor: the next one must not find it there.
+fn restarted(config: Config) {
+    let (block, own) = (raw::malloc(2 * CHUNK).unwrap(), chunks(2));
+    let fill = |at: *mut u8, mark: u8| {
+        for n in 0..1024 {
+            // SAFETY: the pages are the test's own.
+            unsafe { page(at, n).write_volatile(mark ^ n as u8) };
+        }
+    };
+    // SAFETY: memory of this test's own.
+    unsafe { raw::adopt(own, 2 * CHUNK).unwrap() };
+    for (at, mark) in [(block, 3), (own, 7)] {
+        fill(at, mark);
+        raw::migrate(at, CHUNK, 0).unwrap();
+    }
+    let child = bare_child();
+    raw::shutdown().unwrap();
+    raw::init(Some(config)).unwrap();
+    for (at, mark) in [(block, 3), (own, 7)] {
+        raw::advise(at, 2 * CHUNK, Advice::Random, 0).unwrap();
+        raw::migrate(at, 2 * CHUNK, 0).unwrap();
+        let before = mappings();
+        for n in (0..1024).step_by(2) {
+            // SAFETY: a managed page.
+            assert_eq!(unsafe { page(at, n).read_volatile() }, mark ^ n as u8);
+        }
+        assert!(
+            mappings() < before + 100,
+            "{before} mappings, then {}: it is not watched any more",
+            mappings()
+        );
+    }
+    // SAFETY: a child of ours; a block of ours; memory that stays.
+    unsafe {
+        libc::kill(child, libc::SIGKILL);
+        libc::waitpid(child, std::ptr::null_mut(), 0);
+        raw::free(block).unwrap();
+        raw::disown(own, 2 * CHUNK).unwrap();
+    }
+}
+
 #[test]
 fn what_is_watched_is_not_what_the_chunk_is() {
     for fault in [FaultEngine::Uffd, FaultEngine::UffdThread] {
-        match raw::init(Some(Config { fault, ..common::config() })).and_then(|()| raw::device_count()) {
+        let config = Config { fault, ..common::config() };
+        match raw::init(Some(config.clone())).and_then(|()| raw::device_count()) {
             Ok(_) => {}
             Err(e @ Error::Unsupported { .. }) => {
                 eprintln!("skipped: {e}");
@@ -69,6 +129,7 @@ fn what_is_watched_is_not_what_the_chunk_is() {
         }
         neighbours();
         given_back();
+        restarted(config);
         raw::shutdown().unwrap();
     }
 }

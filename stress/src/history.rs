@@ -3,7 +3,7 @@
 //! no allocation, no lock.
 
 use core::fmt::Write;
-use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::*};
+use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering::*};
 use hmmrt::{Page, raw};
 
 const THREADS: usize = 64;
@@ -30,7 +30,7 @@ static RINGS: [Ring; THREADS] = [const {
 pub static SEED: AtomicU64 = AtomicU64::new(0);
 /// How many threads there are.
 pub static USED: AtomicUsize = AtomicUsize::new(0);
-static REPORTING: AtomicBool = AtomicBool::new(false);
+static REPORTING: AtomicUsize = AtomicUsize::new(0);
 
 /// The names of operations: what the rings keep is an index.
 pub const NAMES: [&str; 36] = [
@@ -133,7 +133,11 @@ fn print_rings(last: u64) {
 
 /// Ends the program with all that is known. `addr` 0: no address.
 pub fn fail(what: core::fmt::Arguments, addr: usize) -> ! {
-    if REPORTING.swap(true, SeqCst) {
+    let me = crate::os::thread();
+    if let Err(reporter) = REPORTING.compare_exchange(0, me, SeqCst, SeqCst) {
+        if reporter == me {
+            crate::os::abort(); // what it looked at for the report was too much for the signal's stack, say
+        }
         // Another thread is at it: it ends the program.
         loop {
             crate::os::sleep_ms(1000);
@@ -163,7 +167,7 @@ pub fn fail(what: core::fmt::Arguments, addr: usize) -> ! {
 
 /// Ends the program because nothing goes on.
 pub fn hang(thread: usize, seconds: u64) -> ! {
-    REPORTING.store(true, SeqCst);
+    REPORTING.store(crate::os::thread(), SeqCst);
     let seed = SEED.load(Relaxed);
     let _ = writeln!(Err2, "\nFAILED: thread {thread} has not moved for {seconds} s\n  seed {seed} (--seed)");
     print_rings(6);

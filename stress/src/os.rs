@@ -23,6 +23,12 @@ pub fn sleep_ms(ms: u64) {
     unsafe { libc::nanosleep(&t, core::ptr::null_mut()) };
 }
 
+/// The calling thread's number, never 0.
+pub fn thread() -> usize {
+    // SAFETY: no preconditions.
+    unsafe { libc::gettid() as usize }
+}
+
 /// Ends the program with SIGABRT, without its handlers.
 pub fn abort() -> ! {
     // SAFETY: ends the process.

@@ -310,6 +310,26 @@ pub unsafe extern "C" fn free(ptr: *mut c_void) {
     }
 }
 
+/// free_sized(3) of C23. The size is what the block's owner knows better.
+///
+/// # Safety
+/// As [`free`].
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn free_sized(ptr: *mut c_void, _: usize) {
+    // SAFETY: the caller's promise.
+    unsafe { free(ptr) }
+}
+
+/// free_aligned_sized(3) of C23.
+///
+/// # Safety
+/// As [`free`].
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn free_aligned_sized(ptr: *mut c_void, _: usize, _: usize) {
+    // SAFETY: the caller's promise.
+    unsafe { free(ptr) }
+}
+
 /// # Safety
 /// As [`free`].
 #[inline(never)] // most blocks are the C library's: nothing is saved on the stack for them

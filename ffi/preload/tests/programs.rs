@@ -21,14 +21,16 @@ fn only_names_of_the_c_library_and_of_drivers_are_exported() {
     let text = String::from_utf8_lossy(&output.stdout);
     let names: BTreeSet<&str> = text.lines().filter_map(|line| line.split_whitespace().nth(2)).collect();
     let is_drivers = |name: &str| ["cu", "hip", "__hip"].iter().any(|start| name.starts_with(start));
-    for name in names.iter().filter(|name| !is_drivers(name)) {
+    // Of C23, which older C libraries do not have.
+    let newer = ["free_sized", "free_aligned_sized"];
+    for name in names.iter().filter(|name| !is_drivers(name) && !newer.contains(name)) {
         let c = std::ffi::CString::new(*name).expect("a name");
         // SAFETY: a C string. This program does not have the library before it.
         let at = unsafe { libc::dlsym(libc::RTLD_DEFAULT, c.as_ptr()) };
         assert!(!at.is_null(), "{name} is not the C library's");
     }
     let family = "malloc calloc realloc reallocarray free aligned_alloc posix_memalign memalign valloc pvalloc \
-                  malloc_usable_size sigaction signal sigprocmask pthread_sigmask read write fread fwrite";
+                  malloc_usable_size free_sized free_aligned_sized sigaction signal sigprocmask pthread_sigmask read write fread fwrite";
     for name in family.split_whitespace() {
         assert!(names.contains(name), "{name} is missing");
     }

@@ -138,13 +138,6 @@ pub(crate) fn touched(range: ByteRange, write: bool, read: bool) {
     }
 }
 
-/// What came home early went back untouched. Signal-safe.
-pub(crate) fn in_vain(range: ByteRange) {
-    for (_, learner) in learners() {
-        learner.lock().in_vain(pages(range));
-    }
-}
-
 /// A writer has come past the chunk before `at`, of the allocation `key`: if the next launch reads it, it can go. Signal-safe.
 #[inline(never)] // the signal stack may be 8 KiB: no frame holds what another path needs
 pub(crate) fn written_behind(key: u64, at: HostAddr) {

@@ -10,7 +10,7 @@ mod launches;
 mod queue;
 mod worker;
 
-pub(crate) use launches::{in_vain, launched, released, touched, written_behind};
+pub(crate) use launches::{launched, released, touched, written_behind};
 pub(crate) use worker::{Ahead, Paused, pause};
 
 use crate::addr::HostAddr;

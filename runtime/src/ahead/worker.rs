@@ -24,7 +24,7 @@ static STOP: AtomicBool = AtomicBool::new(false);
 
 /// The running thread.
 pub(crate) struct Ahead {
-    thread: std::thread::JoinHandle<()>,
+    thread: thread::Thread,
 }
 
 impl Ahead {

@@ -11,6 +11,7 @@ use crate::holds;
 use crate::inflight;
 use crate::mask::PageMask;
 use crate::pool;
+use crate::scratch;
 use crate::stats::STATS;
 use crate::sys::map::{self, Prot};
 use crate::sys::procmem;
@@ -266,15 +267,15 @@ fn whole(g: &Guard, devices: &Devices, missing: PageMask, write: bool) -> Result
 #[inline(never)] // the signal stack may be 8 KiB: no frame holds what another path needs
 fn parts(g: &Guard, devices: &Devices, missing: PageMask, write: bool) -> Result<()> {
     let c = g.chunk;
-    let Some(scratch) = pool::scratch() else { return in_place(g, devices, missing, write) };
-    if let Err(e) = fetch(g, devices, missing, scratch.at) {
-        let _ = map::give_back(scratch.at, CHUNK);
+    let Some(scratch) = scratch::take(missing) else { return in_place(g, devices, missing, write) };
+    if let Err(e) = fetch(g, devices, missing, scratch.mirror) {
+        scratch.empty();
         return Err(e);
     }
     let mut result = Ok(());
     for (first, count) in missing.runs() {
         let run = PageMask::span(first, count);
-        let (from, len) = (scratch.at.add(first * PAGE), count * PAGE);
+        let (from, len) = (scratch.mirror.add(first * PAGE), count * PAGE);
         let uniform = !run.meets(c.user_none.get() | c.user_read_only.get());
         let prot = match (uniform, write) {
             (false, _) => Prot::None,
@@ -296,7 +297,7 @@ fn parts(g: &Guard, devices: &Devices, missing: PageMask, write: bool) -> Result
         }
     }
     let Err(e) = result else { return Ok(()) };
-    let _ = map::give_back(scratch.at, CHUNK);
+    scratch.empty();
     drop(scratch);
     match e {
         Error::NoMemory { .. } | Error::System { .. } => in_place(g, devices, missing & !c.host.get(), write),

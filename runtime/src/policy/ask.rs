@@ -90,9 +90,6 @@ pub(crate) fn device_uses(around: usize) {
 /// A chunk that came home early was touched, or left without having been. Signal-safe.
 pub(crate) fn early_ended(g: &Guard, used: bool) {
     with_history(allocation(g.chunk, g.at), |h| h.early_ended(used));
-    if !used && the().predicts() {
-        ahead::in_vain(g.range());
-    }
 }
 
 /// Pages came home ahead of a reader whose touches will not be seen: they count as touched.

@@ -31,6 +31,22 @@ impl Line {
         }
         self
     }
+    /// Adds a number in decimal.
+    pub(crate) fn number(mut self, v: i32) -> Line {
+        if v < 0 {
+            self = self.text("-");
+        }
+        let mut divisor = 1_000_000_000;
+        while divisor > 1 && v.unsigned_abs() / divisor == 0 {
+            divisor /= 10;
+        }
+        while divisor > 0 {
+            let digit = b'0' + (v.unsigned_abs() / divisor % 10) as u8;
+            self = self.text(core::str::from_utf8(&[digit]).unwrap_or("?"));
+            divisor /= 10;
+        }
+        self
+    }
     /// Writes the line.
     pub(crate) fn write(mut self) {
         self.buf[self.len] = b'\n';
@@ -56,4 +72,17 @@ pub(crate) fn fatal(what: &str, addr: usize) -> ! {
     Line::new().text("internal error: ").text(what).text(" at ").hex(addr).write();
     // SAFETY: abort has no preconditions.
     unsafe { libc::abort() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_written_out() {
+        for n in [0, 7, 10, 4095, 1_000_000_000, i32::MAX, -1, -30, i32::MIN] {
+            let line = Line::new().number(n);
+            assert_eq!(core::str::from_utf8(&line.buf[..line.len]), Ok(&*format!("hmmrt: {n}")));
+        }
+    }
 }

@@ -144,8 +144,11 @@ pub(crate) fn start(engine: FaultEngine, moves: bool) -> Result<Option<Threads>>
     }
 }
 
-/// Ends the engine: nothing is away any more. What was watched is ordinary memory from here on.
-pub(crate) fn stop(threads: Threads) {
+/// Ends the engine: nothing is away any more. What was watched, all of it in `ranges`, is ordinary memory from here on: not
+/// only with the last descriptor, for children that have not closed theirs yet keep the kernel's watch alive, and whoever
+/// starts next could not watch the same memory.
+pub(crate) fn stop(threads: Threads, ranges: impl Iterator<Item = ByteRange>) {
+    ranges.for_each(unwatch_all);
     DELIVERY.store(Delivery::Off as u8, SeqCst);
     if let Some(handler) = threads.handler {
         handler.stop();
@@ -191,6 +194,16 @@ pub(crate) fn watch(range: ByteRange) -> Result<()> {
 /// Watches pages no more; what is missing reads as zeros.
 pub(crate) fn unwatch(range: ByteRange) {
     make(&mut Request::unregister(HostAddr(range.start), range.len()));
+}
+
+/// [`unwatch`], for ranges with holes and mappings that can't be watched: they are refused as a whole.
+fn unwatch_all(range: ByteRange) {
+    let errno = make(&mut Request::unregister(HostAddr(range.start), range.len()));
+    if errno != 0 && range.len() > PAGE {
+        let middle = range.start + half(range.len());
+        unwatch_all(ByteRange { start: range.start, end: middle });
+        unwatch_all(ByteRange { start: middle, end: range.end });
+    }
 }
 
 /// Half of `len` in whole pages: requests that meet more than one mapping are refused as if nothing were watched there, by all

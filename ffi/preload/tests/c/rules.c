@@ -1,6 +1,7 @@
 // The rules of malloc and its family. Each part names the mistake that it catches.
 
 #define _GNU_SOURCE
+#include <dlfcn.h>
 #include <errno.h>
 #include <limits.h>
 #include <malloc.h>
@@ -351,6 +352,23 @@ static void forks(void) {
     free(small);
 }
 
+// Catches: C23's free_sized and free_aligned_sized left to a C library that has them, and takes the block for its own.
+static void sized_frees(void) {
+    void (*free_sized)(void *, size_t) = (void (*)(void *, size_t))dlsym(RTLD_DEFAULT, "free_sized");
+    void (*free_aligned_sized)(void *, size_t, size_t) =
+        (void (*)(void *, size_t, size_t))dlsym(RTLD_DEFAULT, "free_aligned_sized");
+    CHECK(free_sized != NULL && free_aligned_sized != NULL);
+    EACH(size) {
+        errno = 77;
+        for (int i = 0; i < 100; i++) {
+            free_sized(malloc(size), size);
+            free_aligned_sized(aligned_alloc(4096, (size + 4095) / 4096 * 4096), 4096, (size + 4095) / 4096 * 4096);
+        }
+        free_sized(NULL, 0);
+        CHECK(errno == 77);
+    }
+}
+
 // Runs before main, and maybe before the library's own constructor.
 static unsigned char *early;
 __attribute__((constructor)) static void at_start(void) {
@@ -383,6 +401,7 @@ int main(int argc, char **argv) {
     PART(alignments);
     PART(usable_size_is_usable);
     PART(errno_stays);
+    PART(sized_frees);
     PART(a_pointer_inside_is_a_mistake);
     PART(threads);
     PART(forks);
