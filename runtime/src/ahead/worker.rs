@@ -42,7 +42,7 @@ impl Ahead {
         STOP.store(true, SeqCst);
         drop(paused);
         super::post();
-        let _ = self.thread.join();
+        self.thread.join();
         super::change(Queue::clear);
     }
 }
