@@ -128,11 +128,11 @@ fn a_disowned_part_is_not_pinned() {
 /// Catches: a discard that finds a page pinned when it has given up others already, because the pin came after a first look.
 fn a_discard_gives_up_all_or_nothing() {
     use std::sync::atomic::{AtomicBool, Ordering::*};
-    let block = common::Block::new(128 * MIB);
+    let block = common::Block::new(32 * MIB);
     let done = AtomicBool::new(false);
     let last = block.word(block.words() - 1);
     let chunks = || (0..block.words() - 1).step_by(2 * MIB / 8).map(|i| block.word(i));
-    let rounds = (3000.0 * common::scale()) as u64 + 200;
+    let rounds = (600.0 * common::scale()) as u64 + 200;
     std::thread::scope(|s| {
         s.spawn(|| {
             let page = last.as_ptr().cast::<u8>().wrapping_sub(PAGE - 8);
