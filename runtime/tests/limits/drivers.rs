@@ -193,6 +193,7 @@ fn no_service() {
     let b = leaked(away(2 * CHUNK));
     let home = leaked(Block::new(CHUNK));
     fill(home);
+    until("a service thread", || !threads("hmmrt-service").is_empty()); // it gives itself its name
     end(&threads("hmmrt-service"), "hmmrt-service");
     others_go_on(home);
     raw::migrate(home.ptr, home.len, 0).unwrap();
@@ -214,8 +215,8 @@ fn no_service() {
 /// All but one of the threads that answer messages have ended: that one answers.
 fn one_handler() {
     let b = away(4 * CHUNK);
+    until("three threads", || threads("hmmrt-uffd").len() >= 3);
     let all = threads("hmmrt-uffd"); // the first keeps the descriptor
-    assert!(all.len() >= 3, "{all:?}");
     end(&all[2..], "hmmrt-uffd");
     for _ in 0..20 {
         check(&b);

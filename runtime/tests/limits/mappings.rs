@@ -9,6 +9,8 @@ use hmmrt::{Advice, Error};
 use std::sync::atomic::{AtomicUsize, Ordering::*};
 
 const LEFT: usize = 1000;
+/// Of the runtime, where it has one: what a touch may need has to fit into the rest.
+const BUDGET: usize = 400;
 
 fn mappings() -> usize {
     std::fs::read_to_string("/proc/self/maps").unwrap().lines().count()
@@ -55,7 +57,7 @@ fn moves(has_budget: bool) {
     let filler = mappings() - start;
     let mut rng = Rng(common::seed());
     let (mut refused, mut most) = (0, 0);
-    let rounds = (30_000.0 * common::scale()) as usize + 2000;
+    let rounds = (8_000.0 * common::scale()) as usize + 1000;
     for i in 0..rounds {
         let b = &blocks[rng.below(blocks.len())];
         let from = rng.below(b.words());
@@ -74,7 +76,7 @@ fn moves(has_budget: bool) {
             Err(Error::NoMemory { .. } | Error::DeviceMemory { .. } | Error::System { .. }) => refused += 1,
             Err(e) => panic!("round {i}: {e}"),
         }
-        if i % 1000 == 0 {
+        if i % 200 == 0 {
             most = most.max(mappings());
         }
     }
@@ -89,7 +91,10 @@ fn moves(has_budget: bool) {
     );
     if has_budget {
         assert_eq!(buses, 0, "within the budget every touch is served");
-        assert!(most < start + filler + LEFT, "{most}");
+        assert!(
+            most < start + filler + BUDGET + BUDGET * 3 / 4,
+            "{most} of {start} and {filler} with {BUDGET}"
+        );
     }
     drop(blocks);
 }
@@ -105,7 +110,7 @@ fn a_thousand_are_left() {
     let ways = if on_gpu() { &WAYS[..1] } else { &WAYS[..] };
     for way in ways {
         let mut command = child(name, "with a budget", way);
-        command.env("HMMRT_VMA_BUDGET", "400");
+        command.env("HMMRT_VMA_BUDGET", BUDGET.to_string());
         passes(command);
         passes(child(name, "without", way));
     }

@@ -1,7 +1,7 @@
 //! Limits of this process, set and lifted; and running a case in a child.
 
 use crate::common;
-use std::os::unix::process::ExitStatusExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Command, Output};
 
 /// How a limit's number is called: `libc::RLIMIT_...`.
@@ -44,6 +44,13 @@ pub fn child(test: &str, case: &str, env: &[(&str, &str)]) -> Command {
     command.env("MALLOC_ARENA_MAX", "1").env("MALLOC_TOP_PAD_", "67108864");
     command.env("MALLOC_MMAP_THRESHOLD_", "1073741824").env("MALLOC_TRIM_THRESHOLD_", "1073741824");
     command.envs(env.iter().copied());
+    // What hangs is a failure. SAFETY: a system call, and it outlives exec.
+    unsafe {
+        command.pre_exec(|| {
+            libc::alarm(400);
+            Ok(())
+        });
+    }
     command
 }
 

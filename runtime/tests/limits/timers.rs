@@ -193,6 +193,24 @@ fn a_wait_for_a_kernel_is_not_cut_short() {
         let wrong = (0..b.words()).find(|i| b.word(*i).load(Relaxed) != expected);
         assert_eq!(wrong, None, "round {round}");
     }
+    if common::on_host_backend() {
+        // What cannot be found out by touching memory, which would wait as well: a call returned, so the kernel has ended.
+        // SAFETY: takes nothing, touches no managed memory.
+        let late = unsafe { raw::kernel_from_function(0, late).unwrap() };
+        for round in 1..10 {
+            // SAFETY: as above.
+            unsafe { raw::launch(late, &LaunchConfig::default(), &[]).unwrap() };
+            raw::stream_synchronize(StreamId::DEFAULT).unwrap();
+            assert_eq!(ENDED.load(SeqCst), round, "the stream was not waited for");
+        }
+    }
     drop(ticks);
     assert!(SIGNALS[0].load(Relaxed) > 20);
+}
+
+static ENDED: AtomicU64 = AtomicU64::new(0);
+
+unsafe extern "C" fn late(_: *const LaunchConfig, _: *const *mut std::ffi::c_void) {
+    std::thread::sleep(std::time::Duration::from_millis(30));
+    ENDED.fetch_add(1, SeqCst);
 }

@@ -130,7 +130,7 @@ pub const STEPS: [(&str, Step); 15] = [
 impl Work {
     /// With the devices open.
     pub fn new() -> Work {
-        let blocks = [(5 * MIB + 20_000, 1), (3 * MIB, 2), (40_000, 3), (4096, 4)];
+        let blocks = [(4 * MIB + 20_000, 1), (2 * MIB, 2), (40_000, 3), (4096, 4)];
         Work {
             blocks: blocks.map(|(len, seed)| Filled::new(len, seed)).into(),
             own: Filled::mapped(3 * MIB + 8192, 5),
@@ -163,7 +163,7 @@ impl Work {
     }
 
     fn allocate(&mut self) -> Result<(), Error> {
-        for (i, len) in [MIB, 30_000, 2 * MIB, 7 * MIB].into_iter().enumerate() {
+        for (i, len) in [MIB, 30_000, 3 * MIB].into_iter().enumerate() {
             let block = Filled::try_new(len, 10 + i as u8)?;
             self.blocks.push(block);
         }
