@@ -14,7 +14,8 @@ pub struct Costs {
     pub take: u64,
     /// Putting one chunk in place in the background, without the copy: what is left of a fault without its signal (10.5 less 3.8).
     pub place: u64,
-    /// Changing one chunk's protection in the background.
+    /// Changing one chunk's protection in the background: a call for each, as the runtime does it. (One call for 16 chunks with a
+    /// mapping each takes 7.8 us where 16 calls take 18.2: 0.65 us less a chunk.)
     pub protect: u64,
     /// Sending one chunk: protecting it and taking its pages out.
     pub send: u64,

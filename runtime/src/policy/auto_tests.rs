@@ -139,3 +139,23 @@ fn a_look_that_finds_one_page_ends_the_belief_in_whole_chunks() {
     let (_, pages) = touch_all(&mut h, 12, (0..12).map(|c| c * PAGES), true);
     assert_eq!(pages, 12);
 }
+
+/// Planes that lie apart, in the same two chunks each round: what they are is learnt in the second, and no more than that comes.
+#[test]
+fn a_few_places_of_a_few_chunks_are_learnt_one_by_one() {
+    let mut h = History::default();
+    let planes = || (0..2 * PAGES).filter(|p| (p % PAGES).is_multiple_of(60));
+    let (_, first) = touch_all(&mut h, 2, planes(), true);
+    assert_eq!(first, 2 * PAGES as usize, "who comes once pays no more than twice");
+    h.device_uses();
+    let (_, second) = touch_all(&mut h, 2, planes(), true);
+    assert!(second < PAGES as usize, "{second}");
+    // Where there are many such chunks, nobody could remember it.
+    let mut h = History::default();
+    let planes =
+        |chunks: u64| (0..PAGES).step_by(60).flat_map(move |p| (0..chunks).map(move |c| c * PAGES + p));
+    touch_all(&mut h, 3, planes(3), true);
+    h.device_uses();
+    let (_, all) = touch_all(&mut h, 20, planes(20), true);
+    assert_eq!(all, 20 * PAGES as usize);
+}

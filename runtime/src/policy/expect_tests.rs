@@ -33,8 +33,11 @@ fn what_was_read_from_page_to_page_is_believed_at_once_and_other_things_are_not(
     (0..4).for_each(|c| e.note(at(HOME, c * CHUNK, CHUNK as u32)));
     assert_eq!(again(&mut e, 2, [false; 2]), [], "one touch a chunk says little");
     let mut e: Expect<8> = Expect::NONE;
-    (0..9).for_each(|i| e.note(at(HOME, i * 3000, 1)));
-    (0..9).for_each(|i| e.note(at(HOME, i * 3000 + 1, 1)));
+    for i in 0..9 {
+        e.note(at(HOME, i * 3000, 1));
+        e.note(at(HOME, i * 3000 + 1, 64));
+    }
+    assert!(e.all().iter().all(|i| i.sure));
     assert_eq!(again(&mut e, 2, [false; 2]), [], "there was no room for all of it");
 }
 

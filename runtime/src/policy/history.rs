@@ -84,12 +84,15 @@ impl Pattern {
     pub fn touched(&mut self, at: u64, round: u32) -> bool {
         if round != self.round {
             // What was opened has had its time to be filled.
+            self.in_order &= self.opened == self.filled;
             if self.opened >= KNOWN {
                 self.dense = Some(self.filled * 2 >= self.opened);
                 (self.opened, self.filled) = (0, 0);
+            } else if self.returns == 0 {
+                // So far it was about who comes once.
+                (self.opened, self.filled) = (0, 0);
             }
             self.round = round;
-            self.in_order &= self.opened == self.filled;
             self.returns = self.returns.saturating_add(u32::from(self.count > 0));
         }
         let expected = self.count > 0 && (self.next == at || (self.window..self.next).contains(&at));
@@ -122,6 +125,11 @@ impl Pattern {
     pub fn opened(&mut self) {
         self.unseen = 0;
         self.opened += 1;
+    }
+
+    /// Whether chunks that were opened by a single page are too few for a judgement.
+    pub fn are_few(&self) -> bool {
+        self.opened < KNOWN
     }
 
     /// A chunk that was opened by a single page was touched in many places, or (`in_order`) page by page.

@@ -81,7 +81,7 @@ unsafe fn switch(top: usize, what: extern "C" fn(*mut ()), argument: *mut ()) {
     }
 }
 
-#[cfg(all(test, not(hmmrt_standin)))] // assembly
+#[cfg(all(test, not(hmmrt_standin)))] // what the processor itself does
 mod tests {
     use super::*;
     use std::sync::atomic::AtomicUsize;

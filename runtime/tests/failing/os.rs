@@ -1,6 +1,6 @@
 //! The calls to the operating system, on each fault engine.
 
-use super::cases::{Case, Settings, calls, is_case, numbers, run_all};
+use super::cases::{Case, Settings, calls, is_case, numbers, run_all, told};
 
 /// What each call can answer; the first of them also for good. `EAGAIN` is never for good: the kernel means it.
 const ERRORS: [(&str, &[&str]); 22] = [
@@ -83,5 +83,60 @@ fn every_call_to_the_system_fails() {
             }
         }
     }
-    run_all(TEST, 160, cases);
+    run_all(TEST, 80, cases);
+}
+
+/// More of what keeps the program from bytes that are elsewhere: a call of these whose failure is not noticed is a wrong byte.
+#[test]
+fn what_hides_pages_is_never_taken_for_done() {
+    const TEST: &str = "os::what_hides_pages_is_never_taken_for_done";
+    if is_case() {
+        return;
+    }
+    let mut cases: Vec<Case> = Vec::new();
+    for (engine, names) in [(0, &["mprotect"][..]), (1, &["UFFDIO_WRITEPROTECT", "madvise", "mremap"])] {
+        let settings = settings().swap_remove(engine);
+        for (name, n) in
+            calls(TEST, "system", &settings).into_iter().filter(|(n, _)| names.contains(&n.as_str()))
+        {
+            let most = if engine == 0 { 40 } else { 6 };
+            numbers(n, most)
+                .iter()
+                .for_each(|i| cases.push(("system", format!("{name}:{i}=12"), settings.clone())));
+        }
+    }
+    run_all(TEST, 60, cases);
+}
+
+/// What fails for good on an engine, and how many errors there are at most: no page is ever out of reach, because there is another
+/// way. The errors are of calls that are the program's own: remap, adopt, discard.
+const OTHER_WAYS: [(&str, &str, usize); 12] = [
+    ("segv", "mremap:1+=12", 1),
+    ("segv", "munmap:1+=12", 1),
+    ("segv", "madvise:1+=22", 4),
+    ("segv", "openat:1+=24", 1),
+    ("segv", "openat:1+=2", 1),
+    ("segv", "PAGEMAP_SCAN:1+=25", 0),
+    ("segv", "PROCMAP_QUERY:1+=25", 0),
+    ("uffd", "UFFDIO_MOVE:1+=22", 0),
+    ("uffd", "UFFDIO_REGISTER:1+=22", 0),
+    ("uffd", "PAGEMAP_SCAN:1+=25", 0),
+    ("uffd", "PROCMAP_QUERY:1+=25", 0),
+    ("uffd-thread", "UFFDIO_MOVE:1+=16", 0),
+];
+
+#[test]
+fn where_there_is_another_way_nothing_is_missed() {
+    if is_case() {
+        return;
+    }
+    for (engine, spec, most) in OTHER_WAYS {
+        let settings: Settings = vec![
+            ("HMMRT_BACKEND", "host".into()),
+            ("HMMRT_HOST_MEMORY", "14M".into()),
+            ("HMMRT_FAULT", engine.into()),
+        ];
+        let told = told("os::where_there_is_another_way_nothing_is_missed", "system", spec, &settings);
+        assert!(told.0 <= most && told.1 == 0, "{engine} {spec}: {} errors, {} pages", told.0, told.1);
+    }
 }

@@ -1,6 +1,6 @@
 //! futex(2) for the stand-in: the comparison and the queueing are one step, as under the kernel's lock of the bucket.
 
-use super::pointer;
+use super::{memory, pointer};
 use core::sync::atomic::{AtomicU32, Ordering::SeqCst};
 use std::sync::{Mutex, MutexGuard};
 use std::thread::{self, Thread};
@@ -12,12 +12,22 @@ fn waiting() -> MutexGuard<'static, Vec<(usize, Thread)>> {
     WAITING.lock().unwrap_or_else(|e| e.into_inner())
 }
 
-/// FUTEX_WAIT and FUTEX_WAKE.
+/// FUTEX_WAIT and FUTEX_WAKE, and FUTEX_WAKE_OP that adds nothing.
 ///
 /// # Safety
-/// `word` is a word, and `time` a duration or null.
-pub(super) unsafe fn call(word: usize, op: i32, value: u32, time: usize) -> Result<usize, i32> {
-    match op & !libc::FUTEX_PRIVATE_FLAG {
+/// `word` is a word, and `time` a duration or null, unless another word is meant.
+pub(super) unsafe fn call(word: usize, op: i32, value: u32, time: usize, other: usize) -> Result<usize, i32> {
+    let op = op & !libc::FUTEX_PRIVATE_FLAG;
+    match op {
+        // As it is made here: to find out whether the other word can be written.
+        libc::FUTEX_WAKE_OP => {
+            if memory::forbids(other, true) {
+                Err(libc::EFAULT)
+            } else {
+                Ok(0)
+            }
+        }
+        libc::FUTEX_WAIT if memory::forbids(word, false) => Err(libc::EFAULT),
         libc::FUTEX_WAIT => {
             // SAFETY: the caller's promise.
             let (now, time) = unsafe {

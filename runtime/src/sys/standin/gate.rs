@@ -40,7 +40,7 @@ pub unsafe fn raw(number: c_long, a: [usize; 6]) -> isize {
         libc::SYS_mremap => memory::remap(a[0], a[1], a[2], a[3] as i32, a[4]),
         libc::SYS_madvise => memory::advise(a[0], a[1], a[2] as i32),
         // SAFETY: the caller's promise: a word, and a time or none.
-        libc::SYS_futex => unsafe { futex::call(a[0], a[1] as i32, a[2] as u32, a[3]) },
+        libc::SYS_futex => unsafe { futex::call(a[0], a[1] as i32, a[2] as u32, a[3], a[4]) },
         // SAFETY: the caller's promise: a C string.
         libc::SYS_openat => match unsafe { CStr::from_ptr(pointer::<c_char>(a[1])) }.to_bytes() {
             b"/proc/self/maps" => Ok(MAPS),

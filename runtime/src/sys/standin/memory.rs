@@ -181,6 +181,13 @@ pub(super) fn mapping(addr: usize) -> Option<(usize, usize, u8)> {
     })
 }
 
+/// Whether a page of ours may not be read (or written). Memory that is no mapping's is whoever's it is.
+pub(super) fn forbids(at: usize, write: bool) -> bool {
+    let wanted = if write { 3 } else { 1 };
+    pages(&mut regions(), at / PAGE * PAGE, 1)
+        .is_ok_and(|pages| pages[0] & UNMAPPED != 0 || pages[0] & wanted != wanted)
+}
+
 /// Whether the CPU may read (or write) all of `len` bytes: else it would fault.
 #[cfg(test)]
 pub(super) fn may(at: usize, len: usize, write: bool) -> bool {

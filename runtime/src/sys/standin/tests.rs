@@ -5,7 +5,7 @@ use super::may;
 use crate::addr::{CHUNK, HostAddr, PAGE};
 use crate::sys::map::{self, Prot};
 use crate::sys::vma::Maps;
-use crate::sys::{futex, procmem};
+use crate::sys::{futex, procmem, trial};
 use core::sync::atomic::{AtomicU32, Ordering::SeqCst};
 
 fn chunk() -> HostAddr {
@@ -34,6 +34,7 @@ fn protections_are_by_page_and_told() {
         assert_eq!((may(page.0, PAGE, false), may(page.0, PAGE, true)), (read, write));
         let vma = maps.at(page).unwrap();
         assert_eq!((vma.read, vma.write, vma.exec, vma.private_anonymous), (read, write, false, true));
+        assert_eq!((trial::can_read(page), trial::can_write(page)), (read, write));
         let end = if page.0 == at.0 + 3 * PAGE { at.0 + CHUNK } else { page.0 + PAGE };
         assert_eq!((vma.start, vma.end), (page.0, end));
     }
