@@ -439,6 +439,30 @@ typedef struct {
     uint64_t table_bytes;
     // Operations that failed.
     uint64_t errors;
+    // Of bytes_to_device: for launches and hmm_acquire. The next five, with it, are all of them.
+    uint64_t launch_bytes_to_device;
+    // Of bytes_to_device: for prefetches that the program asked for.
+    uint64_t prefetch_bytes_to_device;
+    // Of bytes_to_device: moved by the runtime itself before they were asked for.
+    uint64_t ahead_bytes_to_device;
+    // Of bytes_to_device: because the program asked for the move (hmm_migrate).
+    uint64_t asked_bytes_to_device;
+    // Of bytes_to_device: to a peer, because a device was full.
+    uint64_t evict_bytes_to_device;
+    // Of bytes_to_device: for anything else.
+    uint64_t other_bytes_to_device;
+    // Of bytes_to_host: for touches by the CPU. The next five, with it, are all of them.
+    uint64_t fault_bytes_to_host;
+    // Of bytes_to_host: for prefetches that the program asked for.
+    uint64_t prefetch_bytes_to_host;
+    // Of bytes_to_host: moved by the runtime itself before they were asked for.
+    uint64_t ahead_bytes_to_host;
+    // Of bytes_to_host: because the program asked for it (hmm_migrate, hmm_host_ready, hmm_pin, a system call).
+    uint64_t asked_bytes_to_host;
+    // Of bytes_to_host: because a device was full.
+    uint64_t evict_bytes_to_host;
+    // Of bytes_to_host: for fork, for the end, for memory that ceases to be managed, and for anything else.
+    uint64_t other_bytes_to_host;
 } hmm_stats;
 
 #ifdef __cplusplus
