@@ -5,7 +5,7 @@ mod common;
 
 use common::{Block, Rng};
 use hmmrt::raw::{self, HMM_HOST};
-use hmmrt::{Access, AccessMode, Advice, Config, Page, PolicyChoice, Stats, StreamId};
+use hmmrt::{Access, AccessMode, Advice, Config, Page, PolicyChoice, StreamId};
 use std::sync::atomic::Ordering::Relaxed;
 
 const CHUNK: usize = 2 << 20;
@@ -246,29 +246,6 @@ fn blocks_that_share_a_chunk_do_not_move_each_other() {
     });
 }
 
-/// To the device and home: all reasons, and whether they come to what there is altogether.
-fn reasons(s: &Stats) -> ([u64; 6], [u64; 6]) {
-    let out = [
-        s.launch_bytes_to_device,
-        s.prefetch_bytes_to_device,
-        s.ahead_bytes_to_device,
-        s.asked_bytes_to_device,
-        s.evict_bytes_to_device,
-        s.other_bytes_to_device,
-    ];
-    let home = [
-        s.fault_bytes_to_host,
-        s.prefetch_bytes_to_host,
-        s.ahead_bytes_to_host,
-        s.asked_bytes_to_host,
-        s.evict_bytes_to_host,
-        s.other_bytes_to_host,
-    ];
-    assert_eq!(out.iter().sum::<u64>(), s.bytes_to_device, "{s:?}");
-    assert_eq!(home.iter().sum::<u64>(), s.bytes_to_host, "{s:?}");
-    (out, home)
-}
-
 #[test]
 fn each_reason_has_its_bytes() {
     alone("each_reason_has_its_bytes", &[PolicyChoice::Chunk], |_| {
@@ -288,7 +265,7 @@ fn each_reason_has_its_bytes() {
         raw::host_ready(b.ptr, b.len, AccessMode::Write).unwrap();
         raw::migrate(b.ptr, b.len, 0).unwrap();
         raw::shutdown().unwrap();
-        let (out, home) = reasons(&raw::stats());
+        let (out, home) = common::reasons();
         assert_eq!(out, [all, all, 0, 3 * all, 0, 0]);
         assert_eq!(home, [all, all, 0, 2 * all, 0, all]);
     });
@@ -313,7 +290,7 @@ fn reasons_come_to_all_that_moved() {
         }
         // Prefetches may be under way, on both devices.
         raw::shutdown().unwrap();
-        let (out, home) = reasons(&raw::stats());
+        let (out, home) = common::reasons();
         assert!(out[0] > 0 && out[3] > 0 && home[0] > 0 && home[3] > 0, "{out:?} {home:?}");
         blocks.iter().for_each(read);
     });
