@@ -1,6 +1,8 @@
 //! libhmmrt.so as the loader sees it: its name, what it needs, what it exports, and that it is never unmapped.
 
 mod common;
+#[path = "../../doubles/harness/hardened.rs"]
+mod hardened;
 
 use std::collections::BTreeSet;
 use std::process::Command;
@@ -33,6 +35,11 @@ fn it_stays_loaded() {
     let all = readelf(&["--dynamic", "--wide"]);
     let flags = all.lines().find(|line| line.contains("(FLAGS_1)")).expect("flags");
     assert!(flags.contains("NODELETE"), "{flags}");
+}
+
+#[test]
+fn it_is_hardened() {
+    hardened::check(&prefix().root.join("lib/libhmmrt.so.0"));
 }
 
 /// No driver, no toolkit: it loads everywhere.

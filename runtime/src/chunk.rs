@@ -114,8 +114,11 @@ impl Chunk {
         pages.within(self.host.get()) && !pages.meets(self.on_devices())
     }
     /// Whether the pages `first..first + count` are plain, and nothing is left of pins and of the program's own
-    /// protections. A look without the lock.
+    /// protections, nor of any that could not be set. A look without the lock.
     pub(crate) fn is_as_new(&self, first: usize, count: usize) -> bool {
+        if self.unsettled.load(Relaxed) != 0 {
+            return false;
+        }
         // Nothing is valid on a device without memory there.
         let mut copies = self.copies[..device_count()].iter().filter(|c| c.base.load(Relaxed) != 0);
         self.host.has_span(first, count)

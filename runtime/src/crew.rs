@@ -108,7 +108,7 @@ impl Job {
 
 /// The running threads.
 pub(crate) struct Crew {
-    threads: Vec<std::thread::JoinHandle<()>>,
+    threads: Vec<thread::Thread>,
 }
 
 impl Crew {
@@ -126,7 +126,7 @@ impl Crew {
         lock(&QUEUE).extend(self.threads.iter().map(|_| None));
         POSTED.notify_all();
         for thread in self.threads {
-            let _ = thread.join();
+            thread.join();
         }
     }
 }

@@ -14,11 +14,15 @@ use crate::policy;
 use crate::stats::STATS;
 use crate::sys::segv::{Cause, Touch, Verdict};
 use crate::sys::stderr::Line;
-use crate::sys::thread;
 use crate::sys::vma::Maps;
+use crate::sys::{thread, trial};
 use crate::trace::{self, What, Why};
 use crate::{service, table, uffd};
+<<<<<<< HEAD
 use core::sync::atomic::Ordering::Relaxed;
+=======
+use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed};
+>>>>>>> main
 
 /// How often a move that failed is tried before the access gets SIGBUS.
 const TRIES: usize = 3;
@@ -177,10 +181,22 @@ fn already_there(g: Guard, addr: HostAddr, write: bool) -> Verdict {
     // Asked with the lock held: otherwise the page could leave again and its protection be taken for the program's.
     let maps = Maps::open();
     match maps.at(addr) {
-        _ if !maps.is_open() => Verdict::Resolved,
         Some(v) if v.write || v.read && !write => Verdict::Resolved,
+        None if !maps.is_open() && g.is_watched() && !is_again(addr) => Verdict::Resolved,
+        None if !g.is_watched() && trial::can(addr, write) => Verdict::Resolved,
         _ => Verdict::NotOurs,
     }
+}
+
+/// Whether the same address is touched for the hundredth time in a row, without a way to ask the kernel why (no /proc, and its own
+/// accesses fail where userfaultfd watches): then it is the program's protection.
+fn is_again(addr: HostAddr) -> bool {
+    static LAST: AtomicUsize = AtomicUsize::new(0);
+    static TIMES: AtomicU32 = AtomicU32::new(0);
+    if LAST.swap(addr.0, Relaxed) != addr.0 {
+        TIMES.store(0, Relaxed);
+    }
+    TIMES.fetch_add(1, Relaxed) >= 100
 }
 
 /// A forked child has the parent's pages as they were at the fork, but not its devices: what was on a device only is not

@@ -3,6 +3,7 @@
 //! list of open guards, whose lock is held for a look.
 
 use crate::access::{Access, AccessMode};
+use crate::addr::HostAddr;
 use crate::error::{Error, Result};
 use crate::handle::Stream;
 use crate::launch::LaunchArg;
@@ -242,19 +243,23 @@ impl Drop for AccessGuard<'_> {
 #[derive(Debug)]
 #[must_use = "dropping it at once unpins the memory"]
 pub struct PinGuard<'a> {
-    memory: &'a [u8],
+    /// No reference: whoever has the memory pinned for something outside of the program may have it written.
+    at: HostAddr,
+    len: usize,
+    _borrow: PhantomData<&'a [u8]>,
 }
 
 impl<'a> PinGuard<'a> {
     pub(crate) fn pin(memory: &'a [u8]) -> Result<PinGuard<'a>> {
-        raw::pin(memory.as_ptr(), memory.len())?;
-        Ok(PinGuard { memory })
+        let (at, len) = (HostAddr::from(memory.as_ptr()), memory.len());
+        raw::pin(at.ptr(), len)?;
+        Ok(PinGuard { at, len, _borrow: PhantomData })
     }
 }
 
 impl Drop for PinGuard<'_> {
     fn drop(&mut self) {
         // Fails only after a shutdown, or in a forked child.
-        let _ = raw::unpin(self.memory.as_ptr(), self.memory.len());
+        let _ = raw::unpin(self.at.ptr(), self.len);
     }
 }

@@ -102,10 +102,12 @@ impl Heap {
 
     /// Gives the memory of free chunks back.
     fn cool(&mut self, range: ByteRange) {
-        if map::replace(HostAddr(range.start), range.len(), Prot::None).is_err() {
-            let _ = map::give_back(HostAddr(range.start), range.len());
+        let at = HostAddr(range.start);
+        let empty = map::replace(at, range.len(), Prot::None).or_else(|_| map::give_back(at, range.len()));
+        // What can't be emptied is never used again: it would be taken for zeros.
+        if empty.is_ok() {
+            self.space.insert(range);
         }
-        self.space.insert(range);
     }
 
     fn cool_all(&mut self) {
@@ -116,12 +118,9 @@ impl Heap {
 
     /// Takes chunks back whose records say nothing any more; their memory is given back at once.
     pub(crate) fn put_chunks(&mut self, range: ByteRange) {
-        if map::replace(HostAddr(range.start), range.len(), Prot::None).is_err() {
-            let _ = map::give_back(HostAddr(range.start), range.len());
-        }
         table::account(range, false);
         window::release(range);
-        self.space.insert(range);
+        self.cool(range);
     }
 
     /// All chunks of live blocks and slabs.

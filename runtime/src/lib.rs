@@ -148,6 +148,10 @@ pub use raw::{Advice, HMM_HOST, Protection, stats, stats_reset};
 pub use residency::{Location, Residency};
 pub use stats::Stats;
 pub use stream::StreamId;
+/// Calls to the operating system that fail, for tests.
+#[cfg(feature = "inject")]
+#[doc(hidden)]
+pub use sys::refusal;
 pub use sys::segv::program_sigaction;
 
 /// This library's version.

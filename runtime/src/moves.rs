@@ -1,7 +1,7 @@
 //! Moving ranges on request: `hmm_migrate`, `hmm_host_ready`, and what prefetch does later. API context, the streams'
 //! threads and the crew, signals blocked while a chunk's lock is held.
 
-use crate::addr::{ByteRange, CHUNK, HostAddr, PAGE};
+use crate::addr::{ByteRange, CHUNK, HostAddr};
 use crate::chunk::{Guard, Watched};
 use crate::crew;
 use crate::error::{Error, Result};
@@ -14,7 +14,7 @@ use crate::policy::advised;
 use crate::span::Span;
 use crate::sys::signal::Blocked;
 use crate::trace::Why;
-use crate::{adopt, heap, table};
+use crate::{adopt, heap, pins, table};
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering::*};
 
 /// What to do about pages that can't move now.
@@ -168,7 +168,13 @@ fn fetch(
     match migrate::to_host(&g, pages, write) {
         Err(Stop::Wait(_)) if patience == Patience::Skip => Ok(0),
         Ok(came) if why == Why::HostReady => {
+            migrate::settle_again(&g)?;
             migrate::make_present(&g, pages)?;
+            Ok(came)
+        }
+        Ok(came) if patience == Patience::Wait => {
+            // What is said to be usable now must not have to be touched for that: there may be no handler left.
+            migrate::settle_again(&g)?;
             Ok(came)
         }
         done => done,
@@ -201,24 +207,15 @@ pub(crate) fn bring_home(range: ByteRange, why: Why, arg: &'static str) -> Resul
 /// Gives up the contents of the whole pages in `range`: of all of them, or of none if one is pinned.
 pub(crate) fn discard(range: ByteRange) -> Result<()> {
     crate::access::wait_until_unused(range, "addr")?;
-    for (at, part) in range.pages_in().chunks() {
-        let pinned = PageMask::of(part) & table::known(at).pinned.get();
-        if let Some(page) = pinned.first() {
-            let addr = at.add(page * PAGE).0;
-            return Err(Error::Busy { arg: "addr", addr, why: "it is pinned" });
-        }
-    }
-    for (at, part) in range.pages_in().chunks() {
-        let chunk = table::known(at);
-        let _blocked = Blocked::new();
-        let g = Guard::lock(chunk, at);
-        let pages = PageMask::of(part) & chunk.managed.get();
-        if let Some(page) = (pages & chunk.pinned.get()).first() {
-            return Err(Error::Busy { arg: "addr", addr: g.page(page).0, why: "it is pinned" });
-        }
-        migrate::discard(&g, pages)?;
-    }
-    Ok(())
+    let pages = range.pages_in();
+    pins::while_unpinned(pages, || {
+        pages.chunks().try_for_each(|(at, part)| {
+            let g = Guard::lock(table::known(at), at);
+            let pages = PageMask::of(part) & g.chunk.managed.get();
+            debug_assert!(!pages.meets(g.chunk.pinned.get()));
+            migrate::discard(&g, pages)
+        })
+    })
 }
 
 /// Gives all device memory back (shutdown; everything is home).

@@ -107,6 +107,17 @@ pub(crate) fn unpin_part(range: ByteRange, part: ByteRange) -> Vec<ByteRange> {
     rest
 }
 
+/// Does something to pages that no pin keeps, and none begins to keep before it is done; if one of them is pinned, nothing.
+pub(crate) fn while_unpinned(pages: ByteRange, what: impl FnOnce() -> Result<()>) -> Result<()> {
+    let _blocked = Blocked::new();
+    let pins = PINS.lock();
+    let all = pins.values().flat_map(|pin| &pin.kept).map(|kept| kept.pages_out());
+    match all.filter(|kept| kept.overlaps(pages)).map(|kept| kept.start.max(pages.start)).min() {
+        Some(addr) => Err(Error::Busy { arg: "addr", addr, why: "it is pinned" }),
+        None => what(),
+    }
+}
+
 /// Sets the pinned pages of the chunks that `ranges` touch to what the list says.
 fn recompute(pins: &Pins, ranges: &[ByteRange]) {
     for (at, part) in ranges.iter().flat_map(|range| range.chunks()) {

@@ -121,7 +121,7 @@ pub(crate) fn put(spare: Spare, warm: bool) {
 
 /// The thread that keeps the pool warm.
 pub(crate) struct Keeper {
-    thread: std::thread::JoinHandle<()>,
+    thread: thread::Thread,
 }
 
 /// Warm blocks that each call of a fault justifies, up to the pool's limit: a sequential reader has all after eight.
@@ -160,7 +160,7 @@ impl Keeper {
     pub(crate) fn stop(self) {
         STOP.store(true, SeqCst);
         Keeper::ring();
-        let _ = self.thread.join();
+        self.thread.join();
     }
 }
 

@@ -12,7 +12,7 @@ use crate::sys::{self, segv, thread};
 use crate::trace::{self, Why};
 use crate::uffd::Delivery;
 use crate::{
-    access, adopt, fault, fork, heap, inflight, launch, migrate, moves, policy, pool, spill, stats, stream,
+    access, adopt, fault, fork, heap, inflight, launch, migrate, moves, policy, pool, service, spill, stats, stream,
     uffd, warm, window,
 };
 use core::sync::atomic::{AtomicU8, Ordering::*};
@@ -81,9 +81,12 @@ fn start(state: &mut State, config: Option<Config>) -> Result<()> {
 
 /// The program ends, and with it the drivers, whose exit handlers were registered before this one. What is on a device only
 /// comes home, for those who touch memory until the very end: destructors of static objects, and threads that still run. Not
-/// what running kernels use, nor more than half of what the machine has free.
+/// what running kernels use, nor more than half of what the machine has free; and nothing from a driver that does not answer.
 extern "C" fn driver_ends() {
-    if !thread::forked() && Devices::get().is_some_and(|d| d.all().any(|d| !d.serves_faults_directly())) {
+    if !thread::forked()
+        && !service::is_stuck()
+        && Devices::get().is_some_and(|d| d.all().any(|d| !d.serves_faults_directly()))
+    {
         moves::copy_all_home(moves::Patience::Skip, sys::available_memory() / 2, Why::Exit, "exit");
     }
 }

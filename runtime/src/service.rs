@@ -142,13 +142,18 @@ fn wait(request: &Request) -> Waited {
     }
 }
 
+/// Whether a service thread is in a driver's call still for which somebody has given up waiting: with a chunk locked.
+pub(crate) fn is_stuck() -> bool {
+    REQUESTS.iter().any(|r| r.state.load(SeqCst) == GIVEN_UP)
+}
+
 fn give_up(request: &Request, state: u32, next: u32) -> bool {
     request.state.compare_exchange(state, next, SeqCst, SeqCst).is_ok()
 }
 
 /// The running threads.
 pub(crate) struct Service {
-    threads: Vec<std::thread::JoinHandle<()>>,
+    threads: Vec<thread::Thread>,
 }
 
 impl Service {
@@ -176,7 +181,7 @@ impl Service {
         POSTS.fetch_add(1, SeqCst);
         futex::wake(&POSTS, i32::MAX);
         for thread in self.threads {
-            let _ = thread.join();
+            thread.join();
         }
     }
 }

@@ -256,7 +256,16 @@ fn retire(heap: &mut heap::Heap, number: usize) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::raw;
+    use crate::pins;
+
+    /// A block of so many bytes; the heap needs no runtime that has started.
+    fn block(size: usize, align: usize) -> ByteRange {
+        heap::allocate(size, align).unwrap().0.range(size)
+    }
+
+    fn give_back(block: ByteRange) {
+        heap::free(HostAddr(block.start)).unwrap();
+    }
 
     #[test]
     fn the_least_class_that_fits() {
@@ -270,32 +279,26 @@ mod tests {
         for shift in 0..=9 {
             let align = PAGE << shift;
             for pages in [1, 11, 44, 100, 255] {
-                let blocks: Vec<_> =
-                    (0..3).map(|_| raw::aligned_alloc(align, pages * PAGE).unwrap()).collect();
-                assert!(blocks.iter().all(|b| b.addr().is_multiple_of(align)), "{pages} pages at {align}");
-                // SAFETY: live blocks, freed once, not used afterwards.
-                blocks.into_iter().for_each(|b| unsafe { raw::free(b).unwrap() });
+                let blocks = [0; 3].map(|_| block(pages * PAGE, align));
+                assert!(blocks.iter().all(|b| b.start.is_multiple_of(align)), "{pages} pages at {align}");
+                blocks.into_iter().for_each(give_back);
             }
         }
     }
 
     #[test]
     fn pins_and_frees_of_neighbours_do_not_wait_for_each_other() {
-        let size = 7 * PAGE;
+        const TIMES: usize = if cfg!(miri) { 30 } else { 50_000 };
         std::thread::scope(|s| {
             for _ in 0..2 {
                 s.spawn(|| {
-                    for _ in 0..50_000 {
-                        let kept = raw::malloc(size).unwrap();
-                        let block = raw::malloc(size).unwrap();
-                        raw::pin(kept, size).unwrap();
-                        raw::pin(block, size).unwrap();
-                        raw::unpin(kept, size).unwrap();
-                        // SAFETY: live blocks, freed once, not used afterwards.
-                        unsafe {
-                            raw::free(block).unwrap();
-                            raw::free(kept).unwrap();
-                        }
+                    for _ in 0..TIMES {
+                        let [kept, other] = [0; 2].map(|_| block(7 * PAGE, 1));
+                        pins::pin(kept).unwrap();
+                        pins::pin(other).unwrap();
+                        pins::unpin(kept).unwrap();
+                        give_back(other);
+                        give_back(kept);
                     }
                 });
             }

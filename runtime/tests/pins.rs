@@ -100,10 +100,78 @@ fn pins_that_share_a_page_do_not_end_together() {
     assert!(!is_pinned(block.ptr) && !is_pinned(block.ptr.wrapping_add(PAGE)));
 }
 
+/// The middle of a pinned range is the program's own again: what is left of the pin can be undone, and what was in the middle
+/// is pinned by nobody when it is managed again.
+fn a_disowned_part_is_not_pinned() {
+    // SAFETY: a mapping of our own.
+    let at = unsafe { libc::mmap(std::ptr::null_mut(), SIZE, RW, ANON, -1, 0) };
+    assert_ne!(at, libc::MAP_FAILED);
+    let at = at.cast::<u8>();
+    let page = |i: usize| at.wrapping_add(i * PAGE);
+    // SAFETY: memory of the test's, which stays.
+    unsafe {
+        raw::adopt(at, SIZE).unwrap();
+        raw::pin(at, SIZE).unwrap();
+        raw::disown(page(2), 3 * PAGE).unwrap();
+        assert!([0, 1, 5, 6].iter().all(|i| is_pinned(page(*i))));
+        raw::adopt(page(2), 3 * PAGE).unwrap();
+    }
+    (2..5).for_each(|i| look_again(page(i)));
+    assert!((2..5).all(|i| !is_pinned(page(i))), "pinned before it was disowned");
+    raw::unpin(at, SIZE).unwrap();
+    assert!((0..7).all(|i| !is_pinned(page(i))));
+    assert!(raw::unpin(at, SIZE).is_err());
+    // SAFETY: as above.
+    unsafe { raw::disown(at, SIZE).unwrap() };
+}
+
+/// Catches: a discard that finds a page pinned when it has given up others already, because the pin came after a first look.
+fn a_discard_gives_up_all_or_nothing() {
+    use std::sync::atomic::{AtomicBool, Ordering::*};
+    let block = common::Block::new(128 * MIB);
+    let done = AtomicBool::new(false);
+    let last = block.word(block.words() - 1);
+    let chunks = || (0..block.words() - 1).step_by(2 * MIB / 8).map(|i| block.word(i));
+    let rounds = (3000.0 * common::scale()) as u64 + 200;
+    std::thread::scope(|s| {
+        s.spawn(|| {
+            let page = last.as_ptr().cast::<u8>().wrapping_sub(PAGE - 8);
+            let mut rng = common::Rng(7);
+            let mut round = 0;
+            while !done.load(Relaxed) {
+                raw::pin(page, PAGE).unwrap();
+                round += 1;
+                last.store(round, Relaxed);
+                std::hint::spin_loop();
+                assert_eq!(last.load(Relaxed), round, "given up under a pin");
+                raw::unpin(page, PAGE).unwrap();
+                (0..rng.below(20_000)).for_each(|_| std::hint::spin_loop());
+            }
+        });
+        let mut given_up = [0, 0];
+        for round in 1..=rounds {
+            chunks().for_each(|first| first.store(round, Relaxed));
+            // SAFETY: the contents are not counted on, but for what is asserted here.
+            let gone = unsafe { raw::discard(block.ptr, block.len) };
+            given_up[usize::from(gone.is_ok())] += 1;
+            let expected = match gone {
+                Ok(()) => 0,
+                Err(hmmrt::Error::Busy { .. }) => round,
+                Err(e) => panic!("{e}"),
+            };
+            assert!(chunks().all(|first| first.load(Relaxed) == expected), "given up in part");
+        }
+        done.store(true, Relaxed);
+        eprintln!("{given_up:?} refused and done");
+    });
+}
+
 /// One after the other: in a hole that one makes another's thread could have its stack.
 #[test]
 fn pins() {
     a_freed_block_takes_no_pin_of_its_neighbour_along();
     pins_that_share_a_page_do_not_end_together();
     a_pin_with_a_hole_can_be_undone();
+    a_disowned_part_is_not_pinned();
+    a_discard_gives_up_all_or_nothing();
 }

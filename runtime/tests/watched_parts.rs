@@ -76,9 +76,11 @@ fn mappings() -> usize {
 /// The kernel's watch outlives the engine where a child has not closed its descriptor: the next one must not find it there.
 fn restarted(config: Config) {
     let (block, own) = (raw::malloc(2 * CHUNK).unwrap(), chunks(2));
-    // SAFETY: the pages are the test's own.
     let fill = |at: *mut u8, mark: u8| {
-        (0..1024).for_each(|n| unsafe { page(at, n).write_volatile(mark ^ n as u8) });
+        for n in 0..1024 {
+            // SAFETY: the pages are the test's own.
+            unsafe { page(at, n).write_volatile(mark ^ n as u8) };
+        }
     };
     // SAFETY: memory of this test's own.
     unsafe { raw::adopt(own, 2 * CHUNK).unwrap() };

@@ -6,15 +6,24 @@
 #[allow(dead_code, unreachable_pub, reason = "the command's file, of which one function is tried")]
 mod command_size;
 mod interface;
+mod launches;
 #[path = "../../ffi/preload/src/gpu/hip/object.rs"]
 #[allow(unreachable_pub, missing_docs, reason = "the preload library's file")]
 mod object;
+#[path = "../../ffi/preload/src/gpu/params.rs"]
+#[allow(dead_code, unreachable_pub, missing_docs, reason = "the preload library's file")]
+mod params;
 #[path = "../../ffi/preload/src/size.rs"]
 #[allow(unreachable_pub, reason = "the preload library's file")]
 mod preload_size;
 mod settings;
+mod symbols;
+
+// As the preload library calls it.
+extern crate hmmrt as hmmrt_core;
 
 pub use interface::interface;
+pub use launches::{across_pages, launches};
 pub use settings::settings;
 
 /// A trace of any content: as it is, and with the head's empty bytes put in, which no input should have to carry.

@@ -48,6 +48,12 @@ fn objects() {
     replay("objects", hmmrt_trials::objects);
 }
 
+#[test]
+fn launches() {
+    replay("launches", hmmrt_trials::launches);
+    (1..400).for_each(|seed| hmmrt_trials::launches(&random(seed, 700)));
+}
+
 /// Sequences that no fuzzer has chosen. `HMMRT_TEST_SEED` is the first one's, `HMMRT_TEST_SCALE` makes them more.
 #[test]
 fn random_sequences() {

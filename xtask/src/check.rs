@@ -80,6 +80,7 @@ const STEPS: &[Step] = &[
             true => Ok(Passed(features::small_objects(w)?)),
         }
     }),
+    ("features: calls to the system that fail", |w| Ok(Passed(features::failing_calls(w)?))),
     ("release build", |w| {
         w.build_release(&["hmmrt-ffi", "hmmrt-examples"])?;
         w.build_release(&["hmmrt-bench"])?;
@@ -104,6 +105,18 @@ const STEPS: &[Step] = &[
     ("loom models", |w| {
         let args = ["test", "--release", "--package", "hmmrt-models"];
         Ok(Passed(w.cargo(args.into_iter().chain(w.locked())).run_counting_tests()?))
+    }),
+    // On stable it is among the tests. Few cases: Miri takes about a thousand times as long.
+    ("the stand-in under Miri", |w| {
+        match miri(w, &["--version"]).capture().is_ok_and(|o| o.status.success()) {
+            false => Ok(Skipped("there is no nightly toolchain with miri".to_owned())),
+            true => {
+                let command =
+                    miri(w, &["test", "--package", "hmmrt-standin", "--lib"]).env("PROPTEST_CASES", "2");
+                let flags = "-Zmiri-permissive-provenance -Zmiri-disable-isolation";
+                Ok(Passed(command.env("MIRIFLAGS", flags).run_counting_tests()?))
+            }
+        }
     }),
     ("README.md", |w| Ok(Passed(readme::run(w, &install::scratch_prefix(w)?)?))),
     ("tours", |w| Ok(Passed(tour::run_small(w, &install::scratch_prefix(w)?, &|command| command)?))),
@@ -180,6 +193,11 @@ fn tests(workspace: &Workspace, which: &[&str]) -> Result<Outcome> {
     args.extend(which);
     args.extend(workspace.locked());
     Ok(Passed(course::without_settings(workspace.cargo(args)).run_counting_tests()?))
+}
+
+/// `cargo miri` of whatever nightly toolchain there is.
+fn miri(workspace: &Workspace, args: &[&str]) -> Command {
+    Command::new("rustup").args(["run", "nightly", "cargo", "miri"]).args(args).dir(&workspace.root)
 }
 
 fn missing(workspace: &Workspace, tool: &str) -> Result<Outcome> {

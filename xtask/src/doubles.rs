@@ -37,7 +37,7 @@ const VARIANTS: [Variant; 5] = [
 ];
 
 /// All that has to do with devices; `driver` runs on the doubles by itself.
-const SUITES: [&str; 12] = [
+const SUITES: [&str; 13] = [
     "roundtrip",
     "model",
     "races",
@@ -45,6 +45,7 @@ const SUITES: [&str; 12] = [
     "fork",
     "signals",
     "resources",
+    "limits",
     "fresh",
     "surface",
     "surface_device",

@@ -10,7 +10,7 @@ use crate::workspace::Workspace;
 const ENGINES: [&str; 2] = ["uffd", "uffd-thread"];
 
 /// All in which pages come and go.
-const SUITES: [&str; 16] = [
+const SUITES: [&str; 17] = [
     "roundtrip",
     "model",
     "races",
@@ -23,6 +23,7 @@ const SUITES: [&str; 16] = [
     "fork",
     "signals",
     "resources",
+    "limits",
     "fresh",
     "trace",
     "surface",

@@ -1,5 +1,5 @@
-//! hmmrt's optional features `cust`, `cudarc` and `hip-sys`, without a GPU toolkit and without a GPU, and the preload library's
-//! `small-objects`.
+//! hmmrt's optional features `cust`, `cudarc` and `hip-sys`, without a GPU toolkit and without a GPU, and its `inject`; and the
+//! preload library's `small-objects`.
 //!
 //! Called by `check`. cust and hip-sys link their driver's library by name: here that is the stand-in of doubles/link,
 //! which finds the driver at run time. What is run finds the driver doubles under the drivers' usual names.
@@ -98,6 +98,22 @@ pub fn small_objects(workspace: &Workspace) -> Result<u64> {
     let freed = cargo(&["test", "--test", "gpu"]).args(["--", "small_objects"]).run_counting_tests()?;
     ensure!(freed > 0, "no test was run");
     passed += freed;
+    Ok(passed)
+}
+
+/// The runtime's own calls to the system fail one by one: the feature `inject`, which is in no other build. Returns how many tests
+/// passed.
+pub fn failing_calls(workspace: &Workspace) -> Result<u64> {
+    const FEATURE: [&str; 6] = ["--package", "hmmrt", "--features", "inject", "--test", "failing"];
+    let strict: &[&str] = if workspace.warnings_are_errors()? { &["--", "-D", "warnings"] } else { &[] };
+    let cargo = |first: &'static str| {
+        let args = [first].into_iter().chain(FEATURE).chain(workspace.locked());
+        course::without_settings(workspace.cargo(args))
+    };
+    cargo("clippy").args(["--lib"]).args(strict).run()?;
+    // What drivers do to it is among the tests without the feature.
+    let passed = cargo("test").args(["--", "os::"]).run_counting_tests()?;
+    ensure!(passed > 0, "no test was run");
     Ok(passed)
 }
 

@@ -17,6 +17,12 @@ impl Default for Bus {
 }
 
 impl Bus {
+    /// When work could begin that may not before `release`.
+    pub fn free(&self, release: u64) -> u64 {
+        let i = self.idle.partition_point(|(_, to)| *to <= release);
+        self.idle[i].0.max(release)
+    }
+
     /// Does work that takes `len`, not before `release`. When it is done.
     pub fn work(&mut self, release: u64, len: u64) -> u64 {
         if len == 0 {
@@ -60,6 +66,7 @@ mod tests {
     fn work_fills_what_is_free() {
         let mut b = Bus::default();
         assert_eq!(b.work(10, 5), 15);
+        assert_eq!((b.free(3), b.free(10), b.free(12), b.free(20)), (3, 15, 15, 20));
         assert_eq!(b.work(0, 4), 4);
         assert_eq!(b.work(2, 10), 19, "from 4 to 10, and from 15 on");
         assert_eq!(b.work(0, 1), 20);

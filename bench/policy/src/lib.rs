@@ -6,6 +6,7 @@ pub mod bus;
 pub mod costs;
 pub mod draw;
 pub mod oracle;
+pub mod reasons;
 pub mod record;
 pub mod replay;
 pub mod report;

@@ -2,7 +2,7 @@
 
 use clap::Parser;
 use hmmrt_policy_lab::costs::Costs;
-use hmmrt_policy_lab::report::{Row, table};
+use hmmrt_policy_lab::report::{Row, explain, table};
 use hmmrt_policy_lab::{draw, record, traces};
 use std::error::Error;
 use std::path::PathBuf;
@@ -16,6 +16,9 @@ struct Cli {
     /// Only generated traces whose name contains this
     #[arg(long, value_name = "TEXT")]
     only: Option<String>,
+    /// The shapes that were kept aside instead of those of issue 6
+    #[arg(long)]
+    held_out: bool,
     /// What sizes and speeds are drawn from
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -25,6 +28,9 @@ struct Cli {
     /// The bus, in bytes per second each way
     #[arg(long, value_name = "BYTES")]
     bandwidth: Option<f64>,
+    /// Say why each waits
+    #[arg(long)]
+    explain: bool,
     /// Where the picture goes, as SVG
     #[arg(long, value_name = "FILE")]
     svg: Option<PathBuf>,
@@ -41,13 +47,19 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     if cli.recordings.is_empty() {
         let wanted = |name: &&str| cli.only.as_deref().is_none_or(|text| name.contains(text));
-        all.extend(traces::names().filter(wanted).filter_map(|name| traces::generate(name, cli.seed)));
+        let names: Vec<_> =
+            if cli.held_out { traces::held_out().collect() } else { traces::names().collect() };
+        let of = names.into_iter().filter(wanted);
+        all.extend(of.filter_map(|name| traces::generate(name, cli.seed)));
     }
     if let Some(device) = cli.device {
         all.iter_mut().for_each(|t| t.device = device);
     }
     let rows: Vec<Row> = all.iter().map(|t| Row::new(t, &costs)).collect();
     print!("{}", table(&rows));
+    if cli.explain {
+        rows.iter().for_each(|row| print!("\n{}", explain(row)));
+    }
     if let Some(path) = cli.svg {
         draw::draw(&rows, &path)?;
         println!("drawn in {}", path.display());

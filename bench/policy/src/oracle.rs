@@ -5,6 +5,10 @@
 //! doing the most urgent first is the earliest for every step at once. Misses for want of memory are as few as they can be
 //! (Belady's rule is best for every beginning of the trace), and count as if their bytes could cross at any time before.
 //! Giving up changed pages costs it nothing. So it is at most what the best schedule takes.
+//!
+//! The floor is the same for who learns by what happens, in a runtime whose launches return when their pages are there: nothing
+//! of an allocation goes to a side before that side has used something of it for the first time; what comes home is put in place
+//! after it has crossed, what goes is protected before.
 
 use crate::bus::Bus;
 use crate::costs::Costs;
@@ -24,6 +28,21 @@ struct Page {
 
 /// The least that the trace can take.
 pub fn oracle(trace: &Trace, costs: &Costs) -> Outcome {
+    bound(trace, costs, false)
+}
+
+/// The least that it can take if nothing is known of an allocation before it is used, and launches wait for their pages.
+pub fn floor(trace: &Trace, costs: &Costs) -> Outcome {
+    bound(trace, costs, true)
+}
+
+fn bound(trace: &Trace, costs: &Costs, learns: bool) -> Outcome {
+    let owners = trace.owners();
+    // Since when it is known that the CPU, and a device, use an allocation.
+    let mut known = vec![[if learns { None } else { Some(0) }; 2]; trace.allocations.len()];
+    // Placing what has come, and protecting what goes, by as many as help: for each page by itself.
+    let (place, protect) =
+        if learns { (costs.place, costs.share.min(costs.send) / costs.crew.0) } else { (0, 0) };
     let misses = misses(trace);
     let mut pages = vec![Page { host: true, device: false, made: 0 }; trace.chunks() * PAGES as usize];
     let (mut to_device, mut to_host) = (Bus::default(), Bus::default());
@@ -34,18 +53,19 @@ pub fn oracle(trace: &Trace, costs: &Costs) -> Outcome {
         match event {
             Event::Cpu { chunk, pages: mask, touch, ns } => {
                 let mut start = cpu;
+                let since = *known[owners[*chunk]][0].get_or_insert(cpu);
                 let mut jobs: Vec<(u64, u64)> = Vec::new();
                 for p in numbers(*chunk, *mask) {
                     let page = &mut pages[p];
                     start = start.max(if page.device && !page.host { page.made } else { 0 });
                     if !page.host && *touch != Touch::Overwrite {
-                        add(&mut jobs, page.made);
+                        add(&mut jobs, page.made.max(since));
                     }
                 }
                 for (release, n) in jobs {
                     served = served.max(to_host.work(release, costs.transfer(n * PAGE)) + costs.latency);
                     bytes_home += n * PAGE;
-                    start = start.max(served);
+                    start = start.max(served + place);
                 }
                 cpu = start + ns;
                 for p in numbers(*chunk, *mask) {
@@ -60,9 +80,10 @@ pub fn oracle(trace: &Trace, costs: &Costs) -> Outcome {
                 let touched: Vec<_> =
                     uses.iter().flat_map(|u| u.touched().into_iter().map(|t| (u.mode, t))).collect();
                 for (mode, (chunk, mask)) in &touched {
+                    let since = *known[owners[*chunk]][1].get_or_insert(cpu);
                     for p in numbers(*chunk, *mask) {
                         if !pages[p].device && *mode != AccessMode::Write {
-                            add(&mut jobs, pages[p].made);
+                            add(&mut jobs, pages[p].made.max(since) + protect);
                         }
                         pages[p].device = true;
                     }
@@ -72,6 +93,7 @@ pub fn oracle(trace: &Trace, costs: &Costs) -> Outcome {
                     fed = fed.max(to_device.work(release, costs.transfer(n * PAGE)) + costs.latency);
                     bytes_out += n * PAGE;
                     start = start.max(fed);
+                    cpu = if learns { cpu.max(fed) } else { cpu };
                 }
                 device = start + ns;
                 for (mode, (chunk, mask)) in touched {

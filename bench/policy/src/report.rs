@@ -1,7 +1,8 @@
 //! The table: each contender on each trace.
 
 use crate::costs::Costs;
-use crate::oracle::oracle;
+use crate::oracle::{floor, oracle};
+use crate::reasons::{REASONS, Reason, Waits};
 use crate::replay::{Outcome, contenders, ideal, replay};
 use crate::trace::Trace;
 use std::fmt::Write;
@@ -15,6 +16,8 @@ pub struct Row {
     pub ideal: u64,
     /// The oracle.
     pub oracle: Outcome,
+    /// The floor of who learns.
+    pub floor: Outcome,
     /// The contenders by name; `None`: a launch was larger than the device.
     pub of: Vec<(&'static str, Option<Outcome>)>,
 }
@@ -23,7 +26,13 @@ impl Row {
     /// Runs all.
     pub fn new(trace: &Trace, costs: &Costs) -> Row {
         let of = contenders().into_iter().map(|c| (c.name, replay(trace, costs, c).ok())).collect();
-        Row { trace: trace.name.clone(), ideal: ideal(trace), oracle: oracle(trace, costs), of }
+        Row {
+            trace: trace.name.clone(),
+            ideal: ideal(trace),
+            oracle: oracle(trace, costs),
+            floor: floor(trace, costs),
+            of,
+        }
     }
 
     /// A contender's outcome.
@@ -41,6 +50,11 @@ impl Row {
         self.oracle.total - self.ideal
     }
 
+    /// The same of the floor.
+    pub fn floor(&self) -> u64 {
+        self.floor.total - self.ideal
+    }
+
     /// The least stall of all but ours.
     pub fn best_other(&self) -> Option<u64> {
         self.of.iter().filter(|(n, _)| *n != "auto").filter_map(|(n, _)| self.stall(n)).min()
@@ -52,12 +66,13 @@ pub fn table(rows: &[Row]) -> String {
     let mut text = String::new();
     let _ = writeln!(
         text,
-        "{:<16} {:>8} {:<8} {:>10} {:>8} {:>8} {:>9} {:>8} {:>8} {:>7}",
+        "{:<16} {:>8} {:<8} {:>10} {:>8} {:>8} {:>8} {:>9} {:>8} {:>8} {:>7}",
         "trace",
         "own ms",
         "policy",
         "stall ms",
         "oracle x",
+        "floor x",
         "best x",
         "to MiB",
         "home MiB",
@@ -77,9 +92,10 @@ pub fn table(rows: &[Row]) -> String {
                 if other == 0 { "-".to_owned() } else { format!("{:.2}", stall as f64 / other as f64) }
             };
             format!(
-                "{head} {name:<8} {:>10.3} {:>8} {:>8} {:>9.1} {:>8.1} {:>8} {:>7}\n",
+                "{head} {name:<8} {:>10.3} {:>8} {:>8} {:>8} {:>9.1} {:>8.1} {:>8} {:>7}\n",
                 stall as f64 / 1e6,
                 by(row.least()),
+                by(row.floor()),
                 row.best_other().map_or("-".to_owned(), by),
                 o.bytes_out as f64 / f64::from(1 << 20),
                 o.bytes_home as f64 / f64::from(1 << 20),
@@ -88,7 +104,39 @@ pub fn table(rows: &[Row]) -> String {
             )
         };
         text += &line("oracle", Some(row.oracle), true);
+        text += &line("floor", Some(row.floor), false);
         row.of.iter().for_each(|(name, outcome)| text += &line(name, *outcome, false));
     }
+    text
+}
+
+/// Why the contenders wait on a trace, in milliseconds and times: launches that come for the first or second time with what
+/// follows them, and the others.
+pub fn explain(row: &Row) -> String {
+    let mut text = format!("{}: stall by reason, ms (times), first rounds + later\n{:<14}", row.trace, "");
+    row.of.iter().for_each(|(name, _)| text += &format!("{name:>36}"));
+    text.push('\n');
+    let ms = |ns: u64| ns as f64 / 1e6;
+    for (reason, name) in REASONS.into_iter().filter(|(reason, _)| *reason != Reason::Kernel) {
+        text += &format!("{name:<14}");
+        for (_, outcome) in &row.of {
+            let cell = outcome.map_or("-".to_owned(), |o| {
+                let [(first, once), (later, often)] = o.waits.map(|w| w.of(reason));
+                format!("{:.3} ({once}) + {:.3} ({often})", ms(first), ms(later))
+            });
+            text += &format!("{cell:>36}");
+        }
+        text.push('\n');
+    }
+    // What is left of a stall is of kernels that begin later, less the waiting for them that other waits have made unneeded.
+    text += &format!("{:<14}", "kernels, +-");
+    for (_, outcome) in &row.of {
+        let cell = outcome.map_or("-".to_owned(), |o| {
+            let moves: u64 = o.waits.iter().map(Waits::moves).sum();
+            format!("{:+.3}", (o.total - row.ideal) as f64 / 1e6 - ms(moves))
+        });
+        text += &format!("{cell:>36}");
+    }
+    text.push('\n');
     text
 }

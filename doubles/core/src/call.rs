@@ -6,7 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::MutexGuard;
 
 use crate::device::{self, Device};
-use crate::inject::{Counter, Fate};
+use crate::inject::{self, Counter, Fate};
 use crate::stream::{Body, Point, Stream};
 use crate::{Error, Result, lock, process};
 
@@ -80,6 +80,7 @@ pub fn enter(
                 device.or(device::all().first()).into_iter().for_each(Device::lose);
                 return Err(Error::LAUNCH_FAILED);
             }
+            Fate::Stick => inject::stick(),
             Fate::LoseLater | Fate::Usual => {}
         }
         if needs == Needs::Health {

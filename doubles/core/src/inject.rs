@@ -1,8 +1,8 @@
-//! Counting of calls, and failures at the n-th call of a function: `FUNCTION:N[+][=CODE|=lost|=async]`, several with
+//! Counting of calls, and failures at the n-th call of a function: `FUNCTION:N[+][=CODE|=lost|=async|=stuck]`, several with
 //! commas. A version suffix of a name (`_v2`) makes no difference. Counters are global; stream threads never look here.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
-use std::sync::{Mutex, Once};
+use std::sync::{Condvar, Mutex, Once, PoisonError};
 
 use crate::lock::held;
 use crate::{Error, settings};
@@ -27,6 +27,8 @@ pub enum Fate {
     Lose,
     /// It says that all is well; the device is lost when its work would run.
     LoseLater,
+    /// It does not return before the failures are replaced; then it is as usual.
+    Stick,
 }
 
 struct Rule {
@@ -38,6 +40,10 @@ struct Rule {
 
 static COUNTERS: Mutex<Vec<&'static Counter>> = Mutex::new(Vec::new());
 static RULES: Mutex<Vec<Rule>> = Mutex::new(Vec::new());
+/// Goes with [`RULES`]: they have been replaced.
+static REPLACED: Condvar = Condvar::new();
+/// How often.
+static REPLACEMENTS: AtomicU64 = AtomicU64::new(0);
 /// Whether there are rules: the usual call takes no lock for them.
 static ARMED: AtomicBool = AtomicBool::new(false);
 /// Calls that can fail.
@@ -111,7 +117,17 @@ fn set(text: &str) -> bool {
     let mut now = held(&RULES);
     ARMED.store(!rules.is_empty(), SeqCst);
     *now = rules;
+    REPLACEMENTS.fetch_add(1, SeqCst);
+    REPLACED.notify_all();
     true
+}
+
+/// Waits until the rules are replaced.
+pub fn stick() {
+    let rules = held(&RULES);
+    let before = REPLACEMENTS.load(SeqCst);
+    let until = REPLACED.wait_while(rules, |_| REPLACEMENTS.load(SeqCst) == before);
+    drop(until.unwrap_or_else(PoisonError::into_inner));
 }
 
 fn rule(word: &str) -> Option<Rule> {
@@ -119,6 +135,7 @@ fn rule(word: &str) -> Option<Rule> {
         None => (word, Fate::Fail(Error::UNKNOWN)),
         Some((call, "lost")) => (call, Fate::Lose),
         Some((call, "async")) => (call, Fate::LoseLater),
+        Some((call, "stuck")) => (call, Fate::Stick),
         Some((call, code)) => (call, Fate::Fail(Error(code.parse().ok().filter(|code| *code != 0)?))),
     };
     let (name, at) = call.split_once(':')?;
@@ -173,6 +190,7 @@ mod tests {
         assert_eq!(rule("any:1").unwrap().fate, Fate::Fail(Error::UNKNOWN));
         assert_eq!(rule("any:1=lost").unwrap().fate, Fate::Lose);
         assert_eq!(rule("any:1=async").unwrap().fate, Fate::LoseLater);
+        assert_eq!(rule("any:2+=stuck").unwrap().fate, Fate::Stick);
         for wrong in ["x", "x:0", "x:", ":1", "x:1=", "x:1=gone", "x:1=0", "x:+"] {
             assert!(rule(wrong).is_none(), "{wrong}");
         }

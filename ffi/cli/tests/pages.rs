@@ -1,6 +1,8 @@
 //! Help, completions and the manual page: made from one description, none may lack an option.
 
 mod common;
+#[path = "../../../doubles/harness/hardened.rs"]
+mod hardened;
 
 use common::{done, good, hmmrt};
 use std::collections::BTreeSet;
@@ -92,4 +94,9 @@ fn output_that_can_not_be_written_is_an_error() {
     assert_eq!(output.status.code(), Some(1));
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(said.starts_with("hmmrt: cannot write the output"), "{said}");
+}
+
+#[test]
+fn the_command_is_hardened() {
+    hardened::check(std::path::Path::new(env!("CARGO_BIN_EXE_hmmrt")));
 }

@@ -4,7 +4,7 @@
 //! where none of them is managed.
 
 use crate::{names, settings};
-use core::ffi::{CStr, c_char, c_int, c_void};
+use core::ffi::{c_char, c_int, c_void};
 use core::mem::MaybeUninit;
 use hmmrt_core::raw;
 use hmmrt_core::raw::preload::{self, Caller, Held, Want};
@@ -112,9 +112,10 @@ impl Holds {
     /// The call reads a string.
     pub fn text(&mut self, text: *const c_char) {
         if !text.is_null() && raw::owns(text.cast()) {
-            // SAFETY: a C string, by the caller's promise; touching it brings it home.
-            let len = unsafe { CStr::from_ptr(text) }.to_bytes_with_nul().len();
-            self.reads(text, len);
+            // SAFETY: a C string, by the caller's promise; touching it brings it home. No reference to it is made: other
+            // threads may change it.
+            let len = unsafe { libc::strlen(text) };
+            self.reads(text, len + 1);
         }
     }
 
@@ -129,8 +130,12 @@ impl Holds {
         // SAFETY: the caller's promise; touching the array brings it home.
         unsafe {
             let mut count = 0;
-            while !(*all.add(count)).is_null() {
-                self.text(*all.add(count));
+            loop {
+                let text = all.add(count).read_unaligned();
+                if text.is_null() {
+                    break;
+                }
+                self.text(text);
                 count += 1;
             }
             self.reads(all, (count + 1) * size_of::<*const c_char>());
@@ -145,7 +150,7 @@ impl Holds {
         self.one(len);
         if !len.is_null() {
             // SAFETY: the caller's promise.
-            self.writes(ptr, unsafe { *len } as usize);
+            self.writes(ptr, unsafe { len.read_unaligned() } as usize);
         }
     }
 
@@ -160,8 +165,8 @@ impl Holds {
         }
         self.reads(iov, count * size_of::<libc::iovec>());
         for i in 0..count {
-            // SAFETY: the caller's promise.
-            let part = unsafe { &*iov.add(i) };
+            // SAFETY: the caller's promise. The kernel takes any alignment, and other threads may change it.
+            let part = unsafe { iov.add(i).read_unaligned() };
             self.part(part.iov_base.cast_const().cast(), part.iov_len, write);
         }
     }
@@ -177,7 +182,7 @@ impl Holds {
         self.one(message);
         // SAFETY: the caller's promise.
         unsafe {
-            let m = &*message;
+            let m = message.read_unaligned();
             self.part(m.msg_name.cast_const().cast(), m.msg_namelen as usize, write);
             self.part(m.msg_control.cast_const().cast(), m.msg_controllen as _, write);
             self.vectors(m.msg_iov, m.msg_iovlen as _, write);
@@ -248,25 +253,52 @@ impl<T> Failed for *mut T {
     const FAILED: *mut T = core::ptr::null_mut();
 }
 
+/// Whether a function of the C library's says that the kernel could not get at what it was given.
+pub fn has_failed<R: Failed + PartialEq>(answer: &R) -> bool {
+    *answer == R::FAILED && names::errno() == libc::EFAULT
+}
+
+/// Makes a call with what `hold` names held: where a device is open, or `always`. What holds nothing unwinds through a plain
+/// frame. `has_failed` tells from the answer that memory was not there. Inlined, so that what is held has its caller's place on
+/// the stack. errno is the call's.
+#[inline(always)]
+pub fn around<R>(
+    always: bool,
+    hold: impl Fn(&mut Holds),
+    call: impl Fn() -> R,
+    has_failed: impl Fn(&R) -> bool,
+) -> R {
+    let held = || {
+        let saved = names::errno();
+        let mut holds = Holds::new();
+        hold(&mut holds);
+        names::set_errno(saved);
+        holds
+    };
+    if always || preload::is_active() {
+        let holds = held();
+        if holds.any() {
+            return call();
+        }
+    }
+    let answer = call();
+    // The devices may have been opened during the call, and memory gone that was not held: once more.
+    if has_failed(&answer) && preload::is_active() {
+        let holds = held();
+        if holds.any() {
+            return call();
+        }
+    }
+    answer
+}
+
 /// Defines exported functions, each of which holds what its block says, with `h` for the [`Holds`], and then calls the
 /// function that it stands for. They unwind: some are cancellation points. `if always`: holds where no device is open, too,
 /// because one may be opened before the call is over, and what fails then can't be repeated. `plain if`: then nothing has to be
 /// held, and the function is called as it is.
 macro_rules! wraps {
     ($(fn $name:ident($($arg:ident: $type:ty),* $(,)?) -> $ret:ty |$h:ident| $(if $always:ident)? $(plain if $plain:expr =>)? $body:block)+) => {
-        #[allow(non_upper_case_globals, reason = "named as the functions are")]
-        mod real {
-            $(pub static $name: crate::names::Real = crate::names::Real::new(
-                match core::ffi::CStr::from_bytes_with_nul(concat!(stringify!($name), "\0").as_bytes()) {
-                    Ok(name) => name,
-                    Err(_) => panic!(),
-                });)+
-        }
-
-        /// Looks all of them up: the constructor, so that nothing has to in a signal handler.
-        pub fn resolve() {
-            $(real::$name.address();)+
-        }
+        crate::names::reals! { real, resolve: $($name)+ }
 
         $(
             /// The C library's function of this name, with managed memory among its arguments held for the call.
@@ -304,35 +336,12 @@ macro_rules! wraps {
                 unsafe {
                     let f: unsafe extern "C-unwind" fn($($type),*) -> $ret =
                         core::mem::transmute(core::ptr::with_exposed_provenance::<()>(at));
-                    let hold = || {
-                        let saved = crate::names::errno();
-                        let mut holds = crate::holds::Holds::new();
-                        {
-                            let $h = &mut holds;
-                            $body
-                        }
-                        crate::names::set_errno(saved);
-                        holds
-                    };
-                    // What holds nothing unwinds through a plain frame.
-                    if $(stringify!($always) == "always" ||)? hmmrt_core::raw::preload::is_active() {
-                        let holds = hold();
-                        if holds.any() {
-                            return f($($arg),*);
-                        }
-                    }
-                    let answer = f($($arg),*);
-                    // The devices may have been opened during the call, and memory gone that was not held: once more.
-                    if answer == <$ret as crate::holds::Failed>::FAILED
-                        && crate::names::errno() == libc::EFAULT
-                        && hmmrt_core::raw::preload::is_active()
-                    {
-                        let holds = hold();
-                        if holds.any() {
-                            return f($($arg),*);
-                        }
-                    }
-                    answer
+                    crate::holds::around(
+                        $(stringify!($always) == "always" ||)? false,
+                        |$h| $body,
+                        || f($($arg),*),
+                        crate::holds::has_failed,
+                    )
                 }
             }
         )+

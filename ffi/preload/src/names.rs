@@ -15,6 +15,27 @@ unsafe extern "C" {
     static environ: *const *const c_char;
 }
 
+/// Defines the module `$real`, which has the C library's function of each name, and the function `$resolve`, which looks all
+/// of them up: the constructor calls it, so that nothing has to in a signal handler.
+macro_rules! reals {
+    ($real:ident, $resolve:ident: $($name:ident)+) => {
+        #[allow(non_upper_case_globals, reason = "named as the functions are")]
+        mod $real {
+            $(pub static $name: crate::names::Real = crate::names::Real::new(
+                match core::ffi::CStr::from_bytes_with_nul(concat!(stringify!($name), "\0").as_bytes()) {
+                    Ok(name) => name,
+                    Err(_) => panic!(),
+                });)+
+        }
+
+        /// Looks all of them up.
+        pub fn $resolve() {
+            $($real::$name.address();)+
+        }
+    };
+}
+pub(crate) use reals;
+
 /// This thread's errno.
 pub fn errno() -> c_int {
     // SAFETY: valid for the life of the thread.

@@ -219,7 +219,10 @@ fn retract(regions: &mut Regions, range: ByteRange, home: bool) -> core::result:
         if home {
             let stopped = match inflight::blocker(part, Intent::Take { to: None }) {
                 Some(b) => Err(Stop::Wait(b)),
-                None => migrate::to_host(&g, pages, true).map(|_| ()),
+                // With its own protection, too: nobody looks after it any more.
+                None => {
+                    migrate::to_host(&g, pages, true).and_then(|_| Ok(migrate::settle_again(&g)?)).map(|_| ())
+                }
             };
             if let Err(stop) = stopped {
                 drop(g);
@@ -315,6 +318,5 @@ pub(crate) fn disown(addr: *mut u8, len: usize) -> Result<()> {
     }
     access::wait_until_unused(range, "addr")?;
     moves::bring_home(range, Why::Unmap, "addr")?; // the crew helps; what leaves again in between comes home one by one
-    pins::forget(range);
-    leave(range)
+    leave(range) // what was pinned is so still if this fails
 }

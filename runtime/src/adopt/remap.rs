@@ -9,7 +9,7 @@ use crate::addr::{ByteRange, HostAddr, PAGE};
 use crate::chunk::Guard;
 use crate::inflight;
 use crate::mask::PageMask;
-use crate::migrate::Stop;
+use crate::migrate::{self, Stop};
 use crate::sys::program::{self, Answer, Mapping};
 use crate::sys::signal::Blocked;
 use crate::sys::stderr;
@@ -76,7 +76,9 @@ fn protection(at: usize) -> i32 {
     // Locked, so that what the kernel says is the program's.
     let g = table::get(addr).filter(|c| c.managed.has(page)).map(|c| Guard::lock(c, addr.chunk_start()));
     let chunk = g.as_ref().map(|g| g.chunk);
-    if chunk.is_none_or(|c| c.is_plain(PageMask::span(page, 1)))
+    let settled = g.as_ref().is_none_or(|g| migrate::settle_again(g).is_ok());
+    if settled
+        && chunk.is_none_or(|c| c.is_plain(PageMask::span(page, 1)))
         && let Some(v) = Maps::open().at(addr)
     {
         let bit = |yes: bool, bit: i32| if yes { bit } else { 0 };

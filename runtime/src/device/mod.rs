@@ -101,9 +101,10 @@ impl Args {
         }
         Args { words: words.into(), offsets: offsets.into() }
     }
-    /// Pointers to the values, in order. Valid while `self` lives.
-    pub(crate) fn pointers(&self) -> Vec<*mut core::ffi::c_void> {
-        self.offsets.iter().map(|&o| self.words[o..].as_ptr().cast_mut().cast()).collect()
+    /// Pointers to the values, in order; a kernel may write to its own. Valid until `self` is moved or asked again.
+    pub(crate) fn pointers(&mut self) -> Vec<*mut core::ffi::c_void> {
+        let words = self.words.as_mut_ptr();
+        self.offsets.iter().map(|&o| words.wrapping_add(o).cast()).collect()
     }
 }
 

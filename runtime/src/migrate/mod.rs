@@ -22,7 +22,7 @@ pub(crate) use forget::{
 pub(crate) use homeward::to_host;
 pub(crate) use outward::{Outward, Probe, to_device};
 pub(crate) use relocate::{move_plain, relocate};
-pub(crate) use watched::{FEW, absent, close, close_unlocked, make_present, seal_in_child, unwatch};
+pub(crate) use watched::{FEW, absent, close, make_present, seal_in_child, unwatch};
 
 use crate::addr::{CHUNK, DeviceAddr, HostAddr, PAGE};
 use crate::chunk::{Guard, Kind};
@@ -160,14 +160,14 @@ pub(crate) fn settle(g: &Guard, pages: PageMask) -> Result<()> {
 /// Tries again what [`settle`] could not do. Whether there was anything to do. Signal-safe.
 #[inline(never)] // the signal stack may be 8 KiB: no frame holds what another path needs
 pub(crate) fn settle_again(g: &Guard) -> Result<bool> {
-    if g.chunk.unsettled.load(Relaxed) == 0 {
+    // First, and again if it fails: who closes a page without the lock must not be forgotten.
+    if g.chunk.unsettled.swap(0, SeqCst) == 0 {
         return Ok(false);
     }
-    if g.is_watched() {
-        watched::open(g)?;
-    }
-    apply_protection(g, PageMask::FULL)?;
-    g.chunk.unsettled.store(0, Relaxed);
+    let opened = if g.is_watched() { watched::open(g) } else { Ok(()) };
+    opened.and_then(|()| apply_protection(g, PageMask::FULL)).inspect_err(|_| {
+        g.chunk.unsettled.store(1, SeqCst);
+    })?;
     Ok(true)
 }
 

@@ -14,6 +14,7 @@ use crate::pool;
 use crate::stats::STATS;
 use crate::sys::map::{self, Prot};
 use crate::sys::pagemap::Pagemap;
+use crate::sys::trial;
 use crate::sys::vma::{Maps, Vma};
 use crate::trace::{self, Sent, What};
 use crate::uffd;
@@ -81,10 +82,23 @@ impl Probe {
 
     /// Checks that plain pages are what we may move and learns the program's own protection of them.
     fn learn(&mut self, g: &Guard, plain: PageMask) -> Result<()> {
-        if !self.maps.is_open() {
-            return Ok(()); // no /proc: the table's word has to do
+        if plain.is_empty() || !self.maps.is_open() && g.is_watched() {
+            return Ok(()); // the mapping's protection is the program's, and stays
         }
+        super::settle_again(g)?; // what could not be set before is not the program's
         let (mut none, mut read_only) = (PageMask::EMPTY, PageMask::EMPTY);
+        if !self.maps.is_open() {
+            for page in plain.runs().flat_map(|(first, count)| first..first + count) {
+                let one = PageMask::span(page, 1);
+                match (trial::can_write(g.page(page)), trial::can_read(g.page(page))) {
+                    (true, _) => {}
+                    (false, true) => read_only = read_only | one,
+                    (false, false) => none = none | one,
+                }
+            }
+            self.note(g, plain, none, read_only);
+            return Ok(());
+        }
         for (first, count) in plain.runs() {
             let mut page = first;
             while page < first + count {
@@ -102,6 +116,12 @@ impl Probe {
                 page = end;
             }
         }
+        self.note(g, plain, none, read_only);
+        Ok(())
+    }
+
+    /// Remembers the program's own protection of `plain`.
+    fn note(&self, g: &Guard, plain: PageMask, none: PageMask, read_only: PageMask) {
         let c = g.chunk;
         if c.user_none.get() & plain != none {
             c.user_none.set(c.user_none.get() & !plain | none);
@@ -109,7 +129,6 @@ impl Probe {
         if c.user_read_only.get() & plain != read_only {
             c.user_read_only.set(c.user_read_only.get() & !plain | read_only);
         }
-        Ok(())
     }
 }
 

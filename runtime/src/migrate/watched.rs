@@ -143,15 +143,13 @@ pub(super) fn protect(g: &Guard, pages: PageMask, prot: Prot) -> Result<()> {
     pages.runs().try_for_each(|(first, count)| map::protect(g.page(first), count * PAGE, prot))
 }
 
-/// Makes a page inaccessible: whoever touches it gets SIGSEGV, and with it an answer.
-pub(crate) fn close(g: &Guard, page: usize) -> Result<()> {
-    close_unlocked(g.chunk, g.page(page))
-}
-
-/// [`close`], for a toucher that has the chunk locked itself. Who finds the page so opens it again.
-pub(crate) fn close_unlocked(chunk: &Chunk, addr: HostAddr) -> Result<()> {
-    chunk.unsettled.store(1, Relaxed);
-    map::protect(HostAddr(addr.0 & !(PAGE - 1)), PAGE, Prot::None)
+/// Makes a page inaccessible: whoever touches it gets SIGSEGV, and with it an answer, and who finds the page so opens it again.
+/// Without the chunk's lock: the toucher may have it, or a thread that a driver does not let go.
+pub(crate) fn close(chunk: &Chunk, addr: HostAddr) -> Result<()> {
+    chunk.unsettled.store(1, SeqCst);
+    let closed = map::protect(HostAddr(addr.0 & !(PAGE - 1)), PAGE, Prot::None);
+    chunk.unsettled.store(1, SeqCst); // somebody may have settled it in between, before there was anything to open
+    closed
 }
 
 /// Brings `missing` home.
@@ -203,6 +201,8 @@ fn place(g: &Guard, missing: PageMask, from: HostAddr, write: bool) -> Landed {
     landed
 }
 
+const NO_MEMORY: Verdict = Verdict::Bus("there is no memory for the page");
+
 /// A touch of a page that is missing or write-protected: the answer, unless the page is on a device and has to come home, or
 /// its copies there have to go.
 #[inline(never)] // the signal stack may be 8 KiB: no frame holds what another path needs
@@ -212,7 +212,9 @@ pub(crate) fn absent(g: &Guard, page: usize, write: bool) -> Option<Verdict> {
     if !g.is_watched() {
         // Not any more, or what is left of it: freed memory, or the end of the runtime. Or it has never been, and is the
         // program's own affair.
-        let _ = uffd::zero(g.page(page), PAGE);
+        if let Err(Error::NoMemory { .. }) = uffd::zero(g.page(page), PAGE) {
+            return Some(NO_MEMORY);
+        }
         let ours = Maps::open().at(g.page(page)).is_none_or(|v| v.private_anonymous);
         return Some(if ours { Verdict::Resolved } else { Verdict::NotOurs });
     }
@@ -227,7 +229,7 @@ pub(crate) fn absent(g: &Guard, page: usize, write: bool) -> Option<Verdict> {
     let filled = fill(g, page, write).and_then(|()| set_protected(g, one, false));
     Some(match filled {
         Ok(()) => Verdict::Resolved,
-        Err(Error::NoMemory { .. }) => Verdict::Bus("there is no memory for the page"),
+        Err(Error::NoMemory { .. }) => NO_MEMORY,
         // Not watched: it may be a file's mapping, whose touches are not ours.
         Err(_) => match Maps::open().at(g.page(page)) {
             Some(v) if !v.private_anonymous => Verdict::NotOurs,

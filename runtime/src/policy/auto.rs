@@ -11,10 +11,17 @@ const PAGES: u64 = 512;
 const CHEAP: usize = 16;
 /// So many places by faults of their own have cost as much as the rest of a chunk would (some 20 us each, 105 us for 2 MiB).
 const FULL_ENOUGH: usize = 5;
+/// The same in the round in which touches come back, in a few chunks: which places they are is worth knowing, and can be
+/// remembered. From then on each of them is brought before it is touched, for a third of what a fault costs.
+const WORTH_KNOWING: usize = 12;
 /// The same of places that are taken without a copy (5 us each).
 const TAKEN_ENOUGH: usize = 16;
+/// A run that goes on goes on for so many pages: copying them costs less than the next fault and its wait.
+const RUN: usize = 64;
 /// A run of so many pages, and the rest of the chunk is expected to be part of it.
 const LONG: usize = 64;
+/// Who has read on page by page is read ahead of as if that many chunks had been foreseen.
+const SURE: u32 = 2;
 /// The most chunks to read ahead: the spare pool's default size.
 const MOST_AHEAD: u32 = 32;
 
@@ -46,9 +53,8 @@ impl Policy for Auto {
         if !touch.done.is_empty() {
             return within(touch, p);
         }
-        let from_start = touch.alike.first() == Some(touch.page);
-        let dense = p.is_dense().unwrap_or(from_start);
-        if !dense || p.is_time_to_look() {
+        // Nothing is known of the first chunk: a few faults for it, and it is of all of them.
+        if p.is_dense() != Some(true) || p.is_time_to_look() {
             p.opened();
             return Bring { behind: !touch.fetch && expected, ..strided(touch, p, expected) };
         }
@@ -74,21 +80,29 @@ fn whole(touch: &Touch, p: &mut Pattern, expected: bool) -> Bring {
         true if touch.fetch => (2 << p.streak.min(8)).min(MOST_AHEAD),
         _ => 0,
     };
+    p.window = (touch.chunk + 1) * PAGES;
     p.next = (touch.chunk + 1 + u64::from(ahead)) * PAGES;
     Bring { ahead, behind: !touch.fetch && expected, ..Bring::only(touch.alike) }
 }
 
-/// The chunk is open: the run that the page goes on with gets four times as long; many runs or a long one, and the rest comes.
+/// The chunk is open: the run that the page goes on with gets longer by 64 pages; many runs or a long one, and the rest comes.
 fn within(touch: &Touch, p: &mut Pattern) -> Bring {
-    let enough = if touch.fetch { FULL_ENOUGH } else { TAKEN_ENOUGH };
+    let enough = match () {
+        () if !touch.fetch => TAKEN_ENOUGH,
+        () if p.returns == 1 && p.are_few() => WORTH_KNOWING,
+        () => FULL_ENOUGH,
+    };
     let before =
         touch.done.runs().find(|(first, count)| first + count == touch.page).map_or(0, |(_, count)| count);
     if before >= LONG || touch.done.runs().count() >= enough {
-        p.filled();
+        p.filled(before >= LONG);
+        if before >= LONG {
+            p.streak = p.streak.max(SURE);
+        }
         p.next = (touch.chunk + 1) * PAGES;
         return Bring::only(touch.alike);
     }
-    let len = if before == 0 { 1 } else { (3 * before).max(CHEAP) };
+    let len = if before == 0 { 1 } else { (3 * before).max(RUN) };
     let len = len.min(PAGES as usize - touch.page);
     Bring::only(PageMask::span(touch.page, len) & touch.alike | PageMask::span(touch.page, 1))
 }

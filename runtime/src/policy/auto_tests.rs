@@ -36,7 +36,7 @@ fn touch_all(
 fn a_reader_in_order_is_read_ahead_of() {
     let (faults, pages) = touch_all(&mut History::default(), 64, 0..64 * PAGES, true);
     assert_eq!(pages, 64 * PAGES as usize);
-    assert!(faults <= 8, "{faults}");
+    assert!(faults <= 8, "{faults}"); // three of them for the first chunk
 }
 
 #[test]
@@ -92,4 +92,70 @@ fn advice_decides() {
     assert_eq!(Auto.bring(&t(Order::Random), &mut History::default()), Bring::only(PageMask::span(5, 1)));
     let b = Auto.bring(&t(Order::Sequential), &mut History::default());
     assert!(b.pages == all && b.ahead > 0);
+}
+
+/// The first chunk says what the others are like.
+#[test]
+fn of_an_unknown_allocation_little_comes_until_it_is_read_on() {
+    let (faults, pages) = touch_all(&mut History::default(), 8, (0..8).map(|c| c * PAGES), true);
+    assert_eq!((faults, pages), (8, 8), "one page of each was touched");
+    let (faults, pages) = touch_all(&mut History::default(), 1, 0..PAGES, true);
+    assert_eq!((faults, pages), (3, PAGES as usize));
+    let (faults, _) = touch_all(&mut History::default(), 17, 0..17 * PAGES, true);
+    assert!(faults <= 4, "{faults}: who has read a chunk from page to page is read far ahead of");
+}
+
+/// What was to be read ahead has not come, since a kernel was writing it: the reader goes on all the same.
+#[test]
+fn a_reader_who_comes_before_what_was_to_be_read_ahead_goes_on() {
+    let mut h = History::default();
+    touch_all(&mut h, 4, 0..4 * PAGES, true);
+    let touch = |chunk, page| Touch {
+        chunk,
+        page,
+        write: false,
+        fetch: true,
+        alike: PageMask::FULL,
+        done: PageMask::EMPTY,
+        order: Order::Unknown,
+    };
+    let end = h.fetch.next / PAGES;
+    assert!(end > 6);
+    assert!(Auto.bring(&touch(6, 0), &mut h).ahead > 1);
+    let elsewhere = Auto.bring(&touch(end + 50, 0), &mut h);
+    assert_eq!(elsewhere.ahead, 0);
+}
+
+#[test]
+fn a_look_that_finds_one_page_ends_the_belief_in_whole_chunks() {
+    let mut h = History::default();
+    touch_all(&mut h, 2, 0..2 * PAGES, true);
+    assert_eq!(h.fetch.is_dense(), Some(true));
+    for _ in 0..3 {
+        h.device_uses();
+        touch_all(&mut h, 12, (0..12).map(|c| c * PAGES), true);
+    }
+    h.device_uses();
+    let (_, pages) = touch_all(&mut h, 12, (0..12).map(|c| c * PAGES), true);
+    assert_eq!(pages, 12);
+}
+
+/// Planes that lie apart, in the same two chunks each round: what they are is learnt in the second, and no more than that comes.
+#[test]
+fn a_few_places_of_a_few_chunks_are_learnt_one_by_one() {
+    let mut h = History::default();
+    let planes = || (0..2 * PAGES).filter(|p| (p % PAGES).is_multiple_of(60));
+    let (_, first) = touch_all(&mut h, 2, planes(), true);
+    assert_eq!(first, 2 * PAGES as usize, "who comes once pays no more than twice");
+    h.device_uses();
+    let (_, second) = touch_all(&mut h, 2, planes(), true);
+    assert!(second < PAGES as usize, "{second}");
+    // Where there are many such chunks, nobody could remember it.
+    let mut h = History::default();
+    let planes =
+        |chunks: u64| (0..PAGES).step_by(60).flat_map(move |p| (0..chunks).map(move |c| c * PAGES + p));
+    touch_all(&mut h, 3, planes(3), true);
+    h.device_uses();
+    let (_, all) = touch_all(&mut h, 20, planes(20), true);
+    assert_eq!(all, 20 * PAGES as usize);
 }

@@ -27,7 +27,7 @@ impl History {
 const VOTERS: usize = 8;
 
 /// The pattern of one kind of touch. Pages are numbered through the address space.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub struct Pattern {
     last: u64,
     steps: [i32; VOTERS],
@@ -48,8 +48,18 @@ pub struct Pattern {
     dense: Option<bool>,
     /// In how many rounds before this one there were touches.
     pub returns: u32,
+    /// Chunks that were opened by a single page were read on page by page, all of them: evidence that is enough until one is not.
+    in_order: bool,
+    /// From here on, up to `next`, is what was to be served in the background: a reader who comes there first has gone on.
+    pub window: u64,
     /// Chunks that were opened as a whole, since the last that was opened by a single page to see what happens.
     unseen: u32,
+}
+
+impl Default for Pattern {
+    fn default() -> Self {
+        Pattern::NEW
+    }
 }
 
 impl Pattern {
@@ -65,6 +75,8 @@ impl Pattern {
         filled: 0,
         dense: None,
         returns: 0,
+        in_order: false,
+        window: u64::MAX,
         unseen: 0,
     };
 
@@ -72,14 +84,18 @@ impl Pattern {
     pub fn touched(&mut self, at: u64, round: u32) -> bool {
         if round != self.round {
             // What was opened has had its time to be filled.
+            self.in_order &= self.opened == self.filled;
             if self.opened >= KNOWN {
                 self.dense = Some(self.filled * 2 >= self.opened);
+                (self.opened, self.filled) = (0, 0);
+            } else if self.returns == 0 {
+                // So far it was about who comes once.
                 (self.opened, self.filled) = (0, 0);
             }
             self.round = round;
             self.returns = self.returns.saturating_add(u32::from(self.count > 0));
         }
-        let expected = self.count > 0 && self.next == at;
+        let expected = self.count > 0 && (self.next == at || (self.window..self.next).contains(&at));
         let step = at.wrapping_sub(self.last).cast_signed().clamp(i32::MIN.into(), i32::MAX.into()) as i32;
         if self.count > 0 && !expected {
             self.steps[self.count as usize % VOTERS] = step;
@@ -87,6 +103,7 @@ impl Pattern {
         self.count = self.count.saturating_add(1);
         self.streak = if expected { self.streak.saturating_add(1) } else { 0 };
         self.last = at;
+        self.window = u64::MAX;
         expected
     }
 
@@ -110,21 +127,28 @@ impl Pattern {
         self.opened += 1;
     }
 
-    /// A chunk that was opened by a single page was touched in many places.
-    pub fn filled(&mut self) {
+    /// Whether chunks that were opened by a single page are too few for a judgement.
+    pub fn are_few(&self) -> bool {
+        self.opened < KNOWN
+    }
+
+    /// A chunk that was opened by a single page was touched in many places, or (`in_order`) page by page.
+    pub fn filled(&mut self, in_order: bool) {
+        self.in_order |= in_order;
         self.filled = (self.filled + 1).min(self.opened);
     }
 
-    /// A chunk is opened as a whole. Whether it should be by a single page instead, to see what happens: once touches come back,
-    /// always while nothing is known, seldom afterwards.
+    /// A chunk is opened as a whole. Whether it should be by a single page instead, to see what happens: seldom, once touches
+    /// come back.
     pub fn is_time_to_look(&mut self) -> bool {
         self.unseen += 1;
-        self.returns > 0 && self.unseen >= if self.dense.is_none() { 1 } else { 32 }
+        self.returns > 0 && self.unseen >= if self.dense.is_none() { 8 } else { 32 }
     }
 
     /// Whether chunks are touched in many places once they are in one; `None`: not known yet.
     pub fn is_dense(&self) -> Option<bool> {
-        if self.opened >= KNOWN && self.filled * 2 >= self.opened { Some(true) } else { self.dense }
+        let many = self.opened >= KNOWN && self.filled * 2 >= self.opened;
+        if many || self.in_order { Some(true) } else { self.dense }
     }
 }
 
@@ -161,7 +185,7 @@ mod tests {
         assert_eq!(p.is_dense(), Some(false));
         for _ in 0..4 {
             p.opened();
-            p.filled();
+            p.filled(false);
         }
         assert_eq!(p.is_dense(), Some(true));
         p.touched(1, 2);

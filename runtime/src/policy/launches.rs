@@ -1,8 +1,9 @@
 //! What launches are followed by: the next launch, what the CPU writes between the two, and what it reads of their results,
-//! whenever it does. A launch is known by its kernel and its ranges (`key`). Each time it comes, what followed last time is the
-//! prediction. What was brought home early faults no more, so a part of each prediction is left out in turn: what is not
-//! touched then is forgotten. Fixed memory; signal-safe. Positions are page numbers through the address space.
+//! whenever it does; and what of its sources the CPU writes again, which is taken from the device ahead and goes back behind the
+//! writer. A launch is known by its kernel and its ranges (`key`). Each time it comes, what followed last time is the
+//! prediction (`expect`). Fixed memory; signal-safe. Positions are page numbers through the address space.
 
+use super::expect::Expect;
 use super::recency::place;
 
 /// Pages in a row.
@@ -19,8 +20,13 @@ pub struct Range {
 }
 
 impl Range {
-    fn end(&self) -> u64 {
+    /// The page after the last.
+    pub(super) fn end(&self) -> u64 {
         self.start + u64::from(self.pages)
+    }
+    /// Whether the same is done with both.
+    pub(super) fn is_like(&self, other: &Range) -> bool {
+        (self.write, self.read) == (other.write, other.read)
     }
     /// Whether the two share a page.
     pub fn meets(&self, start: u64, end: u64) -> bool {
@@ -32,10 +38,17 @@ impl Range {
 const USES: usize = 12;
 /// How many ranges of touches are remembered for a launch.
 const TOUCHES: usize = 48;
-/// One in so many predicted ranges is left out.
-const LEAVE_OUT: u32 = 16;
-/// So often a launch has to come before anything is predicted: by then the fault path has learnt what is touched.
+/// How many of the CPU's writes to its sources.
+const TAKES: usize = 8;
+/// How many of its writes between two launches.
+const WRITES: usize = 24;
+/// So often a launch has to come before anything is predicted: by then the fault path has learnt what is touched. What was touched
+/// from page to page within a chunk is predicted after the first time.
 const LEARNT: u32 = 2;
+/// The same of launches whose sources are rewritten twice, or came late: so often until it is tried again.
+const RETRY: u32 = 16;
+/// A launch that waits for more chunks than the last two that a writer left: they were sent too late.
+const LATE: u32 = 2;
 
 #[derive(Clone, Copy)]
 struct Site {
@@ -43,12 +56,24 @@ struct Site {
     next: u64,
     seen: u32,
     uses: Few<USES>,
-    /// What of its results the CPU fetched the last time, and since it came last.
-    then: Few<TOUCHES>,
-    now: Few<TOUCHES>,
+    /// What of its results the CPU fetches after it, and what it writes of its sources.
+    home: Expect<TOUCHES>,
+    take: Expect<TAKES>,
+    /// Until it has come so often: every chunk that is written has to tell; nothing is sent behind the writer, who comes twice.
+    dense_until: u32,
+    whole_until: u32,
     /// What the CPU wrote before the next launch, likewise.
-    wrote: Few<TOUCHES>,
-    writes: Few<TOUCHES>,
+    wrote: Few<WRITES>,
+    writes: Few<WRITES>,
+}
+
+impl Site {
+    fn is_dense(&self) -> bool {
+        self.seen <= self.dense_until
+    }
+    fn is_rewritten(&self) -> bool {
+        self.seen < self.whole_until || self.take.was_again()
+    }
 }
 
 /// A few ranges.
@@ -66,7 +91,7 @@ impl<const N: usize> Few<N> {
     }
     fn push(&mut self, r: Range) {
         // What goes on where another ends is one with it.
-        let like = |o: &&mut Range| (o.write, o.read) == (r.write, r.read);
+        let like = |o: &&mut Range| o.is_like(&r);
         if let Some(o) = self.of[..self.len]
             .iter_mut()
             .filter(like)
@@ -87,8 +112,10 @@ const UNKNOWN: Site = Site {
     next: 0,
     seen: 0,
     uses: Few::NONE,
-    then: Few::NONE,
-    now: Few::NONE,
+    home: Expect::NONE,
+    take: Expect::NONE,
+    dense_until: 0,
+    whole_until: 0,
     wrote: Few::NONE,
     writes: Few::NONE,
 };
@@ -100,6 +127,8 @@ pub struct Launches {
     sites: [[Site; WAYS]; SETS],
     /// The keys of the last launches, the last first.
     recent: [u64; RECENT],
+    /// For how many chunks the launch that comes had to wait.
+    late: u32,
 }
 
 impl Default for Launches {
@@ -111,7 +140,7 @@ impl Default for Launches {
 impl Launches {
     /// An empty one.
     pub const fn new() -> Launches {
-        Launches { sites: [[UNKNOWN; WAYS]; SETS], recent: [0; RECENT] }
+        Launches { sites: [[UNKNOWN; WAYS]; SETS], recent: [0; RECENT], late: 0 }
     }
 
     /// What a launch is known by; never 0.
@@ -127,8 +156,14 @@ impl Launches {
         self.sites[place(key, SETS)].iter_mut().find(|s| s.key == key && key != 0)
     }
 
-    /// A launch has been queued. What is to come home after it is handed to `home`, with whether the CPU will write it; what
-    /// the launch after it is expected to read, and the CPU not to write in between, to `out`.
+    /// So many chunks that the launch which is to come next reads were not there in time: to be said before [`Launches::launched`].
+    pub fn late(&mut self, chunks: u32) {
+        self.late = chunks;
+    }
+
+    /// A launch has been queued. What is to come home after it is handed to `home`, with whether the CPU will write it; a range
+    /// of which nothing is `read` is at home already, and to be taken from the device. What the launch after it is expected to
+    /// read, and the CPU not to write in between, goes to `out`.
     pub fn launched(
         &mut self,
         key: u64,
@@ -136,6 +171,7 @@ impl Launches {
         mut home: impl FnMut(Range),
         mut out: impl FnMut(Range),
     ) {
+        let late = core::mem::take(&mut self.late);
         let last = self.recent[0];
         if let Some(before) = self.site_mut(last) {
             before.next = key;
@@ -156,19 +192,24 @@ impl Launches {
                 &mut set[i]
             }
         };
+        let was_dense = site.is_dense();
         site.seen = site.seen.saturating_add(1);
-        site.then = site.now;
-        site.now = Few::NONE;
-        let (seen, then, wrote, next) = (site.seen, site.then, site.wrote, site.next);
-        for (i, r) in then.all().iter().enumerate() {
-            if seen > LEARNT && (seen.wrapping_add(i as u32)) % LEAVE_OUT != 0 {
-                site.now.push(*r);
-                home(*r);
-            }
+        let seen = site.seen;
+        if late > LATE {
+            let until = seen.saturating_add(if was_dense { 1 } else { RETRY });
+            site.dense_until = site.dense_until.max(until);
         }
+        if site.take.was_again() {
+            site.whole_until = seen.saturating_add(RETRY);
+        }
+        let dense = [was_dense, site.is_dense()];
+        site.home.again(seen, LEARNT, dense, &mut home);
+        site.take.again(seen, LEARNT, dense, &mut home);
+        let (wrote, next) = (site.wrote, site.next);
         let Some(next) = self.site(next) else { return };
         for r in next.uses.all().iter().filter(|r| r.read) {
-            if !wrote.all().iter().any(|w| w.meets(r.start, r.end())) {
+            let written = wrote.all().iter().any(|w| w.meets(r.start, r.end()));
+            if !written && !next.take.meets(r.start, r.end()) {
                 out(*r);
             }
         }
@@ -182,20 +223,41 @@ impl Launches {
         {
             site.writes.push(pages);
         }
+        let (start, end) = (pages.start, pages.end());
         if pages.read {
-            let made = |s: &&Site| s.uses.all().iter().any(|u| u.write && u.meets(pages.start, pages.end()));
-            let maker =
-                self.recent.iter().filter_map(|key| self.site(*key)).find(made).map_or(last, |s| s.key);
+            let maker = self.latest(|u| u.write && u.meets(start, end)).unwrap_or(last);
             if let Some(site) = self.site_mut(maker) {
-                site.now.push(pages);
+                site.home.note(pages);
             }
+        } else if pages.write
+            && let Some(reader) = self.latest(|u| u.read && u.meets(start, end))
+            && let Some(site) = self.site_mut(reader)
+        {
+            site.take.note(pages);
         }
     }
 
-    /// Whether the launch that is expected next reads pages of `start..end`.
+    /// The last launch that has such a use.
+    fn latest(&self, is: impl Fn(&Range) -> bool) -> Option<u64> {
+        let of = |s: &&Site| s.uses.all().iter().any(&is);
+        self.recent.iter().filter_map(|key| self.site(*key)).find(of).map(|s| s.key)
+    }
+
+    /// The CPU has come to the page `at`, writing, and takes it from the device: the pages that it has left behind since it was
+    /// last seen to come along, if a launch is expected to read them. They can go.
+    pub fn left_behind(&self, at: u64) -> Option<Range> {
+        let site = self.site(self.latest(|u| u.read && u.meets(at, at + 1))?)?;
+        if site.is_rewritten() { None } else { site.take.left_behind(at, site.is_dense()) }
+    }
+
+    /// Whether a launch is expected to read pages of `start..end` as the CPU has left them: the next one does, or one that came
+    /// not long ago, and the CPU does not come back first.
     pub fn next_reads(&self, start: u64, end: u64) -> bool {
+        let reads = |u: &Range| u.read && u.meets(start, end);
         let next = self.site(self.recent[0]).and_then(|s| self.site(s.next));
-        next.is_some_and(|s| s.uses.all().iter().any(|r| r.read && r.meets(start, end)))
+        let next = next.filter(|s| s.uses.all().iter().any(reads));
+        let reader = next.or_else(|| self.site(self.latest(reads)?));
+        reader.is_some_and(|s| !s.is_rewritten())
     }
 }
 

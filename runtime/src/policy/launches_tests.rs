@@ -27,12 +27,13 @@ fn what_followed_last_time_is_expected() {
     let mut l = Launches::new();
     launch(&mut l, 1);
     launch(&mut l, 2);
-    assert!(!l.next_reads(10_000, 10_001), "nothing has followed 2 yet");
+    assert!(l.next_reads(10_000, 10_001), "nothing has followed 2 yet, but 1 has read it");
+    assert!(!l.next_reads(30_000, 30_001), "nobody has");
     rounds(&mut l, &[r(77, 1, false, true), r(78, 1, false, true)]);
     let (home, out) = launch(&mut l, 1);
     assert_eq!(home, [r(77, 2, false, true)]);
     assert_eq!(out, [r(20_000, 100, false, true)], "2 comes next");
-    assert!(l.next_reads(20_000, 20_001) && !l.next_reads(10_000, 10_001));
+    assert!(l.next_reads(20_000, 20_001) && !l.next_reads(30_000, 30_001));
 }
 
 #[test]
@@ -88,4 +89,75 @@ fn what_is_not_wanted_any_more_is_forgotten() {
         .collect();
     assert_eq!(expected[0], 1);
     assert!(expected[16..].iter().all(|n| *n == 0), "{expected:?}");
+}
+
+const CHUNK: u64 = 512;
+
+/// A launch that reads eight chunks which the CPU writes before it: what is given after it, home or to be taken.
+fn filled(l: &mut Launches, late: u32) -> Vec<Range> {
+    let uses = [r(0, 8 * CHUNK as u32, false, true)];
+    let mut home = Vec::new();
+    l.late(late);
+    l.launched(Launches::key(5, uses.into_iter()), uses.into_iter(), |r| home.push(r), |_| ());
+    home
+}
+
+/// The CPU writes all of it: a fault for each chunk that was not taken, and the first in pieces if it knows nothing yet.
+fn fill(l: &mut Launches, taken: &[Range]) -> u32 {
+    let mut sent = 0;
+    for c in 0..8 {
+        if taken.iter().any(|t| t.meets(c * CHUNK, c * CHUNK + 1)) {
+            continue;
+        }
+        match (c, taken.is_empty()) {
+            (0, true) => {
+                [(0, 1), (1, 64), (65, 447)].iter().for_each(|&(s, n)| l.touched(r(s, n, true, false)))
+            }
+            _ => l.touched(r(c * CHUNK, CHUNK as u32, true, false)),
+        }
+        sent += l.left_behind(c * CHUNK).map_or(0, |r| r.pages / CHUNK as u32);
+    }
+    sent
+}
+
+#[test]
+fn what_the_cpu_fills_again_is_taken_ahead_and_goes_behind_it() {
+    let mut l = Launches::new();
+    assert_eq!(filled(&mut l, 8), []);
+    assert_eq!(fill(&mut l, &[]), 0, "nothing is expected: the fault path sends chunk by chunk");
+    assert!(l.next_reads(0, 1));
+    filled(&mut l, 1);
+    fill(&mut l, &[]);
+    let taken = filled(&mut l, 1);
+    assert!(!taken.is_empty() && taken.iter().all(|r| r.write && !r.read), "{taken:?}");
+    assert_eq!(fill(&mut l, &taken), 7, "all but the last chunk");
+}
+
+#[test]
+fn who_is_late_is_met_at_each_chunk_for_a_while() {
+    let mut l = Launches::new();
+    for _ in 0..4 {
+        let taken = filled(&mut l, 1);
+        fill(&mut l, &taken);
+    }
+    assert_eq!(filled(&mut l, 5), [], "each chunk is left closed");
+    let mut rounds = 0;
+    while filled(&mut l, 1).is_empty() {
+        rounds += 1;
+        fill(&mut l, &[r(99_999, 1, true, false)]);
+        assert!(rounds < 40);
+    }
+    assert!(rounds > 10, "{rounds}");
+}
+
+#[test]
+fn who_comes_twice_is_not_followed() {
+    let mut l = Launches::new();
+    filled(&mut l, 1);
+    fill(&mut l, &[]);
+    assert!(l.next_reads(0, 1));
+    l.touched(r(0, CHUNK as u32, true, false));
+    assert!(!l.next_reads(0, 1) && l.left_behind(CHUNK).is_none());
+    filled(&mut l, 8);
+    assert!(!l.next_reads(0, 1), "nor the next time");
 }

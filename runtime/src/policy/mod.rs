@@ -7,6 +7,7 @@ mod ask;
 mod auto;
 mod chunk;
 mod demand;
+mod expect;
 mod history;
 mod launches;
 mod mirror;

@@ -4,8 +4,11 @@ use super::Protection;
 use crate::addr::{ByteRange, HostAddr, PAGE};
 use crate::chunk::Guard;
 use crate::error::{Error, Result};
+use crate::mask::PageMask;
 use crate::migrate::{self, Stop};
+use crate::moves::{self, Patience};
 use crate::sys::signal::Blocked;
+use crate::trace::Why;
 use crate::{adopt, heap, inflight, runtime, span, sys, table};
 
 /// A block of `size` bytes (0 counts as 1), at a page boundary; large ones at a 2 MiB boundary.
@@ -112,6 +115,7 @@ fn move_contents(from: HostAddr, to: HostAddr, len: usize) -> Result<()> {
     for done in moved {
         if at < done.start.min(end) {
             let n = done.start.min(end) - at;
+            bring_home(HostAddr(at).range(n))?;
             // SAFETY: both blocks are live for `n` bytes from here, by the caller's promise and our own allocation.
             unsafe {
                 core::ptr::copy_nonoverlapping(
@@ -122,6 +126,16 @@ fn move_contents(from: HostAddr, to: HostAddr, len: usize) -> Result<()> {
             };
         }
         at = at.max(done.end);
+    }
+    Ok(())
+}
+
+/// Brings home what is away of a range, with an error where a touch would be a signal.
+fn bring_home(range: ByteRange) -> Result<()> {
+    for (at, part) in range.chunks() {
+        if !PageMask::of(part).within(table::known(at).host.get()) {
+            moves::to_host(part, false, Patience::Wait, Why::Resize, "ptr")?;
+        }
     }
     Ok(())
 }
@@ -182,7 +196,7 @@ pub unsafe fn protect(addr: *mut u8, len: usize, protection: Protection) -> Resu
     for (chunk_at, part) in span.range.chunks() {
         let _blocked = Blocked::new();
         let g = Guard::lock(table::known(chunk_at), chunk_at);
-        let pages = crate::mask::PageMask::of(part) & g.chunk.managed.get();
+        let pages = PageMask::of(part) & g.chunk.managed.get();
         let (read, write) = (protection != Protection::None, protection == Protection::ReadWrite);
         migrate::set_user_protection(&g, pages, read, write)?;
     }

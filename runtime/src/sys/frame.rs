@@ -84,8 +84,9 @@ mod x86_64 {
             core::ptr::copy_nonoverlapping(core::ptr::from_ref(info).cast(), bytes(to_info), INFO);
             if registers != 0 {
                 core::ptr::copy_nonoverlapping(bytes(registers).cast_const(), bytes(to_registers), length);
-                let copied = &mut *bytes(to_context).cast::<libc::ucontext_t>();
-                copied.uc_mcontext.fpregs = bytes(to_registers).cast();
+                // No reference: the C library's struct is larger than the kernel's, which is what was copied.
+                let copied = bytes(to_context).cast::<libc::ucontext_t>();
+                (&raw mut (*copied).uc_mcontext.fpregs).write(bytes(to_registers).cast());
             }
             bytes(frame).cast::<usize>().write(hmmrt_sigreturn as *const () as usize);
             core::arch::asm!(

@@ -1,6 +1,7 @@
 //! Shared libraries opened at run time: the GPU drivers. Opened once and never closed, since they keep threads and exit
 //! handlers of their own. API context only.
 
+pub(crate) use super::process::is_privileged;
 use core::ffi::{CStr, c_void};
 use libloading::os::unix::Library as Handle;
 use std::ffi::OsStr;
@@ -48,12 +49,6 @@ fn open(name: &OsStr, flags: i32) -> Result<Library, String> {
         let inner = std::error::Error::source(&e).map(|s| s.to_string());
         inner.unwrap_or_else(|| e.to_string())
     })
-}
-
-/// Whether this process runs with more rights than its user (setuid): then no variable may name a library.
-pub(crate) fn is_privileged() -> bool {
-    // SAFETY: getauxval has no preconditions.
-    unsafe { libc::getauxval(libc::AT_SECURE) != 0 }
 }
 
 #[cfg(test)]

@@ -1,26 +1,37 @@
 //! Every call to the operating system that the runtime makes, one noun per file. Nothing outside this folder names
-//! `libc::`. Functions say in their doc line whether the fault path may call them ("Signal-safe").
+//! `libc::`. Functions say in their doc line whether the fault path may call them ("Signal-safe"). In the package `standin`
+//! three of the files have others in their place (`standin/`): a kernel of plain Rust, which Miri can look into.
 
 pub(crate) mod clock;
+#[cfg_attr(hmmrt_standin, path = "standin/frame.rs")]
 pub(crate) mod frame;
 pub(crate) mod futex;
+#[cfg_attr(hmmrt_standin, path = "standin/gate.rs")]
+pub(crate) mod gate;
 pub(crate) mod kernel;
 pub(crate) mod library;
 pub(crate) mod limits;
 pub(crate) mod lock;
 pub(crate) mod map;
 pub(crate) mod pagemap;
+#[cfg_attr(hmmrt_standin, path = "standin/process.rs")]
+pub(crate) mod process;
 pub(crate) mod procmem;
 pub(crate) mod program;
+#[cfg(feature = "inject")]
+pub mod refusal;
+pub(crate) mod reserve;
 pub(crate) mod segv;
 pub(crate) mod signal;
 pub(crate) mod stderr;
 pub(crate) mod thread;
 pub(crate) mod tracefile;
+pub(crate) mod trial;
 pub(crate) mod uffd;
 pub(crate) mod vma;
 
 use crate::error::Error;
+pub(crate) use process::at_exit;
 
 /// The last OS error of `call`. Signal-safe.
 pub(crate) fn os_error(call: &'static str) -> Error {
@@ -68,12 +79,6 @@ pub(crate) fn max_map_count() -> usize {
         .ok()
         .and_then(|s| s.trim().parse().ok())
         .unwrap_or(65_530)
-}
-
-/// Runs `f` when the process ends normally, before all that was registered so far; once for each call of this.
-pub(crate) fn at_exit(f: extern "C" fn()) {
-    // SAFETY: the function takes nothing and is never unloaded (`-z nodelete`).
-    unsafe { libc::atexit(f) };
 }
 
 /// Bytes of memory that the kernel could give without swapping; 0 where it does not say.

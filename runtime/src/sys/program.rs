@@ -30,6 +30,10 @@ pub(crate) type Answer = Result<usize, i32>;
 /// # Safety
 /// As the system call.
 unsafe fn call(number: c_long, a: [usize; 6]) -> Answer {
+    #[cfg(feature = "inject")]
+    if let Some(errno) = super::refusal::of_call(number, &a) {
+        return Err(errno);
+    }
     // SAFETY: the caller's promise.
     match unsafe { kernel::raw(number, a) } {
         error @ -4095..0 => Err(-error as i32),

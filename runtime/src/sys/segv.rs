@@ -5,6 +5,7 @@
 
 use super::frame;
 use super::futex::Locked;
+use super::reserve;
 use super::signal::{self, Action, Blocked};
 use super::stderr::Line;
 use crate::addr::HostAddr;
@@ -262,24 +263,58 @@ extern "C" fn on_signal(signum: c_int, info: *mut libc::siginfo_t, context: *mut
     if let Some(cause) = cause {
         // SAFETY: si_addr is valid for these codes.
         let addr = HostAddr(unsafe { info.si_addr() }.expose_provenance());
-        let hook = HOOK.load(SeqCst);
-        if !hook.is_null() {
-            // SAFETY: only `ensure_installed` stores here, and it stores a `Hook`.
-            let hook: Hook = unsafe { core::mem::transmute(hook) };
-            match hook(addr, decode(context), cause) {
-                Verdict::Resolved => {
-                    super::set_errno(saved);
-                    return;
-                }
-                Verdict::NotOurs => {}
-                Verdict::Bus(why) => {
-                    raise_bus(addr, why, context);
-                    super::set_errno(saved);
-                    return;
-                }
+        match ask(addr, cause, context) {
+            Verdict::Resolved => {
+                super::set_errno(saved);
+                return;
+            }
+            Verdict::NotOurs => {}
+            Verdict::Bus(why) => {
+                raise_bus(addr, why, context);
+                super::set_errno(saved);
+                return;
             }
         }
     }
+    chain(signum, info, context, saved);
+    super::set_errno(saved);
+}
+
+/// A question for the runtime, and its answer.
+struct Question {
+    hook: Hook,
+    addr: HostAddr,
+    touch: Touch,
+    cause: Cause,
+    verdict: Verdict,
+}
+
+/// What the runtime says of a fault, wherever there is stack enough to find out.
+fn ask(addr: HostAddr, cause: Cause, context: &libc::ucontext_t) -> Verdict {
+    extern "C" fn answer(question: *mut ()) {
+        // SAFETY: the question below, which waits for its answer.
+        let q = unsafe { &mut *question.cast::<Question>() };
+        q.verdict = (q.hook)(q.addr, q.touch, q.cause);
+    }
+    let hook = HOOK.load(SeqCst);
+    if hook.is_null() {
+        return Verdict::NotOurs;
+    }
+    // SAFETY: only `ensure_installed` stores here, and it stores a `Hook`.
+    let hook: Hook = unsafe { core::mem::transmute(hook) };
+    let mut question = Question { hook, addr, touch: decode(context), cause, verdict: Verdict::NotOurs };
+    let argument = (&raw mut question).cast();
+    if reserve::is_needed(context) {
+        reserve::call(answer, argument)
+    } else {
+        answer(argument)
+    }
+    question.verdict
+}
+
+/// It is the program's signal.
+#[inline(never)] // the signal stack may be small: the answer to a fault of ours does not need this room
+fn chain(signum: c_int, info: &mut libc::siginfo_t, context: &mut libc::ucontext_t, saved: c_int) {
     let Some(table) = kept(signum) else { return };
     let action = *table.lock();
     // A fault while the program has it blocked: nobody is asked.
@@ -293,7 +328,6 @@ extern "C" fn on_signal(signum: c_int, info: *mut libc::siginfo_t, context: *mut
     }
     super::set_errno(saved); // also for a handler that never comes back here
     forward(&action, signum, info, context);
-    super::set_errno(saved);
 }
 
 /// Does what the kernel would have done with the program's action.

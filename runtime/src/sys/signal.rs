@@ -2,6 +2,7 @@
 //! SIGSEGV engine. Signal-safe.
 
 use super::kernel;
+pub(crate) use super::process::sigaction as real_sigaction;
 use core::ffi::c_int;
 
 /// The kernel's and libc's description of what a signal does.
@@ -11,16 +12,17 @@ pub(crate) type Action = libc::sigaction;
 const SYNCHRONOUS: [c_int; 6] =
     [libc::SIGSEGV, libc::SIGBUS, libc::SIGFPE, libc::SIGILL, libc::SIGTRAP, libc::SIGSYS];
 
+/// The C library's own (its cancellation, and setuid for all threads): nobody blocks them.
+const RESERVED: [c_int; 2] = [32, 33];
+
 /// All signals but the synchronous ones.
 pub(crate) fn all_asynchronous() -> libc::sigset_t {
-    // SAFETY: sigfillset makes the set whole before it is used.
+    let mut set = core::mem::MaybeUninit::<libc::sigset_t>::zeroed();
+    let but = SYNCHRONOUS.iter().chain(&RESERVED).fold(0, |bits, signum| bits | 1_u64 << (signum - 1));
+    // SAFETY: zeroed is the empty set, and the kernel's 64 signals are its first 8 bytes, which are aligned for them.
     unsafe {
-        let mut set = core::mem::zeroed();
-        libc::sigfillset(&mut set);
-        for s in SYNCHRONOUS {
-            libc::sigdelset(&mut set, s);
-        }
-        set
+        set.as_mut_ptr().cast::<u64>().write(!but);
+        set.assume_init()
     }
 }
 
@@ -50,20 +52,6 @@ impl Drop for Blocked {
 /// Sets this thread's mask. Signal-safe.
 pub(crate) fn set_mask(set: &libc::sigset_t) {
     kernel::sigprocmask(libc::SIG_SETMASK, Some(set));
-}
-
-unsafe extern "C" {
-    /// glibc's own name for sigaction: not interposed by anybody, our own interposer included.
-    fn __sigaction(signum: c_int, act: *const Action, old: *mut Action) -> c_int;
-}
-
-/// The real sigaction(2). Signal-safe.
-///
-/// # Safety
-/// As sigaction: the pointers are null or valid.
-pub(crate) unsafe fn real_sigaction(signum: c_int, act: *const Action, old: *mut Action) -> c_int {
-    // SAFETY: passed through.
-    unsafe { __sigaction(signum, act, old) }
 }
 
 /// The action of `signum` now. Signal-safe.
@@ -107,5 +95,20 @@ pub(crate) fn resend(info: &libc::siginfo_t) {
         libc::sigemptyset(&mut set);
         libc::sigaddset(&mut set, info.si_signo);
         kernel::sigprocmask(libc::SIG_UNBLOCK, Some(&set));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn asynchronous_are_all_but_the_synchronous_and_the_reserved() {
+        let set = all_asynchronous();
+        for signum in 1..=64 {
+            // SAFETY: a set, and a signal's number.
+            let blocked = unsafe { libc::sigismember(&set, signum) } == 1;
+            assert_eq!(blocked, !SYNCHRONOUS.contains(&signum) && !RESERVED.contains(&signum), "{signum}");
+        }
     }
 }

@@ -5,7 +5,6 @@
 
 use super::threads::claim;
 use crate::addr::{ByteRange, HostAddr, PAGE};
-use crate::chunk::Guard;
 use crate::error::{Error, Result};
 use crate::fault::{self, Step};
 use crate::fork;
@@ -33,7 +32,7 @@ static STOP: AtomicBool = AtomicBool::new(false);
 
 /// The running threads.
 pub(super) struct Handler {
-    threads: Vec<std::thread::JoinHandle<()>>,
+    threads: Vec<thread::Thread>,
     doorbells: ByteRange,
 }
 
@@ -68,7 +67,7 @@ impl Handler {
             unsafe { HostAddr(self.doorbells.start).add(i * PAGE).ptr().read_volatile() };
         }
         for thread in self.threads {
-            let _ = thread.join();
+            thread.join();
         }
         map::unmap(HostAddr(self.doorbells.start), self.doorbells.len());
     }
@@ -123,7 +122,7 @@ fn answer(m: Message, begun: u64) -> bool {
     }
     if fork::is_by(m.thread) {
         // It holds every chunk's lock, and serves itself: by SIGSEGV.
-        if migrate::close_unlocked(chunk, m.addr).is_err() {
+        if migrate::close(chunk, m.addr).is_err() {
             stderr::fatal("a forking thread can't be told of its touch", m.addr.0);
         }
         super::wake(m.addr);
@@ -152,8 +151,7 @@ fn waits_for_itself(b: &Blocker, number: u32) -> bool {
 
 /// Makes a page inaccessible until somebody touches it who can be told why.
 fn close(chunk: &'static crate::chunk::Chunk, addr: HostAddr) {
-    let g = Guard::lock(chunk, addr.chunk_start());
-    if migrate::close(&g, addr.page_in_chunk()).is_err() {
+    if migrate::close(chunk, addr).is_err() {
         stderr::fatal("a touch that can't be answered can't be told either", addr.0);
     }
 }

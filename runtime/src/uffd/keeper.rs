@@ -22,7 +22,7 @@ static ASKING: Locked<()> = Locked::new(());
 
 /// The running thread.
 pub(super) struct Keeper {
-    thread: std::thread::JoinHandle<()>,
+    thread: thread::Thread,
 }
 
 impl Keeper {
@@ -44,7 +44,7 @@ impl Keeper {
             STATE.store(STOP, SeqCst);
             futex::wake(&STATE, i32::MAX);
         }
-        let _ = self.thread.join();
+        self.thread.join();
         STATE.store(ABSENT, SeqCst);
     }
 }

@@ -1,6 +1,6 @@
 //! The test kernels on whatever backend runs: host functions, or device code from `kernels/`.
 
-use hmmrt::{KernelId, LaunchConfig, raw};
+use hmmrt::{Error, KernelId, LaunchConfig, raw};
 use std::ffi::c_void;
 
 /// Reads the i-th argument.
@@ -59,12 +59,17 @@ unsafe extern "C" fn slow_copy(_: *const LaunchConfig, args: *const *mut c_void)
 
 /// The test kernel `name` (see kernels/test_kernels.cu) for a device.
 pub fn kernel(device: i32, name: &str) -> KernelId {
+    try_kernel(device, name).unwrap()
+}
+
+/// As [`kernel`], where calls may fail.
+pub fn try_kernel(device: i32, name: &str) -> Result<KernelId, Error> {
     const PTX: &[u8] = include_bytes!("../../../kernels/test_kernels.ptx");
     const SOURCE: &str = concat!(
         include_str!("../../../kernels/kernels.cu"),
         include_str!("../../../kernels/test_kernels.cu")
     );
-    let image = match raw::device_info(device).unwrap().backend {
+    let image = match raw::device_info(device)?.backend {
         "host" => {
             let function = match name {
                 "test_add_bytes" => add_bytes,
@@ -75,13 +80,13 @@ pub fn kernel(device: i32, name: &str) -> KernelId {
                 _ => panic!("no test kernel {name}"),
             };
             // SAFETY: the tests launch each function with the arguments that it takes.
-            return unsafe { raw::kernel_from_function(device, function).unwrap() };
+            return unsafe { raw::kernel_from_function(device, function) };
         }
         "cuda" => PTX,
         _ => SOURCE.as_bytes(),
     };
     // SAFETY: the image is what the backend takes.
-    raw::kernel_get(unsafe { raw::module_load(device, image).unwrap() }, name).unwrap()
+    raw::kernel_get(unsafe { raw::module_load(device, image)? }, name)
 }
 
 /// A built-in kernel of a device.

@@ -1,7 +1,9 @@
 //! The CPU's touches: waiting for kernels and for what is on its way, faults, what comes along, what is read ahead, and what
 //! goes out behind a writer.
 
+use super::device::chunks_of;
 use super::{Replay, Side};
+use crate::reasons::Reason;
 use crate::trace::{PAGE, PAGES, Touch};
 use hmmrt::policy::{PageMask, Range};
 
@@ -9,17 +11,19 @@ impl Replay<'_> {
     pub(super) fn touch(&mut self, chunk: usize, mask: PageMask, touch: Touch, ns: u64) {
         let write = touch != Touch::Read;
         loop {
+            self.catch_up();
             let c = &mut self.chunks[chunk];
             if self.cpu >= c.written_until {
                 c.written = PageMask::EMPTY;
             } else if mask.meets(c.written) {
-                self.cpu = c.written_until;
+                let until = c.written_until;
+                self.wait(Reason::Kernel, until);
                 continue;
             }
-            if self.cpu >= c.host_at {
-                c.coming = PageMask::EMPTY;
-            } else if mask.meets(c.coming) {
-                self.cpu = c.host_at;
+            c.arrived(self.cpu);
+            if mask.meets(c.coming) {
+                let until = c.arrival(mask);
+                self.wait(Reason::InFlight, until);
                 continue;
             }
             let missing = mask & !c.host;
@@ -55,13 +59,21 @@ impl Replay<'_> {
         let pages = bring.pages & alike | PageMask::span(page, 1);
         self.learn(chunk, pages, fetch, write);
         if fetch {
-            self.cpu += if uvm { self.costs.uvm_cpu_fault } else { self.costs.fault };
-            let latency = if uvm { 0 } else { self.costs.latency };
-            self.cpu = self.home(chunk, pages, write, self.cpu) + latency;
+            // What has come is put in place after it has crossed.
+            let (before, latency, after) = match uvm {
+                true => (self.costs.uvm_cpu_fault, 0, 0),
+                false => (self.costs.fault - self.costs.place, self.costs.latency, self.costs.place),
+            };
+            self.wait(Reason::ReadFault, self.cpu + before);
+            let end = self.home(chunk, pages, write, self.cpu) + latency;
+            self.wait(Reason::CopyHome, end);
+            self.wait(Reason::ReadFault, self.cpu + after);
         } else {
             let c = &mut self.chunks[chunk];
-            self.cpu = self.cpu.max(if c.device_at > self.cpu { c.device_at } else { 0 }) + self.costs.take;
             c.device = c.device & !pages;
+            let leaving = c.device_at;
+            self.wait(Reason::CopyOut, leaving);
+            self.wait(Reason::WriteFault, self.cpu + self.costs.take);
         }
         if uvm {
             self.thrashes(chunk, pages, self.cpu, false);
@@ -73,23 +85,35 @@ impl Replay<'_> {
                 let away = self.at_rest(other, self.cpu) & !self.chunks[other].host;
                 end = end.max(self.home(other, away, write, self.cpu) + self.costs.latency);
             }
-            self.cpu = end;
+            self.wait(Reason::CopyHome, end);
         }
         for next in (chunk + 1..first + count).take(bring.ahead as usize) {
             let away = self.at_rest(next, self.cpu) & !self.chunks[next].host;
             if away.is_empty() {
                 break;
             }
+            if self.is_awaited(next, away) {
+                continue;
+            }
             self.learn(next, away, true, write);
             self.home_early(next, away, write, self.cpu);
         }
-        let behind = chunk.wrapping_sub(1);
-        if bring.behind && self.who.policy.predicts() && chunk > first {
-            let start = behind as u64 * PAGES;
-            if self.launches.next_reads(start, start + PAGES) {
-                let pages = self.chunks[behind].host & !self.chunks[behind].device;
-                self.send_early(behind, pages, self.cpu, &[]);
-            }
+        if !fetch && self.who.policy.predicts() {
+            self.send_behind(chunk, page, bring.behind && chunk > first);
+        }
+    }
+
+    /// Sends what a writer has left behind who has come to a page: since it was seen last, or (`one`) the chunk before.
+    fn send_behind(&mut self, chunk: usize, page: usize, one: bool) {
+        let at = chunk as u64 * PAGES;
+        let before = Range { start: at.saturating_sub(PAGES), pages: PAGES as u32, write: true, read: false };
+        let left = self.launches.left_behind(at + page as u64).or_else(|| {
+            let reads = one && self.launches.next_reads(before.start, at);
+            reads.then_some(before)
+        });
+        for (behind, pages) in left.into_iter().flat_map(chunks_of) {
+            let c = &self.chunks[behind];
+            self.send_early(behind, pages & c.host & !c.device, self.cpu, &[]);
         }
     }
 
@@ -110,7 +134,8 @@ impl Replay<'_> {
     }
 
     /// Brings pages home from `at` on: when they are there.
-    fn home(&mut self, chunk: usize, pages: PageMask, write: bool, at: u64) -> u64 {
+    pub(super) fn home(&mut self, chunk: usize, pages: PageMask, write: bool, at: u64) -> u64 {
+        self.forget_early(chunk, pages);
         let bytes = pages.count() as u64 * PAGE;
         let end = self.to_host.work(at, self.costs.transfer(bytes));
         self.out.bytes_home += bytes;
@@ -122,15 +147,5 @@ impl Replay<'_> {
             c.device = c.device & !pages;
         }
         end
-    }
-
-    /// The same in the background.
-    pub(super) fn home_early(&mut self, chunk: usize, pages: PageMask, write: bool, at: u64) {
-        if !pages.is_empty() {
-            let end = self.home(chunk, pages, write, at) + self.costs.latency;
-            let c = &mut self.chunks[chunk];
-            c.coming = c.coming | pages;
-            c.host_at = c.host_at.max(end);
-        }
     }
 }

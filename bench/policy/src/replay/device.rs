@@ -1,6 +1,7 @@
 //! Launches whose pages are there before they start, and what is moved early around them.
 
 use super::{Replay, Side, TooLarge};
+use crate::reasons::Reason;
 use crate::trace::{PAGE, PAGES, Use};
 use hmmrt::AccessMode;
 use hmmrt::policy::{Launches, PageMask, Range};
@@ -8,10 +9,11 @@ use hmmrt::policy::{Launches, PageMask, Range};
 impl Replay<'_> {
     pub(super) fn launch(&mut self, kernel: u64, uses: &[Use], ns: u64) -> Result<(), TooLarge> {
         self.number += 1;
+        self.catch_up();
         let named = self.named(uses);
         let mine: Vec<usize> = named.iter().map(|(chunk, _, _)| *chunk).collect();
         self.check_size(&mine)?;
-        let mut ready = 0;
+        let (mut ready, mut late) = (0, 0);
         let mut moved = vec![false; self.histories.len()];
         let changes = |(chunk, pages, mode): &&(usize, PageMask, AccessMode)| {
             let c = &self.chunks[*chunk];
@@ -24,9 +26,11 @@ impl Replay<'_> {
             let c = &self.chunks[chunk];
             let lacks = pages & !c.device;
             let leaves = if mode.writes() { pages & c.host } else { PageMask::EMPTY };
-            ready = ready.max(c.device_at).max(if lacks.meets(c.coming) { c.host_at } else { 0 });
+            late += u32::from(mode != AccessMode::Write && (!lacks.is_empty() || c.device_at > self.cpu));
+            ready = ready.max(c.device_at).max(c.arrival(lacks));
             if !(lacks | leaves).is_empty() {
-                self.cpu += if leaves.is_empty() { self.costs.share } else { self.costs.send } / crew;
+                let cost = if leaves.is_empty() { self.costs.share } else { self.costs.send } / crew;
+                self.wait(Reason::Protect, self.cpu + cost);
                 moved[self.owners[chunk]] = true;
             }
             if mode != AccessMode::Write {
@@ -36,13 +40,17 @@ impl Replay<'_> {
             c.device = c.device | pages;
             c.host = c.host & !leaves;
             c.coming = c.coming & c.host;
+            if mode.writes() {
+                self.forget_early(chunk, pages);
+            }
         }
-        self.cpu = self.cpu.max(ready);
+        self.wait(Reason::CopyOut, ready);
         let end = self.cpu.max(self.device) + ns;
         self.device = end;
         for &(chunk, pages, mode) in &named {
             self.bytes.device(chunk, pages, mode != AccessMode::Write, mode.writes());
             let c = &mut self.chunks[chunk];
+            c.used = if c.used_until > self.cpu { c.used | pages } else { pages };
             c.used_until = end;
             if mode.writes() {
                 c.written = c.written | pages;
@@ -59,6 +67,7 @@ impl Replay<'_> {
             self.recency.uses(0, around, u.start, u.start + u.pages, self.number);
         }
         if self.who.policy.predicts() {
+            self.launches.late(late);
             self.predict(kernel, uses, &mine);
         }
         Ok(())
@@ -84,6 +93,9 @@ impl Replay<'_> {
         if pages.is_empty() {
             return 0;
         }
+        let c = &self.chunks[chunk];
+        // A kernel may still read the older bytes.
+        let at = if pages.meets(c.used) { at.max(c.used_until) } else { at };
         let bytes = pages.count() as u64 * PAGE;
         let end = self.to_device.work(at, self.costs.transfer(bytes)) + self.costs.latency;
         self.out.bytes_out += bytes;
@@ -101,26 +113,24 @@ impl Replay<'_> {
             return;
         }
         let Some(slot) = self.take_slot_early(chunk, at, keep) else { return };
-        let end = self.send(chunk, pages, slot.max(at) + self.costs.share);
+        let at = self.helper.work(slot.max(at), self.costs.share);
+        let end = self.send(chunk, pages, at);
         let c = &mut self.chunks[chunk];
         c.device = c.device | pages;
         c.device_at = c.device_at.max(end);
     }
 
     fn predict(&mut self, kernel: u64, uses: &[Use], mine: &[usize]) {
-        let ranges = || {
-            uses.iter().map(|u| Range {
-                start: u.start,
-                pages: u.pages as u32,
-                write: u.mode.writes(),
-                read: u.mode != AccessMode::Write,
-            })
-        };
+        let ranges = || ranges(uses);
         let (mut home, mut out) = (Vec::new(), Vec::new());
         let key = Launches::key(kernel, ranges());
         self.launches.launched(key, ranges(), |r| home.push(r), |r| out.push(r));
         for r in home {
             for (chunk, pages) in chunks_of(r) {
+                if !r.read {
+                    self.take_early(chunk, pages);
+                    continue;
+                }
                 let c = &self.chunks[chunk];
                 let at = if self.cpu < c.written_until { c.written_until } else { self.cpu };
                 self.home_early(chunk, pages & !c.host, r.write, at);
@@ -135,6 +145,17 @@ impl Replay<'_> {
     }
 }
 
-fn chunks_of(r: Range) -> Vec<(usize, PageMask)> {
+/// What a launch is known by.
+pub(super) fn ranges(uses: &[Use]) -> impl Iterator<Item = Range> {
+    uses.iter().map(|u| Range {
+        start: u.start,
+        pages: u.pages as u32,
+        write: u.mode.writes(),
+        read: u.mode != AccessMode::Write,
+    })
+}
+
+/// Pages by chunk.
+pub(super) fn chunks_of(r: Range) -> Vec<(usize, PageMask)> {
     Use::all(r.start, r.pages.into(), AccessMode::Read).named().collect()
 }

@@ -1,6 +1,7 @@
 //! The device's memory, in chunks: who leaves when there is no room.
 
 use super::{Replay, Side, TooLarge};
+use crate::reasons::Reason;
 use crate::trace::{PAGE, PAGES};
 use hmmrt::policy::{Candidate, PageMask};
 
@@ -24,7 +25,7 @@ impl Replay<'_> {
                 // All is in use: until the first kernel ends.
                 let busy = |c: &usize| self.chunks[*c].committed && !keep.contains(c);
                 let until = (0..self.chunks.len()).filter(busy).map(|c| self.chunks[c].used_until).min();
-                self.cpu = self.cpu.max(until.ok_or(TooLarge)?);
+                self.wait(Reason::Room, until.ok_or(TooLarge)?);
                 continue;
             };
             free = self.evict(victim, self.cpu);
@@ -96,8 +97,7 @@ impl Replay<'_> {
         self.out.bytes_home += bytes;
         self.bytes.copy_home(chunk, only_there);
         let c = &mut self.chunks[chunk];
-        c.coming = c.coming | only_there;
-        c.host_at = c.host_at.max(end);
+        c.comes(only_there, end);
         end
     }
 }

@@ -5,14 +5,17 @@
 mod bytes;
 mod cpu;
 mod device;
+mod early;
 mod memory;
 mod unified;
 
 use crate::bus::Bus;
 use crate::costs::Costs;
+use crate::reasons::{Reason, Waits};
 use crate::trace::{Event, Trace};
 use bytes::Bytes;
 use hmmrt::policy::{History, Launches, PageMask, Policy, Recency};
+use std::collections::BTreeMap;
 
 /// How launches get their pages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,6 +66,8 @@ pub struct Outcome {
     pub faults: u64,
     /// Chunks that had to leave the device.
     pub evictions: u64,
+    /// Why the CPU waited: after launches that came for the first or second time, and after others.
+    pub waits: [Waits; 2],
 }
 
 impl Outcome {
@@ -77,17 +82,39 @@ impl Outcome {
 struct Chunk {
     host: PageMask,
     device: PageMask,
-    /// Pages that are on their way home until `host_at`, on their way out until `device_at`.
+    /// Pages that are on their way home, and until when; others are on their way out until `device_at`.
     coming: PageMask,
-    host_at: u64,
+    arrivals: Vec<(PageMask, u64)>,
     device_at: u64,
-    /// What a kernel writes until `written_until`.
+    /// What a kernel writes until `written_until`, and uses until `used_until`.
     written: PageMask,
     written_until: u64,
+    used: PageMask,
     used_until: u64,
     committed: bool,
     moved: u64,
     thrash: unified::Thrash,
+}
+
+impl Chunk {
+    /// When the last of these pages that are on their way home is there; 0: all are.
+    fn arrival(&self, pages: PageMask) -> u64 {
+        let all = self.arrivals.iter().filter(|(coming, _)| (pages & self.coming).meets(*coming));
+        all.map(|(_, at)| *at).max().unwrap_or(0)
+    }
+
+    /// Pages are on their way until `at`.
+    fn comes(&mut self, pages: PageMask, at: u64) {
+        self.coming = self.coming | pages;
+        self.arrivals.push((pages, at));
+    }
+
+    /// Forgets what is there at `now`.
+    fn arrived(&mut self, now: u64) {
+        self.arrivals.retain(|(_, at)| *at > now);
+        let still = self.arrivals.iter().fold(PageMask::EMPTY, |all, (pages, _)| all | *pages);
+        self.coming = self.coming & still;
+    }
 }
 
 struct Replay<'a> {
@@ -102,12 +129,19 @@ struct Replay<'a> {
     bytes: Bytes,
     to_device: Bus,
     to_host: Bus,
+    /// The thread that moves things early.
+    helper: Bus,
+    /// What it is to bring home: whoever faults comes first.
+    early: Vec<early::Job>,
     cpu: u64,
     device: u64,
     committed: usize,
     /// Launches so far, and moves.
     number: u64,
     moves: u64,
+    /// How often launches with the same ranges came, and whether the last has come before, twice.
+    seen: BTreeMap<u64, u32>,
+    known: usize,
     out: Outcome,
 }
 
@@ -124,10 +158,11 @@ pub fn replay(trace: &Trace, costs: &Costs, who: Contender) -> Result<Outcome, T
         host: PageMask::FULL,
         device: PageMask::EMPTY,
         coming: PageMask::EMPTY,
-        host_at: 0,
+        arrivals: Vec::new(),
         device_at: 0,
         written: PageMask::EMPTY,
         written_until: 0,
+        used: PageMask::EMPTY,
         used_until: 0,
         committed: false,
         moved: 0,
@@ -145,24 +180,41 @@ pub fn replay(trace: &Trace, costs: &Costs, who: Contender) -> Result<Outcome, T
         bytes: Bytes::new(trace.chunks()),
         to_device: Bus::default(),
         to_host: Bus::default(),
+        helper: Bus::default(),
+        early: Vec::new(),
         cpu: 0,
         device: 0,
         committed: 0,
         number: 0,
         moves: 0,
+        seen: BTreeMap::new(),
+        known: 0,
         out: Outcome::default(),
     };
     for event in &trace.events {
         match event {
             Event::Cpu { chunk, pages, touch, ns } => r.touch(*chunk, *pages, *touch, *ns),
-            Event::Launch { kernel, uses, ns } => match who.side {
-                Side::Acquire | Side::Allocations => r.launch(*kernel, uses, *ns)?,
-                Side::Faults => r.launch_unified(uses, *ns)?,
-            },
+            Event::Launch { kernel, uses, ns } => {
+                let times = r.seen.entry(Launches::key(*kernel, device::ranges(uses))).or_default();
+                *times += 1;
+                r.known = usize::from(*times > 2);
+                match who.side {
+                    Side::Acquire | Side::Allocations => r.launch(*kernel, uses, *ns)?,
+                    Side::Faults => r.launch_unified(uses, *ns)?,
+                }
+            }
         }
     }
     r.out.total = r.cpu.max(r.device);
     Ok(r.out)
+}
+
+impl Replay<'_> {
+    /// The CPU waits until `at`.
+    fn wait(&mut self, reason: Reason, at: u64) {
+        self.out.waits[self.known].add(reason, at.saturating_sub(self.cpu));
+        self.cpu = self.cpu.max(at);
+    }
 }
 
 /// What the program takes if nothing has to move.

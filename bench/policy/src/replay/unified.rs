@@ -25,7 +25,7 @@ impl Replay<'_> {
             for (chunk, pages) in u.touched() {
                 let write = u.mode.writes();
                 let c = &self.chunks[chunk];
-                at = at.max(if pages.meets(c.coming) { c.host_at } else { 0 });
+                at = at.max(c.arrival(pages));
                 let remote =
                     if at < c.thrash.pinned_until { pages & c.host & !c.device } else { PageMask::EMPTY };
                 let lacks = pages & !c.device & !remote;

@@ -1,6 +1,7 @@
 //! Generators: the shapes of programs, with sizes and speeds drawn from a seed. The same seed gives the same trace.
 
 mod dense;
+mod held;
 mod rng;
 mod sparse;
 
@@ -28,14 +29,30 @@ const SHAPES: &[(&str, Generator)] = &[
     ("sweep-2.0", |r| dense::sweep(r, 2.0)),
 ];
 
-/// All shapes' names.
+/// Shapes that were kept aside.
+const HELD_OUT: &[(&str, Generator)] = &[
+    ("triple", held::triple),
+    ("fields", held::fields),
+    ("jacobi", held::jacobi),
+    ("cyclic", held::cyclic),
+    ("training", held::training),
+    ("slices", held::slices),
+    ("passes", held::passes),
+];
+
+/// The names of the shapes of issue 6.
 pub fn names() -> impl Iterator<Item = &'static str> {
     SHAPES.iter().map(|(name, _)| *name)
 }
 
+/// The names of those that were kept aside.
+pub fn held_out() -> impl Iterator<Item = &'static str> {
+    HELD_OUT.iter().map(|(name, _)| *name)
+}
+
 /// The trace of a shape; `None` if there is none of this name.
 pub fn generate(name: &str, seed: u64) -> Option<Trace> {
-    let (name, make) = SHAPES.iter().find(|(n, _)| *n == name)?;
+    let (name, make) = SHAPES.iter().chain(HELD_OUT).find(|(n, _)| *n == name)?;
     let mut trace =
         make(&mut Rng::new(seed ^ name.bytes().fold(0_u64, |h, b| h.wrapping_mul(31) + u64::from(b))));
     (*name).clone_into(&mut trace.name);

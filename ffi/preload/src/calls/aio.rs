@@ -10,17 +10,8 @@ use libc::{aiocb, sigevent};
 /// Defines functions that take a control block: `begins` an operation, or `asks` how it is.
 macro_rules! posix {
     ($($name:ident $how:ident -> $ret:ty;)+) => {
-        #[allow(non_upper_case_globals, reason = "named as the functions are")]
-        mod real {
-            $(pub static $name: crate::names::Real = crate::names::Real::new(
-                match core::ffi::CStr::from_bytes_with_nul(concat!(stringify!($name), "\0").as_bytes()) {
-                    Ok(name) => name,
-                    Err(_) => panic!(),
-                });)+
-        }
-        fn resolve_posix() {
-            $(real::$name.address();)+
-        }
+        crate::names::reals! { real, resolve_posix: $($name)+ }
+
         $(
             /// The C library's function of this name; what the operation uses is pinned to the host.
             ///
@@ -208,8 +199,8 @@ pub unsafe fn submitting(count: usize, list: usize) {
     for i in 0..count {
         // SAFETY: the caller's promise; a block is at an address that the program can read.
         unsafe {
-            let at = core::ptr::with_exposed_provenance::<usize>(list).add(i).read();
-            let block = core::ptr::with_exposed_provenance::<Iocb>(at).read();
+            let at = core::ptr::with_exposed_provenance::<usize>(list).add(i).read_unaligned();
+            let block = core::ptr::with_exposed_provenance::<Iocb>(at).read_unaligned();
             let mut pins = Pins::default();
             pins.range(at, size_of::<Iocb>());
             match block.opcode {
@@ -228,7 +219,7 @@ pub unsafe fn submitting(count: usize, list: usize) {
 pub unsafe fn reaped(answer: isize, events: usize) {
     for i in 0..answer.max(0) as usize {
         // SAFETY: the caller's promise.
-        let event = unsafe { &*core::ptr::with_exposed_provenance::<Event>(events).add(i) };
+        let event = unsafe { core::ptr::with_exposed_provenance::<Event>(events).add(i).read_unaligned() };
         flight::end(event.block as usize);
     }
 }

@@ -74,7 +74,8 @@ impl Pins {
         self.range(at, count * size_of::<libc::iovec>());
         for i in 0..count {
             // SAFETY: the caller's promise.
-            let part = unsafe { core::ptr::with_exposed_provenance::<libc::iovec>(at).add(i).read() };
+            let part =
+                unsafe { core::ptr::with_exposed_provenance::<libc::iovec>(at).add(i).read_unaligned() };
             self.range(part.iov_base.expose_provenance(), part.iov_len);
         }
     }
@@ -90,7 +91,7 @@ impl Pins {
         self.range(at, size_of::<libc::msghdr>());
         // SAFETY: the caller's promise.
         unsafe {
-            let m = core::ptr::with_exposed_provenance::<libc::msghdr>(at).read();
+            let m = core::ptr::with_exposed_provenance::<libc::msghdr>(at).read_unaligned();
             self.range(m.msg_name.expose_provenance(), m.msg_namelen as usize);
             self.range(m.msg_control.expose_provenance(), m.msg_controllen as usize);
             self.vectors(m.msg_iov.expose_provenance(), m.msg_iovlen as usize);

@@ -7,19 +7,7 @@ use libc::{epoll_event, fd_set, pollfd, sigset_t, timespec};
 /// Defines exported functions as `wraps!` does; the argument after the semicolon is a mask.
 macro_rules! masked {
     ($(fn $name:ident($($arg:ident: $type:ty),*; $mask:ident $(, $after:ident: $last:ty)?) |$h:ident| $body:block)+) => {
-        #[allow(non_upper_case_globals, reason = "named as the functions are")]
-        mod real {
-            $(pub static $name: crate::names::Real = crate::names::Real::new(
-                match core::ffi::CStr::from_bytes_with_nul(concat!(stringify!($name), "\0").as_bytes()) {
-                    Ok(name) => name,
-                    Err(_) => panic!(),
-                });)+
-        }
-
-        /// Looks all of them up.
-        pub fn resolve() {
-            $(real::$name.address();)+
-        }
+        crate::names::reals! { real, resolve: $($name)+ }
 
         $(
             /// The C library's function of this name, with managed memory among its arguments held for the call, and a mask
@@ -40,30 +28,8 @@ macro_rules! masked {
                         core::mem::transmute(core::ptr::with_exposed_provenance::<()>(at));
                     let copy = super::mask::allowed($mask);
                     let mask = copy.as_ref().map_or(core::ptr::null(), core::ptr::from_ref);
-                    let hold = || {
-                        let saved = crate::names::errno();
-                        let mut holds = crate::holds::Holds::new();
-                        {
-                            let $h = &mut holds;
-                            $body
-                        }
-                        crate::names::set_errno(saved);
-                        holds
-                    };
-                    let holds = hmmrt_core::raw::preload::is_active().then(hold);
-                    let answer = f($($arg,)* mask $(, $after)?);
-                    // The devices may have been opened during the call, and memory gone that was not held: once more.
-                    if answer == -1
-                        && crate::names::errno() == libc::EFAULT
-                        && !holds.is_some_and(|holds| holds.any())
-                        && hmmrt_core::raw::preload::is_active()
-                    {
-                        let holds = hold();
-                        if holds.any() {
-                            return f($($arg,)* mask $(, $after)?);
-                        }
-                    }
-                    answer
+                    let call = || f($($arg,)* mask $(, $after)?);
+                    crate::holds::around(false, |$h| $body, call, crate::holds::has_failed)
                 }
             }
         )+

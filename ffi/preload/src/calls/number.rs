@@ -3,10 +3,10 @@
 //! what io_uring and io_submit need.
 
 use super::{aio, mask, ring};
-use crate::holds::Holds;
+use crate::holds::{self, Holds};
 use crate::names;
 use core::ffi::{c_int, c_long, c_ulong};
-use hmmrt_core::raw::{mapping, preload};
+use hmmrt_core::raw::mapping;
 use libc::{EFAULT, iovec};
 
 /// What the kernel has on both architectures and the `libc` crate only on x86-64, or on neither: there, and on aarch64.
@@ -32,27 +32,9 @@ fn at<T>(address: usize) -> *const T {
 /// As the system call.
 pub unsafe fn perform(number: c_long, a: [usize; 6], call: impl Fn([usize; 6]) -> isize) -> isize {
     let held = |a: [usize; 6]| {
-        let hold = || {
-            let mut h = Holds::new();
-            // SAFETY: the caller's promise.
-            unsafe { super::table::hold(&mut h, number, a) };
-            h
-        };
-        if preload::is_active() {
-            let holds = hold();
-            if holds.any() {
-                return call(a);
-            }
-        }
-        let answer = call(a);
-        // The devices may have been opened during the call, and memory gone that was not held: once more.
-        if answer == -(EFAULT as isize) && preload::is_active() {
-            let holds = hold();
-            if holds.any() {
-                return call(a);
-            }
-        }
-        answer
+        // SAFETY: the caller's promise.
+        let hold = |h: &mut Holds| unsafe { super::table::hold(h, number, a) };
+        holds::around(false, hold, || call(a), |answer| *answer == -(EFAULT as isize))
     };
     // SAFETY: the caller's promise, for each as its manual page has it.
     unsafe {
@@ -74,7 +56,7 @@ pub unsafe fn perform(number: c_long, a: [usize; 6], call: impl Fn([usize; 6]) -
             libc::SYS_ppoll => with_mask(a, 3, held),
             libc::SYS_epoll_pwait | libc::SYS_epoll_pwait2 => with_mask(a, 4, held),
             libc::SYS_pselect6 | IO_PGETEVENTS if a[5] != 0 => {
-                let given = at::<[usize; 2]>(a[5]).read();
+                let given = at::<[usize; 2]>(a[5]).read_unaligned();
                 let mut inner = a;
                 inner[4] = given[0];
                 with_mask(inner, 4, |inner| {
@@ -130,8 +112,8 @@ unsafe fn with_mask(mut a: [usize; 6], which: usize, call: impl FnOnce([usize; 6
     if a[which] == 0 {
         return call(a);
     }
-    // SAFETY: the caller's promise.
-    let set = mask::without_faults(unsafe { at::<u64>(a[which]).read() });
+    // SAFETY: the caller's promise; the kernel takes any alignment.
+    let set = mask::without_faults(unsafe { at::<u64>(a[which]).read_unaligned() });
     a[which] = (&raw const set).expose_provenance();
     call(a)
 }
@@ -143,11 +125,11 @@ unsafe fn with_mask(mut a: [usize; 6], which: usize, call: impl FnOnce([usize; 6
 unsafe fn change_mask(a: [usize; 6]) -> isize {
     // SAFETY: the caller's promise.
     unsafe {
-        let set = (a[1] != 0).then(|| at::<u64>(a[1]).read());
+        let set = (a[1] != 0).then(|| at::<u64>(a[1]).read_unaligned());
         match mask::change(a[0] as c_int, set) {
             Ok(before) => {
                 if a[2] != 0 {
-                    core::ptr::with_exposed_provenance_mut::<u64>(a[2]).write(before);
+                    core::ptr::with_exposed_provenance_mut::<u64>(a[2]).write_unaligned(before);
                 }
                 0
             }

@@ -279,7 +279,7 @@ unsafe fn setup(a: [usize; 6], call: impl FnOnce() -> isize) -> isize {
     unsafe {
         // Entries that a thread of the kernel's takes by itself can't be seen. Older kernels refuse both, so programs
         // know what to do.
-        match (*params).flags {
+        match (&raw const (*params).flags).read_unaligned() {
             flags if flags & SQPOLL != 0 => return -(libc::EPERM as isize),
             flags if flags & REGISTERED_FD_ONLY != 0 => return -(libc::EINVAL as isize),
             _ => {}
@@ -287,7 +287,7 @@ unsafe fn setup(a: [usize; 6], call: impl FnOnce() -> isize) -> isize {
         let answer = call();
         if answer >= 0 {
             let _quiet = Quiet::new();
-            let ring = Ring::new(answer as i32, &*params);
+            let ring = Ring::new(answer as i32, &params.read_unaligned());
             let mut all = rings();
             all.retain(|old| old.fd != answer as i32); // it was closed: its pins stay until their memory is freed
             all.extend(ring);

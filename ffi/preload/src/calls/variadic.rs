@@ -57,19 +57,7 @@ impl List {
 /// another with the named ones and a [`List`]. Until a device is open it goes straight to the C library's of its name.
 macro_rules! variadic {
     ($($name:ident($named:tt) -> $body:ident;)+) => {
-        #[allow(non_upper_case_globals, reason = "named as the functions are")]
-        mod plain {
-            $(pub static $name: crate::names::Real = crate::names::Real::new(
-                match core::ffi::CStr::from_bytes_with_nul(concat!(stringify!($name), "\0").as_bytes()) {
-                    Ok(name) => name,
-                    Err(_) => panic!(),
-                });)+
-        }
-
-        /// Looks up the functions with variable arguments.
-        pub fn resolve_variadic() {
-            $(plain::$name.address();)+
-        }
+        crate::names::reals! { plain, resolve_variadic: $($name)+ }
 
         $(
         /// The C library's function of this name.

@@ -98,15 +98,8 @@ impl Params {
 
     /// Takes what can be read for values.
     fn guess(each: *mut *mut c_void) -> Params {
-        let bring = |at: usize| {
-            if is_managed(core::ptr::with_exposed_provenance::<u8>(at)) {
-                // SAFETY: a byte of managed memory; touching it brings it home.
-                unsafe { core::ptr::with_exposed_provenance::<u8>(at).read_volatile() };
-            }
-        };
         let mut pointers = [0_u8; MOST_VALUES * WORD];
-        bring(each.addr());
-        let got = symbols::peek(each.expose_provenance(), &mut pointers) / WORD;
+        let got = look(each.expose_provenance(), &mut pointers) / WORD;
         if got == 0 {
             return Params::Unknown;
         }
@@ -117,7 +110,6 @@ impl Params {
             if at < 4096 {
                 break;
             }
-            bring(at);
             match readable(at, LAST_VALUE) {
                 words if words.is_empty() => break,
                 words => values.push(Guess { at, words }),
@@ -224,10 +216,23 @@ impl Params {
     }
 }
 
+/// Reads what is readable from `at` on; how many bytes. Managed memory comes home first, and on both pages if it lies across
+/// two: the kernel's own access would end at what is away, and what lies there be taken for nothing.
+fn look(at: usize, into: &mut [u8]) -> usize {
+    const { assert!(MOST_BYTES <= 4096 && MOST_VALUES * WORD <= 4096) };
+    for byte in [at, at.saturating_add(into.len().saturating_sub(1))] {
+        if is_managed(core::ptr::with_exposed_provenance::<u8>(byte)) {
+            // SAFETY: a byte of managed memory; touching it brings it home.
+            unsafe { core::ptr::with_exposed_provenance::<u8>(byte).read_volatile() };
+        }
+    }
+    symbols::peek(at, into)
+}
+
 /// What is readable of `len` bytes.
 fn readable(at: usize, len: usize) -> Vec<u64> {
     let mut bytes = [0_u8; MOST_BYTES];
-    let got = symbols::peek(at, &mut bytes[..len.min(MOST_BYTES)]);
+    let got = look(at, &mut bytes[..len.min(MOST_BYTES)]);
     let words = bytes[..got.next_multiple_of(WORD)].chunks_exact(WORD);
     words.map(|w| u64::from_ne_bytes(w.try_into().unwrap_or_default())).collect()
 }

@@ -107,7 +107,7 @@ pub unsafe fn set(a: [usize; 6], caller: usize) -> isize {
     }
     let new = (new_at != 0).then(|| {
         // SAFETY: the caller's promise. A copy: the kernel sees no memory of the program's.
-        let mut new = unsafe { core::ptr::with_exposed_provenance::<Action>(new_at).read() };
+        let mut new = unsafe { core::ptr::with_exposed_provenance::<Action>(new_at).read_unaligned() };
         new.mask = calls::without_kept(new.mask);
         new
     });
@@ -130,7 +130,7 @@ pub unsafe fn set(a: [usize; 6], caller: usize) -> isize {
     };
     if answer == 0 && old_at != 0 {
         // SAFETY: the caller's promise.
-        unsafe { core::ptr::with_exposed_provenance_mut::<Action>(old_at).write(old) };
+        unsafe { core::ptr::with_exposed_provenance_mut::<Action>(old_at).write_unaligned(old) };
     }
     answer
 }

@@ -88,7 +88,8 @@ unsafe fn dispatch(number: i64, a: [usize; 6], context: *mut ucontext_t) -> Opti
 unsafe fn alternate_stack(a: [usize; 6], context: *mut ucontext_t) -> isize {
     // SAFETY: the caller's promise. The kernel sees copies.
     unsafe {
-        let new = (a[0] != 0).then(|| core::ptr::with_exposed_provenance::<libc::stack_t>(a[0]).read());
+        let new =
+            (a[0] != 0).then(|| core::ptr::with_exposed_provenance::<libc::stack_t>(a[0]).read_unaligned());
         let mut old: libc::stack_t = core::mem::zeroed();
         if let Some(new) = new.filter(|new| new.ss_flags & libc::SS_DISABLE == 0) {
             calls::keep(new.ss_sp, new.ss_size);
@@ -101,7 +102,7 @@ unsafe fn alternate_stack(a: [usize; 6], context: *mut ucontext_t) -> isize {
                 (*context).uc_stack = new;
             }
             if a[1] != 0 {
-                core::ptr::with_exposed_provenance_mut::<libc::stack_t>(a[1]).write(old);
+                core::ptr::with_exposed_provenance_mut::<libc::stack_t>(a[1]).write_unaligned(old);
             }
         }
         answer

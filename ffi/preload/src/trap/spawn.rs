@@ -29,7 +29,7 @@ pub unsafe fn call(number: c_long, a: [usize; 6], context: *mut ucontext_t) -> O
         libc::SYS_vfork => (CLONE_VM, 0),
         libc::SYS_clone3 if a[0] != 0 && a[1] >= size_of::<Arguments>() => {
             // SAFETY: the caller's promise.
-            let arguments = unsafe { &*core::ptr::with_exposed_provenance::<Arguments>(a[0]) };
+            let arguments = unsafe { core::ptr::with_exposed_provenance::<Arguments>(a[0]).read_unaligned() };
             (arguments.flags, arguments.stack.wrapping_add(arguments.size))
         }
         libc::SYS_clone => (a[0] as u64, a[1] as u64),

@@ -82,6 +82,13 @@ static void reads_and_writes(void) {
         CHECK(preadv2(fd, iov, 4, 0, 0) == 4 * 100001);
         for (int i = 0; i < 4; i++) CHECK(memcmp(one + i * 200000 + 5, two + i * 200000 + 5, 100001) == 0);
         CHECK(lseek(fd, 0, SEEK_SET) == 0 && readv(fd, AWAY(iov), 4) == 4 * 100001);
+        // The kernel takes arguments of any alignment.
+        char *odd = (char *)at(5) + 1;
+        memcpy(odd, iov, 4 * sizeof *iov);
+        memset(one, 0, BIG);
+        AWAY(one);
+        CHECK(preadv(fd, AWAY((void *)odd), 4, 0) == 4 * 100001);
+        for (int i = 0; i < 4; i++) CHECK(memcmp(one + i * 200000 + 5, two + i * 200000 + 5, 100001) == 0);
         CHECK(close(fd) == 0);
 
         CHECK(getrandom(AWAY(one), 100000, 0) == 100000);

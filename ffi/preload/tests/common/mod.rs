@@ -31,6 +31,11 @@ pub fn scratch(name: &str) -> PathBuf {
 
 /// Compiles a program of `c/`. Not with what the compiler knows of malloc: it would leave calls out.
 pub fn compile(name: &str) -> (PathBuf, PathBuf) {
+    compile_with(name, &[])
+}
+
+/// As [`compile`], with more for the compiler.
+pub fn compile_with(name: &str, more: &[&str]) -> (PathBuf, PathBuf) {
     // A folder for each test: two of them use the same program.
     static NUMBER: AtomicU32 = AtomicU32::new(0);
     let dir = scratch(&format!("{name}-{}", NUMBER.fetch_add(1, Relaxed)));
@@ -39,6 +44,7 @@ pub fn compile(name: &str) -> (PathBuf, PathBuf) {
     let program = dir.join(name);
     let output = Command::new(cc)
         .args(["-O1", "-g", "-std=gnu11", "-Wall", "-Wextra", "-Werror", "-fno-builtin", "-pthread"])
+        .args(more)
         .arg(source)
         .arg("-o")
         .arg(&program)

@@ -7,6 +7,7 @@ use super::table::*;
 use crate::addr::DeviceAddr;
 use crate::error::{Error, Result};
 use crate::launch::LaunchConfig;
+use crate::log::log;
 use core::ffi::{CStr, c_void};
 use core::ptr::null_mut;
 
@@ -72,14 +73,16 @@ impl Context {
         Ok(handle)
     }
 
-    /// Takes it away again.
+    /// Takes it away again. On failure it is there still.
     pub(crate) fn unmap(&self, at: DeviceAddr, len: usize, handle: MemoryHandle) -> Result<()> {
         let _current = self.enter()?;
         // SAFETY: what `map` made, which no kernel uses any more.
-        unsafe {
-            let unmapped = call!(self.driver, self.device, unmap(at.0, len));
-            unmapped.and(call!(self.driver, self.device, release(handle)))
+        unsafe { call!(self.driver, self.device, unmap(at.0, len)) }?;
+        // SAFETY: our handle, not mapped any more.
+        if let Err(e) = unsafe { call!(self.driver, self.device, release(handle)) } {
+            log!(Warn, "giving device memory back: {e}"); // the addresses are free
         }
+        Ok(())
     }
 
     /// Allocates device memory, addresses and all.

@@ -225,7 +225,7 @@ impl<V: Vendor> Device for GpuDevice<V> {
         stream: NativeStream,
         kernel: NativeKernel,
         config: &LaunchConfig,
-        args: Args,
+        mut args: Args,
     ) -> Result<()> {
         let NativeKernel::Driver(function) = kernel else {
             return Err(Error::Unsupported { what: "kernel", why: "a GPU can't run a function of the host" });

@@ -52,6 +52,18 @@ pub(super) struct Space {
 /// Never given back: that would unmap the host memory, which outlives the runtime.
 static MIRRORS: Mutex<Vec<Mirror>> = Mutex::new(Vec::new());
 
+/// Memory at such addresses that could not be given back: the next to open the device has it.
+static LEFT: Mutex<Vec<Left>> = Mutex::new(Vec::new());
+
+struct Left {
+    context: *const Context,
+    start: u64,
+    group: Group,
+}
+
+// SAFETY: as below.
+unsafe impl Send for Left {}
+
 struct Mirror {
     context: *const Context,
     range: ByteRange,
@@ -72,7 +84,11 @@ impl Space {
             _ => Way::Allocated,
         };
         let group = (group / CHUNK * CHUNK).clamp(CHUNK, LARGEST_GROUP);
-        Space { context, way, granularity: granularity.unwrap_or(0), group, state: Mutex::default() }
+        let mut state = State::default();
+        for left in left().extract_if(.., |left| core::ptr::eq(left.context, context)) {
+            state.groups.insert(left.start, Group { used: 0, ..left.group });
+        }
+        Space { context, way, granularity: granularity.unwrap_or(0), group, state: Mutex::new(state) }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -192,10 +208,10 @@ impl Space {
         group.used &= !(1 << ((at.0 - start) as usize / CHUNK));
         // Of a lost device nobody knows what still runs: its memory stays where it is until the end.
         if group.used == 0 && !self.context.is_lost() {
-            let (len, handle) = (group.len, group.handle);
-            state.groups.remove(&start);
-            if let Err(e) = self.context.unmap(DeviceAddr(start), len, handle) {
-                log!(Warn, "giving device memory back: {e}");
+            match self.context.unmap(DeviceAddr(start), group.len, group.handle) {
+                Ok(()) => drop(state.groups.remove(&start)),
+                // It is there still, and used again when something is needed there.
+                Err(e) => log!(Warn, "giving device memory back: {e}"),
             }
         }
     }
@@ -205,12 +221,20 @@ impl Space {
         let windows: Vec<u64> = {
             let mut state = self.state();
             for (start, group) in core::mem::take(&mut state.groups) {
-                let _ = self.context.unmap(DeviceAddr(start), group.len, group.handle);
+                let done = self.context.unmap(DeviceAddr(start), group.len, group.handle);
+                let host = ByteRange { start: start as usize, end: start as usize + group.len };
+                if done.is_err() && self.mirror_of(host).is_some() {
+                    left().push(Left { context: self.context, start, group });
+                }
             }
             state.windows.keys().copied().collect()
         };
         windows.into_iter().for_each(|at| self.unreserve(DeviceAddr(at)));
     }
+}
+
+fn left() -> MutexGuard<'static, Vec<Left>> {
+    LEFT.lock().unwrap_or_else(|e| e.into_inner())
 }
 
 fn mirrors() -> MutexGuard<'static, Vec<Mirror>> {

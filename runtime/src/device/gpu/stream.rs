@@ -11,7 +11,6 @@ use crate::stream::Timeline;
 use crate::sys::thread;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 enum Item {
@@ -43,7 +42,7 @@ struct Stream {
     events: Arc<Events>,
     queue: Mutex<VecDeque<Item>>,
     wake: Condvar,
-    watcher: Mutex<Option<JoinHandle<()>>>,
+    watcher: Mutex<Option<thread::Thread>>,
 }
 
 // SAFETY: as for `Item`.
@@ -325,7 +324,7 @@ impl Stream {
         lock(&self.queue).push_back(Item::Stop);
         self.wake.notify_one();
         if let Some(watcher) = lock(&self.watcher).take() {
-            let _ = watcher.join();
+            watcher.join();
         }
         lock(&WATCHED).retain(|s| !core::ptr::eq(&**s, self));
         lock(&self.queue).clear();

@@ -25,9 +25,14 @@ impl Delay {
         }
     }
     fn until(&self, start: u64, bytes: usize) {
-        let transfer =
-            if self.bandwidth == 0 { 0 } else { bytes as u128 * 1_000_000_000 / u128::from(self.bandwidth) };
-        clock::wait_until(start + self.latency_ns + transfer as u64);
+        clock::wait_until(self.end(start, bytes));
+    }
+    /// When a transfer that starts at `start` ends: at the end of time, if that is what was asked for. Signal-safe.
+    fn end(&self, start: u64, bytes: usize) -> u64 {
+        let nanoseconds = bytes as u128 * 1_000_000_000;
+        let transfer = nanoseconds.checked_div(u128::from(self.bandwidth)).unwrap_or(0);
+        let transfer = u64::try_from(transfer).unwrap_or(u64::MAX);
+        start.saturating_add(self.latency_ns).saturating_add(transfer)
     }
 }
 
@@ -120,5 +125,21 @@ impl Memory {
         // SAFETY: the runtime passes committed device memory and host memory that only it writes; they don't overlap.
         unsafe { transfer(to.ptr(), from.ptr().cast_const(), len) };
         self.delay.until(start, len);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_never_ends_does_not_wrap() {
+        let end = |bandwidth, latency_ns, bytes| Delay { bandwidth, latency_ns }.end(1_000, bytes);
+        assert_eq!(end(0, 0, 1 << 20), 1_000);
+        assert_eq!(end(1 << 20, 500, 1 << 20), 1_000_001_500);
+        assert_eq!(end(0, u64::MAX, 0), u64::MAX);
+        assert_eq!(end(0, u64::MAX - 999, 1), u64::MAX);
+        assert_eq!(end(1, 0, isize::MAX as usize), u64::MAX, "292 years a second");
+        assert_eq!(end(1, u64::MAX, 1), u64::MAX);
     }
 }

@@ -196,7 +196,7 @@ impl Device for HostDevice {
         stream: NativeStream,
         kernel: NativeKernel,
         config: &LaunchConfig,
-        args: Args,
+        mut args: Args,
     ) -> Result<()> {
         inject::call(self.number, Call::Launch)?;
         let NativeKernel::Host(function) = kernel else {

@@ -6,7 +6,6 @@ use crate::stream::Timeline;
 use crate::sys::thread;
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
-use std::thread::JoinHandle;
 
 /// What a stream can be told to do.
 pub(super) enum Task {
@@ -30,7 +29,7 @@ struct Queue {
 pub(super) struct Worker {
     queue: Mutex<Queue>,
     wake: Condvar,
-    thread: Mutex<Option<JoinHandle<()>>>,
+    thread: Mutex<Option<thread::Thread>>,
 }
 
 impl Worker {
@@ -75,7 +74,7 @@ impl Worker {
         self.push(Task::Stop);
         let thread = self.thread.lock().unwrap_or_else(|e| e.into_inner()).take();
         if let Some(thread) = thread {
-            let _ = thread.join();
+            thread.join();
         }
     }
 

@@ -1,0 +1,101 @@
+//! What SECURITY.md promises of a program that the preload library is before: no memory is writable and executable, no code
+//! is made while it runs, and nothing is shared, with memory away on a device and in every way that system calls are seen.
+
+#[allow(dead_code, reason = "what runs C programs is for other tests")]
+mod common;
+#[path = "../../../doubles/harness/hardened.rs"]
+mod hardened;
+
+use common::{library, preloaded, run};
+use std::path::Path;
+use std::process::Command;
+
+const CHAOS: [(&str, &str); 3] = [("HMMRT_CHAOS", "1"), ("HMMRT_MIN_SIZE", "16K"), ("HMMRT_STATS", "1")];
+
+/// Large blocks that are written and read, files, a child; at the very end, what is mapped.
+const PROGRAM: &str = "
+    my @all = map { chr(65 + $_) x (3_000_000 + $_) } 0 .. 9;
+    open my $out, '>', $ARGV[0] or die; print $out @all; close $out or die;
+    open my $in, '<', $ARGV[0] or die; local $/; my $text = <$in>;
+    die if $text ne join '', @all;
+    system('true') == 0 or die;
+    END { open my $maps, '<', '/proc/self/maps' or die; print <$maps> }";
+
+#[test]
+fn the_library_is_hardened() {
+    hardened::check(library());
+}
+
+/// What is linked in another way is refused: else the check checked nothing.
+#[test]
+fn what_is_not_hardened_is_seen() {
+    let dir = common::scratch("soft");
+    std::fs::write(dir.join("soft.c"), "int n; int *f(void) { return &n; }\n").expect("a file");
+    let is_refused = |flags: &[&str]| {
+        let file = dir.join("soft.so");
+        let mut command = Command::new("cc");
+        command.args(["-shared", "-fPIC", "-Wl,-z,relro,-z,now"]).args(flags);
+        let output = command.arg(dir.join("soft.c")).arg("-o").arg(&file).output().expect("a C compiler");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        std::panic::catch_unwind(|| hardened::check(&file)).is_err()
+    };
+    assert!(!is_refused(&[]));
+    for flag in ["-Wl,-z,execstack", "-Wl,-z,norelro", "-Wl,-z,lazy", "-Wl,-rpath,/tmp"] {
+        assert!(is_refused(&[flag]), "{flag}");
+    }
+}
+
+#[test]
+fn what_may_not_be_mapped_is_seen() {
+    let library = "7f00-7f10 r-xp 00000000 fe:00 1 /a/libhmmrt_preload.so\n";
+    look(library);
+    for line in [
+        "7f20-7f30 rwxp 00000000 00:00 0",
+        "7f20-7f30 r-xp 00000000 00:00 0",
+        "7f20-7f30 rwxp 00000000 00:00 0 [stack]",
+        "7f20-7f30 rw-s 00000000 00:01 9 /dev/zero (deleted)",
+    ] {
+        assert!(std::panic::catch_unwind(|| look(&format!("{library}{line}\n"))).is_err(), "{line}");
+    }
+}
+
+/// Checks a list of mappings, as /proc/self/maps has them.
+fn look(maps: &str) {
+    let mut code = 0;
+    for line in maps.lines() {
+        let mut fields = line.split_whitespace();
+        let (mode, name) = (fields.nth(1).expect("a mode"), fields.nth(3).unwrap_or(""));
+        assert!(!(mode.contains('w') && mode.contains('x')), "writable and executable: {line}");
+        assert!(!(mode.contains('w') && mode.ends_with('s')), "shared: {line}");
+        if mode.contains('x') {
+            let of_a_file = name.starts_with('/') || ["[vdso]", "[vsyscall]"].contains(&name);
+            assert!(of_a_file, "code that nobody has loaded: {line}");
+            code += usize::from(name.ends_with("/libhmmrt_preload.so"));
+        }
+    }
+    assert_eq!(code, 1, "the library's code, in one piece: {maps}");
+}
+
+#[test]
+fn no_memory_is_writable_and_executable() {
+    let dir = common::scratch("secure");
+    let small = if cfg!(feature = "small-objects") { "1" } else { "0" };
+    let trap = if cfg!(target_arch = "x86_64") { "trap" } else { "wrap" };
+    for more in [
+        &[("HMMRT_SMALL", small)][..],
+        &[("HMMRT_HOST_DIRECT", "0")],
+        &[("HMMRT_ADOPT_MMAP", "1")],
+        &[("HMMRT_SYSCALLS", trap)],
+        &[("HMMRT_SYSCALLS", trap), ("HMMRT_SMALL", small), ("HMMRT_ADOPT_MMAP", "1")],
+    ] {
+        let settings = [&CHAOS[..], more].concat();
+        let mut command = preloaded(Path::new("perl"), &settings);
+        let output = run(command.args(["-we", PROGRAM]).arg(dir.join("file")));
+        let err = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{more:?}: {}\n{err}", output.status);
+        // The child has a table of its own.
+        let has_moved = |line: &str| line.contains("to the device") && !line.contains(" 0 moves");
+        assert!(err.lines().any(has_moved), "{more:?}: nothing was ever away: {err}");
+        look(&String::from_utf8(output.stdout).expect("text"));
+    }
+}

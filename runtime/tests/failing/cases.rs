@@ -1,0 +1,274 @@
+//! A case in its process, what its parent makes of it, and all cases of a test side by side.
+
+use super::common::{self, double::Double};
+use super::region::Look;
+use super::script::World;
+use super::touch;
+use hmmrt::{inject, raw};
+use std::collections::HashSet;
+use std::os::unix::process::ExitStatusExt;
+use std::process::Output;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+
+/// Settings of the environment.
+pub type Settings = Vec<(&'static str, String)>;
+
+/// Whose calls fail.
+enum Failing {
+    #[cfg(feature = "inject")]
+    System,
+    Host,
+    Driver(Double),
+    /// Nobody's: a device has little memory.
+    Nobody,
+}
+
+impl Failing {
+    fn of(name: &str) -> Failing {
+        match name {
+            #[cfg(feature = "inject")]
+            "system" => Failing::System,
+            "host" => Failing::Host,
+            "memory" => Failing::Nobody,
+            _ => Failing::Driver(Double::of_case()),
+        }
+    }
+
+    fn arm(&self, spec: &str) {
+        match self {
+            #[cfg(feature = "inject")]
+            Failing::System => assert!(hmmrt::refusal::arm(spec), "{spec}"),
+            Failing::Host => inject::arm(spec).unwrap(),
+            Failing::Driver(double) => double.arm(spec),
+            Failing::Nobody => {}
+        }
+    }
+
+    fn calls(&self) -> Vec<(String, u64)> {
+        match self {
+            #[cfg(feature = "inject")]
+            Failing::System => {
+                let calls = |n: &&str| (n.to_string(), hmmrt::refusal::calls(n));
+                hmmrt::refusal::NAMES.iter().map(calls).collect()
+            }
+            Failing::Host => inject::KINDS.iter().map(|k| (k.to_string(), inject::calls(k))).collect(),
+            Failing::Driver(double) => double.all_calls(),
+            Failing::Nobody => Vec::new(),
+        }
+    }
+}
+
+/// The case, in its own process: `whose` calls fail as `spec` says.
+fn child(whose: &str, spec: &str) {
+    // SAFETY: no preconditions.
+    unsafe { libc::alarm(90) };
+    touch::watch();
+    let failing = Failing::of(whose);
+    let lost = spec.contains("=lost") || spec.contains("=async");
+    let gpu = matches!(failing, Failing::Driver(_));
+    let config = common::config();
+    // The host backend reads what fails from its settings when it opens its devices.
+    let config =
+        hmmrt::Config { host_fail: if whose == "host" { spec.into() } else { String::new() }, ..config };
+    failing.arm(spec);
+    let look = match whose {
+        _ if spec.is_empty() => Look::Strict,
+        "system" => Look::Loose,
+        _ => Look::Host,
+    };
+    let small = whose == "memory";
+    let started = raw::init(Some(config.clone()));
+    assert!(started.is_ok() || look != Look::Strict, "{started:?}");
+    let mut w = World::new(look, small || look != Look::Strict);
+    w.run();
+    let down = raw::shutdown();
+    assert!(down.is_ok() || look != Look::Strict, "{down:?}");
+    w.check_all("after shutdown");
+    let calls: Vec<String> = failing.calls().iter().map(|(name, n)| format!("{name}={n}")).collect();
+    #[cfg(feature = "inject")]
+    eprintln!("failed {}", hmmrt::refusal::failed());
+    eprintln!("calls {}", calls.join(" "));
+    eprintln!("found {} {}", w.errors, w.unreadable);
+    failing.arm("");
+    // A driver that has failed for long is given up, as one that is lost.
+    let lost = lost || gpu && spec.contains('+');
+    w.mended(lost);
+    if down.is_err() {
+        w.synchronize();
+        w.check_all("mended");
+        let again = raw::shutdown();
+        if again.is_err() {
+            assert!(lost, "{again:?}");
+            w.free();
+            w.give_up();
+            raw::shutdown().unwrap();
+        }
+    }
+    w.mended(lost);
+    w.check_all("mended, after shutdown");
+    if !lost {
+        w.write_all();
+    }
+    assert!(w.free(), "something can't be freed");
+    assert_eq!(raw::stats().device_bytes, 0);
+    // The same again, with nothing that fails.
+    raw::init(Some(hmmrt::Config { host_fail: String::new(), ..config })).unwrap();
+    let mut again = World::new(Look::Strict, small);
+    again.run();
+    raw::shutdown().unwrap();
+    again.check_all("again");
+    assert!(again.free());
+    eprintln!("survived");
+}
+
+/// Runs the case that this process was started for, if it was: `WHOSE SPEC`.
+pub fn is_case() -> bool {
+    let Some(case) = common::case() else { return false };
+    let (whose, spec) = case.split_once(' ').unwrap();
+    child(whose, spec);
+    true
+}
+
+/// What became of a case.
+#[derive(Debug, PartialEq, Eq)]
+pub enum End {
+    /// It went on to the end; with errors or signals that were told, or without.
+    Survived { told: bool },
+    /// It ended where the runtime says that it can't go on, and said so.
+    Ended,
+}
+
+/// What a case that was right came to; else what was wrong.
+fn judge(out: &Output) -> Result<End, String> {
+    let err = String::from_utf8_lossy(&out.stderr);
+    let mut named = HashSet::new();
+    let address =
+        |text: &str| usize::from_str_radix(text.split(|c: char| !c.is_ascii_hexdigit()).next()?, 16).ok();
+    let mut told = false;
+    for line in err.lines() {
+        if let Some(at) = line.strip_prefix("hmmrt: SIGBUS at 0x").and_then(address) {
+            named.insert(at);
+        }
+        if let Some(at) = line.strip_prefix("caught SIGBUS at 0x").and_then(address) {
+            told = true;
+            if !named.contains(&at) {
+                return Err(format!("no message names the SIGBUS at {at:#x}"));
+            }
+        }
+        if line.starts_with("caught SIGSEG") {
+            return Err("a touch was SIGSEGV".to_owned());
+        }
+        if let Some(found) = line.strip_prefix("found ") {
+            told |= found != "0 0";
+        }
+    }
+    match out.status.signal() {
+        None if out.status.success() && err.contains("\nsurvived") => Ok(End::Survived { told }),
+        Some(libc::SIGBUS) if !named.is_empty() => Ok(End::Ended),
+        Some(libc::SIGABRT) if err.contains("hmmrt: internal error: ") => Ok(End::Ended),
+        _ => Err(format!("{:?}", out.status)),
+    }
+}
+
+/// The calls that a case made, of those that can fail.
+pub fn calls(test: &str, whose: &str, settings: &Settings) -> Vec<(String, u64)> {
+    let out = run(test, whose, "", settings);
+    let err = String::from_utf8_lossy(&out.stderr).into_owned();
+    assert_eq!(judge(&out), Ok(End::Survived { told: false }), "{settings:?}\n{err}");
+    let line = err.lines().find_map(|l| l.strip_prefix("calls ")).unwrap();
+    line.split(' ').filter_map(|c| c.split_once('=')).map(|(n, c)| (n.into(), c.parse().unwrap())).collect()
+}
+
+/// How many errors and unreadable pages a case was told of, to whose end it goes on.
+#[cfg(feature = "inject")]
+pub fn told(test: &str, whose: &str, spec: &str, settings: &Settings) -> (usize, usize) {
+    let out = run(test, whose, spec, settings);
+    let err = String::from_utf8_lossy(&out.stderr).into_owned();
+    assert!(matches!(judge(&out), Ok(End::Survived { .. })), "{spec} {settings:?}\n{err}");
+    assert!(!err.contains("\nfailed 0\n"), "{spec} {settings:?}: nothing has failed");
+    let line = err.lines().find_map(|l| l.strip_prefix("found ")).unwrap();
+    let (errors, unreadable) = line.split_once(' ').unwrap();
+    (errors.parse().unwrap(), unreadable.parse().unwrap())
+}
+
+fn run(test: &str, whose: &str, spec: &str, settings: &Settings) -> Output {
+    let mut command = common::case_command(test, &format!("{whose} {spec}"));
+    command
+        .envs(settings.iter().map(|(n, v)| (*n, v.as_str())))
+        .env("RUST_BACKTRACE", "0")
+        .env("HMMRT_HOST_DEVICES", "2");
+    command.output().unwrap()
+}
+
+/// How many cases are run of a test, if not `usual`: `HMMRT_TEST_CASES`, a number or `all`.
+fn wanted(usual: usize) -> usize {
+    let text = std::env::var("HMMRT_TEST_CASES").unwrap_or_default();
+    if text == "all" { usize::MAX } else { text.parse().unwrap_or(usual) }
+}
+
+/// Of the numbers up to `n` about `most`, or all if all cases are run: the first, the last, and some between.
+pub fn numbers(n: u64, most: u64) -> Vec<u64> {
+    let step = if wanted(0) == usize::MAX { 1 } else { n.div_ceil(most.max(1)).max(1) };
+    (1..=n).filter(|i| *i == n || (i - 1) % step == 0).collect()
+}
+
+/// A case to run: whose calls, which fail, and the settings.
+pub type Case = (&'static str, String, Settings);
+
+/// Runs cases, as many at a time as there are cores: `usual` of them, at equal distances, if it is not said otherwise. What is
+/// wrong with one is shown, and fails the test.
+pub fn run_all(test: &str, usual: usize, cases: Vec<Case>) {
+    let only = std::env::var("HMMRT_TEST_ONLY").ok();
+    let is_wanted = |(_, spec, settings): &Case| {
+        let text = format!("{spec} {settings:?}");
+        only.as_ref().is_none_or(|only| only.split(' ').all(|word| text.contains(word)))
+    };
+    let mut cases: Vec<Case> = cases.into_iter().filter(is_wanted).collect();
+    let (all, most) = (cases.len(), wanted(usual));
+    if most < all {
+        let picked = |i: usize| i * most / all != (i + 1) * most / all;
+        cases = cases.into_iter().enumerate().filter(|(i, _)| picked(*i)).map(|(_, case)| case).collect();
+    }
+    eprintln!("{} of {all} cases", cases.len());
+    let (next, idle) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let ended: Mutex<[usize; 3]> = Mutex::default();
+    let wrong: Mutex<Vec<String>> = Mutex::default();
+    let work = || {
+        while let Some((whose, spec, settings)) = cases.get(next.fetch_add(1, SeqCst)) {
+            let out = run(test, whose, spec, settings);
+            if String::from_utf8_lossy(&out.stderr).contains("\nfailed 0\n") {
+                idle.fetch_add(1, SeqCst);
+            }
+            match judge(&out) {
+                Ok(End::Survived { told }) => ended.lock().unwrap()[usize::from(told)] += 1,
+                Ok(End::Ended) => {
+                    ended.lock().unwrap()[2] += 1;
+                    let err = String::from_utf8_lossy(&out.stderr);
+                    let last = err.lines().rfind(|l| l.starts_with("hmmrt: ")).unwrap_or("");
+                    eprintln!("ended: {whose} {spec} {settings:?}: {last}");
+                }
+                Err(why) => {
+                    let err = String::from_utf8_lossy(&out.stderr);
+                    let lines: Vec<&str> = err.lines().collect();
+                    let tail = lines[lines.len().saturating_sub(40)..].join("\n");
+                    eprintln!("WRONG: {whose} {spec} {settings:?}: {why}\n{tail}\n");
+                    wrong.lock().unwrap().push(format!("{whose} {spec} {settings:?}"));
+                }
+            }
+        }
+    };
+    let workers = std::thread::available_parallelism().map_or(2, |n| n.get());
+    std::thread::scope(|s| (0..workers).for_each(|_| drop(s.spawn(work))));
+    let ([right, told, ended], wrong) = (ended.into_inner().unwrap(), wrong.into_inner().unwrap());
+    eprintln!(
+        "{} cases: {right} did without, {told} were told, {ended} ended, {} wrong",
+        cases.len(),
+        wrong.len()
+    );
+    assert!(wrong.is_empty(), "{wrong:#?}");
+    assert!(only.is_some() || cases.len() > 10, "there must be cases");
+    // Not those of drivers, which say it otherwise; and how often some calls are made is not the same in each run.
+    let idle = if cases.iter().all(|(whose, ..)| *whose == "system") { idle.into_inner() } else { 0 };
+    assert!(idle * 5 <= cases.len(), "in {idle} of {} cases nothing has failed", cases.len());
+}

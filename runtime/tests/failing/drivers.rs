@@ -1,0 +1,54 @@
+//! The calls of the host backend, and those of the drivers, over their doubles.
+
+use super::cases::{Case, Settings, calls, is_case, numbers, run_all};
+use super::common::double;
+
+#[test]
+fn every_call_of_a_driver_fails() {
+    const TEST: &str = "drivers::every_call_of_a_driver_fails";
+    if is_case() {
+        return;
+    }
+    let mut cases: Vec<Case> = Vec::new();
+    let host: Settings =
+        [("HMMRT_BACKEND", "host"), ("HMMRT_HOST_MEMORY", "14M")].map(|(n, v)| (n, v.into())).into();
+    for (name, n) in calls(TEST, "host", &host) {
+        for i in numbers(n, 5) {
+            cases.push(("host", format!("{name}:{i}"), host.clone()));
+            cases.push(("host", format!("{name}:{i}+"), host.clone()));
+        }
+    }
+    for kind in double::KINDS {
+        let of = settings(kind);
+        // What a lost device has is never given back: room for the second run.
+        let ample: Settings = of.iter().cloned().chain([("HMMRT_DOUBLE_MEMORY", "48M".into())]).collect();
+        let all = calls(TEST, "driver", &of);
+        let total = all.iter().map(|(_, n)| n).sum();
+        for (name, n) in all {
+            for i in numbers(n, 2) {
+                ["", "+"]
+                    .iter()
+                    .for_each(|how| cases.push(("driver", format!("{name}:{i}{how}"), of.clone())));
+            }
+        }
+        for i in numbers(total, 24) {
+            cases.push(("driver", format!("any:{i}"), of.clone()));
+            for how in ["+", "=lost", "=async"] {
+                cases.push(("driver", format!("any:{i}{how}"), ample.clone()));
+            }
+        }
+    }
+    run_all(TEST, 60, cases);
+}
+
+/// The settings with which a driver's double runs.
+pub fn settings(kind: &'static str) -> Settings {
+    let library = double::library(kind).into_os_string().into_string().unwrap();
+    vec![
+        ("HMMRT_BACKEND", kind.into()),
+        (double::variable(kind), library.clone()),
+        ("HMMRT_CASE_LIBRARY", library),
+        ("HMMRT_CASE_KIND", kind.into()),
+        ("HMMRT_DOUBLE_MEMORY", "12M".into()),
+    ]
+}

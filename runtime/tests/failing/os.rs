@@ -1,0 +1,142 @@
+//! The calls to the operating system, on each fault engine.
+
+use super::cases::{Case, Settings, calls, is_case, numbers, run_all, told};
+
+/// What each call can answer; the first of them also for good. `EAGAIN` is never for good: the kernel means it.
+const ERRORS: [(&str, &[&str]); 22] = [
+    ("mmap", &["12", "11"]),
+    ("munmap", &["12"]),
+    ("mprotect", &["12"]),
+    ("mremap", &["12", "gone", "22"]),
+    ("madvise", &["12", "11", "22"]),
+    ("openat", &["24", "2", "12"]),
+    ("pread64", &["5"]),
+    ("pwrite64", &["5", "12"]),
+    ("userfaultfd", &["24", "1", "38"]),
+    ("fcntl", &["24"]),
+    ("mlock", &["12"]),
+    ("PAGEMAP_SCAN", &["25", "12"]),
+    ("PROCMAP_QUERY", &["25", "12"]),
+    ("UFFDIO_API", &["22", "1"]),
+    ("UFFDIO_REGISTER", &["12", "22", "16"]),
+    ("UFFDIO_UNREGISTER", &["12"]),
+    ("UFFDIO_COPY", &["12", "11", "17", "2"]),
+    ("UFFDIO_ZEROPAGE", &["12", "11"]),
+    ("UFFDIO_MOVE", &["16", "22", "11", "17", "12"]),
+    ("UFFDIO_WRITEPROTECT", &["12", "11", "2"]),
+    ("USERFAULTFD_IOC_NEW", &["24", "1"]),
+    ("thread", &["11"]),
+];
+
+/// What can be missing for good while something else fails once.
+const MISSING: [&str; 5] =
+    ["pwrite64:1+=5", "mremap:1+=12", "madvise:1+=22", "openat:1+=24", "mprotect:30+=12"];
+
+/// The engines, ways to have faults served, and sizes that lead elsewhere.
+fn settings() -> Vec<Settings> {
+    let of = |more: &[(&'static str, &str)]| -> Settings {
+        let always = [("HMMRT_BACKEND", "host"), ("HMMRT_HOST_MEMORY", "14M"), ("HMMRT_SPARE", "8M")];
+        always.iter().chain(more).map(|(n, v)| (*n, v.to_string())).collect()
+    };
+    let (fault, direct) = ("HMMRT_FAULT", "HMMRT_HOST_DIRECT");
+    vec![
+        of(&[(fault, "segv")]),
+        of(&[(fault, "uffd")]),
+        of(&[(fault, "uffd-thread")]),
+        of(&[(fault, "segv"), (direct, "0")]),
+        of(&[(fault, "uffd"), (direct, "0")]),
+        of(&[(fault, "segv"), ("HMMRT_SPARE", "0")]),
+        of(&[(fault, "segv"), ("HMMRT_VMA_BUDGET", "100")]),
+        of(&[(fault, "uffd"), ("HMMRT_UFFD_MOVE", "0"), ("HMMRT_SPARE", "0")]),
+    ]
+}
+
+#[test]
+fn every_call_to_the_system_fails() {
+    const TEST: &str = "os::every_call_to_the_system_fails";
+    if is_case() {
+        return;
+    }
+    let mut cases: Vec<Case> = Vec::new();
+    for settings in settings() {
+        let mut add = |spec: String| cases.push(("system", spec, settings.clone()));
+        for (name, n) in calls(TEST, "system", &settings) {
+            if name == "any" {
+                for i in numbers(n, 2) {
+                    add(format!("any:{i}+=12"));
+                    MISSING.iter().for_each(|missing| add(format!("any:{i}=12,{missing}")));
+                }
+                continue;
+            }
+            if name == "mmap" {
+                // Neither way to empty memory works.
+                numbers(n, 3).iter().for_each(|i| add(format!("mmap:{i}+=12,madvise:1+=22")));
+            }
+            let (_, errors) = ERRORS.iter().find(|(of, _)| *of == name).unwrap();
+            for (k, errno) in errors.iter().enumerate() {
+                for i in numbers(n, if k == 0 { 2 } else { 1 }) {
+                    add(format!("{name}:{i}={errno}"));
+                    if k == 0 && *errno != "11" || name == "thread" {
+                        add(format!("{name}:{i}+={errno}"));
+                    }
+                }
+            }
+        }
+    }
+    run_all(TEST, 80, cases);
+}
+
+/// More of what keeps the program from bytes that are elsewhere: a call of these whose failure is not noticed is a wrong byte.
+#[test]
+fn what_hides_pages_is_never_taken_for_done() {
+    const TEST: &str = "os::what_hides_pages_is_never_taken_for_done";
+    if is_case() {
+        return;
+    }
+    let mut cases: Vec<Case> = Vec::new();
+    for (engine, names) in [(0, &["mprotect"][..]), (1, &["UFFDIO_WRITEPROTECT", "madvise", "mremap"])] {
+        let settings = settings().swap_remove(engine);
+        for (name, n) in
+            calls(TEST, "system", &settings).into_iter().filter(|(n, _)| names.contains(&n.as_str()))
+        {
+            let most = if engine == 0 { 40 } else { 6 };
+            numbers(n, most)
+                .iter()
+                .for_each(|i| cases.push(("system", format!("{name}:{i}=12"), settings.clone())));
+        }
+    }
+    run_all(TEST, 60, cases);
+}
+
+/// What fails for good on an engine, and how many errors there are at most: no page is ever out of reach, because there is another
+/// way. The errors are of calls that are the program's own: remap, adopt, discard.
+const OTHER_WAYS: [(&str, &str, usize); 12] = [
+    ("segv", "mremap:1+=12", 1),
+    ("segv", "munmap:1+=12", 1),
+    ("segv", "madvise:1+=22", 4),
+    ("segv", "openat:1+=24", 1),
+    ("segv", "openat:1+=2", 1),
+    ("segv", "PAGEMAP_SCAN:1+=25", 0),
+    ("segv", "PROCMAP_QUERY:1+=25", 0),
+    ("uffd", "UFFDIO_MOVE:1+=22", 0),
+    ("uffd", "UFFDIO_REGISTER:1+=22", 0),
+    ("uffd", "PAGEMAP_SCAN:1+=25", 0),
+    ("uffd", "PROCMAP_QUERY:1+=25", 0),
+    ("uffd-thread", "UFFDIO_MOVE:1+=16", 0),
+];
+
+#[test]
+fn where_there_is_another_way_nothing_is_missed() {
+    if is_case() {
+        return;
+    }
+    for (engine, spec, most) in OTHER_WAYS {
+        let settings: Settings = vec![
+            ("HMMRT_BACKEND", "host".into()),
+            ("HMMRT_HOST_MEMORY", "14M".into()),
+            ("HMMRT_FAULT", engine.into()),
+        ];
+        let told = told("os::where_there_is_another_way_nothing_is_missed", "system", spec, &settings);
+        assert!(told.0 <= most && told.1 == 0, "{engine} {spec}: {} errors, {} pages", told.0, told.1);
+    }
+}

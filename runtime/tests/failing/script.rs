@@ -1,0 +1,473 @@
+//! The run in which things fail: everything that moves pages or changes what they are, over memory of which every byte is
+//! known. What an operation that failed may have changed is said here; nothing else may have.
+
+use super::common::kernels;
+use super::region::{Look, PAGE, Region};
+use super::touch;
+use hmmrt::raw::{self, HMM_HOST, mapping};
+use hmmrt::{AccessMode, LaunchArg, LaunchConfig, Protection, StreamId};
+use std::fmt::Display;
+
+/// More than two chunks, and a part of one.
+const LARGE: usize = (4 << 20) + 20_000;
+const SMALL: usize = 40_000;
+/// Of the program's own memory: not at a chunk's boundary, and more than one.
+const OWN: usize = (2 << 20) + (300 << 10);
+/// So many bytes a kernel changes.
+const CHANGED: usize = 9000;
+
+/// The memory, and what became of it.
+pub struct World {
+    look: Look,
+    /// Operations may fail.
+    fails: bool,
+    pub errors: usize,
+    pub unreadable: usize,
+    regions: Vec<Region>,
+    /// Around the program's own memory: somebody else's.
+    foreign: [Region; 2],
+    stream: StreamId,
+    /// What could not be freed, and what is not the heap's.
+    adopted: bool,
+}
+
+const BIG: usize = 0;
+const BLOCK: usize = 1;
+const HOME: usize = 2;
+const ADOPTED: usize = 3;
+
+/// Room for the program's own memory, with a page of somebody else's on both sides.
+fn own_memory() -> *mut u8 {
+    let (prot, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
+    // SAFETY: a new mapping.
+    let at = unsafe { libc::mmap(std::ptr::null_mut(), OWN + 2 * PAGE, prot, flags, -1, 0) };
+    assert_ne!(at, libc::MAP_FAILED);
+    at.cast()
+}
+
+/// Adds one to the first bytes.
+fn add(bytes: &mut [u8]) {
+    let n = CHANGED.min(bytes.len());
+    bytes[..n].iter_mut().for_each(|b| *b = b.wrapping_add(1));
+}
+
+impl World {
+    /// Makes the memory. What of the heap's can't be had now is the C library's, and stays out of it.
+    pub fn new(look: Look, fails: bool) -> World {
+        let own = own_memory();
+        // SAFETY: inside the mapping.
+        let (first, last) = unsafe { (own.add(PAGE), own.add(PAGE + OWN)) };
+        let foreign = [Region::new("before", own, PAGE), Region::new("behind", last, PAGE)];
+        let regions = Vec::new();
+        let stream = StreamId::DEFAULT;
+        let mut w = World { look, fails, errors: 0, unreadable: 0, regions, foreign, stream, adopted: false };
+        w.foreign.iter_mut().for_each(|r| r.write(0..1, Look::Strict));
+        for (name, len) in [("big", LARGE), ("block", SMALL), ("home", SMALL)] {
+            let made = raw::calloc(len, 1);
+            let ptr = w.note("calloc", made).unwrap_or_else(spare);
+            w.regions.push(Region::new(name, ptr, len));
+        }
+        // SAFETY: the mapping is this process's own.
+        w.adopted = w.note("adopt", unsafe { raw::adopt(first, OWN) }).is_some();
+        w.regions.push(Region::new("adopted", first, OWN));
+        for i in 0..w.regions.len() {
+            w.check(i, "fresh");
+            w.write(i, 0..usize::MAX);
+        }
+        w
+    }
+
+    fn note<T>(&mut self, what: &str, result: Result<T, impl Display>) -> Option<T> {
+        if let Err(e) = &result {
+            eprintln!("{what}: {e}");
+            assert!(self.fails, "{what}: {e}");
+            self.errors += 1;
+        }
+        result.ok()
+    }
+
+    fn write(&mut self, i: usize, pages: std::ops::Range<usize>) {
+        let look = self.look;
+        self.regions[i].write(pages, look);
+    }
+
+    fn check(&mut self, i: usize, when: &str) {
+        self.check_part(i, 0..usize::MAX, when);
+    }
+
+    fn check_part(&mut self, i: usize, pages: std::ops::Range<usize>, when: &str) {
+        // What has never left does not need a device.
+        let look = if i == HOME && self.look == Look::Host { Look::Strict } else { self.look };
+        self.unreadable += self.regions[i].check(pages, look, when);
+    }
+
+    /// All of it.
+    pub fn check_all(&mut self, when: &str) {
+        (0..self.regions.len()).for_each(|i| self.check(i, when));
+        self.foreign.iter().for_each(|r| assert_eq!(r.check(0..1, Look::Strict, when), 0));
+    }
+
+    /// From here on nothing fails: with `lost` but for what went with a device.
+    pub fn mended(&mut self, lost: bool) {
+        self.fails = lost;
+        self.look = if lost { Look::Host } else { Look::Strict };
+    }
+
+    fn migrate(&mut self, i: usize, to: i32) {
+        let r = &self.regions[i];
+        let done = raw::migrate(r.ptr, r.len, to);
+        self.note("migrate", done);
+    }
+
+    fn prefetch(&mut self, i: usize, to: i32, stream: StreamId) {
+        let r = &self.regions[i];
+        let done = raw::prefetch(r.ptr, r.len, to, stream);
+        self.note("prefetch", done);
+    }
+
+    /// Waits for both streams; what a release was not heard of for is not in use any more.
+    pub fn synchronize(&mut self) {
+        let done = raw::stream_synchronize(self.stream);
+        self.note("synchronize", done);
+        let done = raw::stream_synchronize(StreamId::DEFAULT);
+        self.note("synchronize", done);
+    }
+
+    /// A kernel adds to the first bytes, or overwrites all.
+    fn launch(&mut self, i: usize, device: i32, stream: StreamId, overwrite: bool) {
+        let name = if overwrite { "test_fill_bytes" } else { "test_add_bytes" };
+        let kernel = kernels::try_kernel(device, name);
+        let Some(kernel) = self.note("kernel", kernel) else { return };
+        let r = &mut self.regions[i];
+        let (ptr, len) = (r.ptr, r.len);
+        let mode = if overwrite { AccessMode::Write } else { AccessMode::ReadWrite };
+        let (n, one) = (if overwrite { len } else { CHANGED.min(len) } as u64, 1_u8);
+        let args = [
+            LaunchArg::Pointer { ptr, len, mode },
+            LaunchArg::Value { data: (&raw const n).cast(), size: 8 },
+            LaunchArg::Value { data: (&raw const one).cast(), size: 1 },
+        ];
+        // SAFETY: the arguments are the kernel's.
+        let done = unsafe { raw::launch(kernel, &LaunchConfig { stream, ..LaunchConfig::default() }, &args) };
+        match (&done, overwrite) {
+            (Ok(()), false) => r.becomes(add),
+            (Ok(()), true) => r.becomes(|b| b.fill(1)),
+            // The error may be of what comes behind the kernel.
+            (Err(_), false) => r.may_become(false, add),
+            (Err(_), true) => r.forget(0..r.pages()),
+        }
+        if done.is_ok() && overwrite {
+            r.is_known();
+        }
+        self.note("launch", done);
+    }
+
+    /// Everything that moves pages, step by step.
+    pub fn run(&mut self) {
+        let made = raw::stream_create(0);
+        let stream = self.note("stream", made).unwrap_or(StreamId::DEFAULT);
+        self.stream = stream;
+        self.migrate(BIG, 0);
+        self.check_part(BIG, 0..1, "a page comes home");
+        self.launch(BIG, 0, stream, false);
+        self.launch(BLOCK, 0, stream, false);
+        self.write(HOME, 0..2);
+        self.synchronize();
+        self.migrate(BIG, 1); // from one device to the other
+        self.write(BIG, 3..4);
+        self.check_part(BIG, 500..700, "a part comes home");
+        self.launch(BIG, 1, StreamId::DEFAULT, false);
+        self.migrate(BIG, HMM_HOST);
+        self.check(BIG, "from the other device");
+        self.prefetch(BLOCK, 1, StreamId::DEFAULT);
+        self.synchronize();
+        self.launch(BLOCK, 1, StreamId::DEFAULT, false);
+        self.pin();
+        self.own();
+        self.protections();
+        self.discard();
+        self.prefetch(BIG, 0, stream);
+        self.synchronize();
+        self.fork();
+        self.check_part(BIG, 0..520, "on both sides");
+        self.resize();
+        self.evict();
+        self.synchronize();
+        self.check_all("in the end");
+        if stream != StreamId::DEFAULT {
+            let done = raw::stream_destroy(stream);
+            if self.note("stream_destroy", done).is_some() {
+                self.stream = StreamId::DEFAULT;
+            }
+        }
+    }
+
+    /// Home, to stay; and for a system call.
+    fn pin(&mut self) {
+        let (ptr, len) = (self.regions[BLOCK].ptr, self.regions[BLOCK].len);
+        if self.note("pin", raw::pin(ptr, len)).is_some() {
+            self.write(BLOCK, 1..3);
+            self.note("unpin", raw::unpin(ptr, len));
+        }
+        self.check(BLOCK, "pinned");
+        self.migrate(BLOCK, 0);
+        self.note("host_ready", raw::host_ready(ptr, 2 * PAGE, AccessMode::Write));
+        self.check(BLOCK, "ready");
+        self.migrate(BLOCK, 1);
+    }
+
+    /// The program's own memory, and what it does to it.
+    fn own(&mut self) {
+        if !self.adopted {
+            return;
+        }
+        self.migrate(ADOPTED, 0);
+        self.check_part(ADOPTED, 10..40, "adopted");
+        self.launch(ADOPTED, 0, StreamId::DEFAULT, true);
+        self.synchronize();
+        self.write(ADOPTED, 20..30);
+        self.migrate(ADOPTED, 1);
+        let r = &mut self.regions[ADOPTED];
+        // SAFETY: the memory is this process's own, and these are what it may do to it.
+        let answer = unsafe { mapping::advise(r.at(100).addr(), 16 * PAGE, libc::MADV_DONTNEED) };
+        let zero = |b: &mut [u8]| b[100 * PAGE..116 * PAGE].fill(0);
+        if answer.is_ok() {
+            r.becomes(zero)
+        } else {
+            r.may_become(true, zero)
+        }
+        self.note_errno("advise", answer);
+        self.check_part(ADOPTED, 90..130, "given up");
+        let r = &self.regions[ADOPTED];
+        let (old, old_len, len) = (r.ptr.addr(), r.len, r.len + (1 << 20));
+        // SAFETY: as above.
+        let answer = unsafe { mapping::remap(old, old_len, len, libc::MREMAP_MAYMOVE, 0) };
+        if let Ok(new) = answer {
+            self.regions[ADOPTED].resize(std::ptr::with_exposed_provenance_mut(new), len);
+            self.check_part(ADOPTED, old_len / PAGE..usize::MAX, "longer");
+            self.write(ADOPTED, old_len / PAGE..usize::MAX);
+        }
+        self.note_errno("remap", answer);
+        self.migrate(ADOPTED, 0);
+        let r = &mut self.regions[ADOPTED];
+        let less = r.len - 64 * PAGE;
+        // SAFETY: as above.
+        let answer = unsafe { mapping::unmap(r.ptr.addr() + less, 64 * PAGE) };
+        if answer.is_ok() {
+            r.resize(r.ptr, less);
+        }
+        self.note_errno("unmap", answer);
+        self.check(ADOPTED, "remapped");
+        let r = &self.regions[ADOPTED];
+        // SAFETY: as above.
+        let disowned = unsafe { raw::disown(r.at(64), 16 * PAGE) };
+        self.note("disown", disowned);
+        self.check_part(ADOPTED, 60..90, "disowned");
+        self.migrate_parts(ADOPTED, &[0..64, 80..300], 0);
+    }
+
+    fn migrate_parts(&mut self, i: usize, parts: &[std::ops::Range<usize>], to: i32) {
+        for p in parts {
+            let r = &self.regions[i];
+            let done = raw::migrate(r.at(p.start), p.len() * PAGE, to);
+            self.note("migrate", done);
+        }
+    }
+
+    fn note_errno(&mut self, what: &str, answer: Result<usize, i32>) {
+        self.note(what, answer.map_err(std::io::Error::from_raw_os_error));
+    }
+
+    /// What the program has made read-only comes home so, whether the runtime was told or not.
+    fn protections(&mut self) {
+        self.migrate(BIG, HMM_HOST);
+        self.check(BIG, "home");
+        let closed = 30..40;
+        let r = &mut self.regions[BIG];
+        let (at, len) = (r.at(closed.start), closed.len() * PAGE);
+        let told = |p: Protection| {
+            // SAFETY: nobody writes the pages meanwhile.
+            unsafe { raw::protect(at, len, p) }
+        };
+        if self.note("protect", told(Protection::Read)).is_some() {
+            self.regions[BIG].read_only = closed.clone();
+            self.migrate(BIG, 0);
+            self.check_part(BIG, 20..50, "read-only");
+            let (inside, outside) = (self.regions[BIG].at(33), self.regions[BIG].at(41));
+            let closed_now = touch::read(inside).is_none() || touch::is_read_only(inside);
+            assert!(closed_now, "a read-only page can be written");
+            assert!(self.fails || !touch::is_read_only(outside));
+            if self.note("protect", told(Protection::ReadWrite)).is_some() {
+                self.regions[BIG].read_only = 0..0;
+            }
+        }
+        self.write(BIG, 30..32);
+        let r = &self.regions[BIG];
+        // Untold, of pages that are home.
+        if r.read_only.is_empty() && self.note("migrate", raw::migrate(r.ptr, r.len, HMM_HOST)).is_some() {
+            let r = &mut self.regions[BIG];
+            let (at, len) = (r.at(60), 5 * PAGE);
+            // SAFETY: the pages are home, and nobody writes them.
+            if unsafe { libc::mprotect(at.cast(), len, libc::PROT_READ) } == 0 {
+                r.read_only = 60..65;
+                let inside = r.at(61);
+                let closed_now = touch::read(inside).is_none() || touch::is_read_only(inside);
+                assert!(closed_now, "the program's own segfault is none");
+                self.migrate(BIG, 0);
+                self.check_part(BIG, 55..70, "read-only, untold");
+                let inside = self.regions[BIG].at(62);
+                let closed_now = touch::read(inside).is_none() || touch::is_read_only(inside);
+                assert!(closed_now, "an untold read-only page can be written");
+                // SAFETY: as above.
+                if self.note("protect", unsafe { raw::protect(at, len, Protection::ReadWrite) }).is_some() {
+                    self.regions[BIG].read_only = 0..0;
+                }
+            }
+        }
+    }
+
+    fn discard(&mut self) {
+        self.migrate(BIG, 1);
+        for pages in [50..66, 512..1024] {
+            let r = &mut self.regions[BIG];
+            // SAFETY: the model gives the bytes up, too.
+            let done = unsafe { raw::discard(r.at(pages.start), pages.len() * PAGE) };
+            let zero = |b: &mut [u8]| b[pages.start * PAGE..pages.end * PAGE].fill(0);
+            if done.is_ok() {
+                r.becomes(zero)
+            } else {
+                r.may_become(true, zero)
+            }
+            self.note("discard", done);
+            self.check_part(BIG, pages.start - 5..pages.end + 5, "discarded");
+            self.write(BIG, pages);
+        }
+    }
+
+    /// The child sees what the parent has.
+    fn fork(&mut self) {
+        // SAFETY: the child reads memory, says what it found, and ends.
+        match unsafe { libc::fork() } {
+            0 => {
+                // SAFETY: no preconditions.
+                unsafe { libc::alarm(30) };
+                if self.look == Look::Host {
+                    self.look = Look::Loose; // it has no device, and what could not be copied home is not there
+                }
+                let right = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+                    (0..self.regions.len()).for_each(|i| self.check(i, "in the child"));
+                    self.write(HOME, 0..1);
+                    self.write(BIG, 5..6);
+                }));
+                // SAFETY: no preconditions.
+                unsafe { libc::_exit(if right.is_ok() { 0 } else { 3 }) }
+            }
+            -1 => {}
+            child => {
+                let mut status = 0;
+                // SAFETY: a valid place for the status.
+                assert_eq!(unsafe { libc::waitpid(child, &mut status, 0) }, child);
+                // That it can't be kept from memory that it does not have is the end of a child, and says so.
+                let aborted = libc::WIFSIGNALED(status) && libc::WTERMSIG(status) == libc::SIGABRT;
+                assert!(
+                    status == 0 || aborted && self.look != Look::Strict,
+                    "the child ended with {status:#x}"
+                );
+                if aborted {
+                    eprintln!("child aborted");
+                }
+            }
+        }
+    }
+
+    /// A block on a device gets longer there, and shorter.
+    fn resize(&mut self) {
+        for (to, len) in [(0, LARGE + (3 << 20)), (1, 3 << 20), (0, LARGE)] {
+            self.migrate(BIG, to);
+            let r = &mut self.regions[BIG];
+            let old = r.pages();
+            // SAFETY: after success only the new pointer is used.
+            let new = unsafe { raw::realloc(r.ptr, len) };
+            if let Ok(new) = new {
+                r.resize(new, len);
+                self.write(BIG, old.saturating_sub(1)..usize::MAX);
+                self.check(BIG, "resized");
+            }
+            self.note("realloc", new);
+        }
+        self.migrate(BIG, 0);
+    }
+
+    /// More than a device has: others leave it. Then memory is freed, and comes back as zeros.
+    fn evict(&mut self) {
+        for len in [5 << 20, SMALL] {
+            let Some(ptr) = self.note("calloc", raw::calloc(len, 1)) else { continue };
+            self.regions.push(Region::new("another", ptr, len));
+            let i = self.regions.len() - 1;
+            self.check(i, "zero");
+            self.write(i, 0..usize::MAX);
+            self.launch(i, 0, StreamId::DEFAULT, false);
+            self.launch(i, 1, StreamId::DEFAULT, false);
+            self.check_part(i, 0..5, "evicting");
+            self.launch(BIG, 0, self.stream, false);
+            self.synchronize();
+            self.check(i, "evicted");
+            self.migrate(i, 0);
+            // SAFETY: not used any more.
+            if self.note("free", unsafe { raw::free(ptr) }).is_some() {
+                self.regions.truncate(i);
+            }
+        }
+        for len in [5 << 20, SMALL] {
+            let Some(ptr) = self.note("calloc", raw::calloc(len, 1)) else { continue };
+            self.regions.push(Region::new("again", ptr, len));
+            self.check(self.regions.len() - 1, "zero again");
+        }
+    }
+
+    /// All of it is ordinary memory again: everything can be written.
+    pub fn write_all(&mut self) {
+        let r = &mut self.regions[BIG];
+        if !r.read_only.is_empty() {
+            let (prot, len) = (libc::PROT_READ | libc::PROT_WRITE, r.read_only.len() * PAGE);
+            // SAFETY: the region's own pages, which are nobody else's affair any more.
+            assert_eq!(unsafe { libc::mprotect(r.at(r.read_only.start).cast(), len, prot) }, 0);
+            r.read_only = 0..0;
+        }
+        for i in 0..self.regions.len() {
+            self.write(i, 0..usize::MAX);
+            self.check(i, "written");
+        }
+    }
+
+    /// The bytes of what stays do not matter any more: what was lost with a device does not keep the runtime from ending.
+    pub fn give_up(&mut self) {
+        for r in &mut self.regions {
+            for page in 0..r.pages() {
+                // SAFETY: nobody looks at the bytes again before they are written.
+                if raw::owns(r.at(page)) && unsafe { raw::discard(r.at(page), PAGE) }.is_ok() {
+                    r.forget(page..page + 1);
+                }
+            }
+        }
+    }
+
+    /// Gives back what it can of the heap's memory; whether that was all.
+    pub fn free(&mut self) -> bool {
+        // SAFETY: not used any more.
+        let freed = |r: &Region| !raw::owns(r.ptr) || unsafe { raw::free(r.ptr) }.is_ok();
+        let kept = |i: usize, r: &Region| i == ADOPTED || !freed(r);
+        let mut i = 0;
+        self.regions.retain(|r| (kept(i, r), i += 1).0);
+        self.regions.len() == 1
+    }
+}
+
+/// Memory that is not managed, in place of what could not be had.
+fn spare() -> *mut u8 {
+    let (prot, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
+    // SAFETY: a new mapping.
+    let at = unsafe { libc::mmap(std::ptr::null_mut(), LARGE, prot, flags, -1, 0) };
+    assert_ne!(at, libc::MAP_FAILED);
+    at.cast()
+}

@@ -1,0 +1,117 @@
+//! Few mappings left: the program itself has used up all but a thousand. With a budget that fits, nothing fails and mappings
+//! stay bounded; without one, what the kernel refuses is an error or SIGBUS, and no byte is lost.
+
+use crate::common::{self, Block, Rng};
+use crate::room::{WAYS, child, on_gpu, passes};
+use crate::touch;
+use hmmrt::raw::{self, HMM_HOST};
+use hmmrt::{Advice, Error};
+use std::sync::atomic::{AtomicUsize, Ordering::*};
+
+const LEFT: usize = 1000;
+/// Of the runtime, where it has one: what a touch may need has to fit into the rest.
+const BUDGET: usize = 400;
+
+fn mappings() -> usize {
+    std::fs::read_to_string("/proc/self/maps").unwrap().lines().count()
+}
+
+/// The area whose mappings are in the way: start and length.
+static FILLER: [AtomicUsize; 2] = [const { AtomicUsize::new(0) }; 2];
+
+fn make_room() {
+    let (at, len) = (FILLER[0].load(SeqCst), FILLER[1].load(SeqCst));
+    // A hundred mappings fewer each time. SAFETY: pages of the filler, which nobody uses.
+    unsafe { libc::munmap(at as *mut _, 100 * 4096) };
+    FILLER[0].store(at + 100 * 4096, SeqCst);
+    FILLER[1].store(len - 100 * 4096, SeqCst);
+}
+
+/// Uses up all mappings but `left`.
+fn use_up(left: usize) {
+    let most: usize = std::fs::read_to_string("/proc/sys/vm/max_map_count").unwrap().trim().parse().unwrap();
+    let pages = (most - left).saturating_sub(mappings());
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
+    // SAFETY: a new mapping, of which every other page becomes one of its own.
+    unsafe {
+        let at = libc::mmap(std::ptr::null_mut(), pages * 4096, 0, flags, -1, 0);
+        assert_ne!(at, libc::MAP_FAILED);
+        for i in (0..pages).step_by(2) {
+            assert_eq!(libc::mprotect(at.wrapping_add(i * 4096), 4096, libc::PROT_READ), 0);
+        }
+        FILLER[0].store(at as usize, SeqCst);
+        FILLER[1].store(pages * 4096, SeqCst);
+    }
+    let now = mappings();
+    assert!(now + left + 2 >= most && now < most, "{now} of {most}");
+}
+
+fn moves(has_budget: bool) {
+    touch::take_bus(make_room);
+    let blocks: Vec<Block> = [48 << 20, 8 << 20, 3 << 20, 700_000, 300_000, 40_960].map(Block::new).into();
+    blocks.iter().for_each(|b| (0..b.words()).for_each(|i| b.word(i).store(i as u64 ^ 0x5A5A, Relaxed)));
+    raw::advise(blocks[0].ptr, 16 << 20, Advice::Random, HMM_HOST).unwrap();
+    raw::device_count().unwrap();
+    let start = mappings();
+    use_up(LEFT);
+    let filler = mappings() - start;
+    let mut rng = Rng(common::seed());
+    let (mut refused, mut most) = (0, 0);
+    let rounds = (8_000.0 * common::scale()) as usize + 1000;
+    for i in 0..rounds {
+        let b = &blocks[rng.below(blocks.len())];
+        let from = rng.below(b.words());
+        let len = (1 + rng.below(16 * 4096)).min(b.len - from * 8);
+        let p = b.ptr.wrapping_add(from * 8);
+        let moved = match rng.below(4) {
+            0 | 1 => raw::migrate(p, len, 0),
+            2 => raw::migrate(p, len, HMM_HOST),
+            _ => {
+                assert_eq!(b.word(from).load(Relaxed), from as u64 ^ 0x5A5A, "round {i}");
+                Ok(0)
+            }
+        };
+        match moved {
+            Ok(_) => {}
+            Err(Error::NoMemory { .. } | Error::DeviceMemory { .. } | Error::System { .. }) => refused += 1,
+            Err(e) => panic!("round {i}: {e}"),
+        }
+        if i % 200 == 0 {
+            most = most.max(mappings());
+        }
+    }
+    // Every byte, with the filler still there.
+    for b in &blocks {
+        let wrong = (0..b.words()).find(|i| b.word(*i).load(Relaxed) != *i as u64 ^ 0x5A5A);
+        assert_eq!(wrong, None, "{:p}", b.ptr);
+    }
+    let (buses, _) = touch::buses();
+    eprintln!(
+        "  {rounds} moves, {refused} refused, {buses} touches, {most} mappings, {filler} of them the program's"
+    );
+    if has_budget {
+        assert_eq!(buses, 0, "within the budget every touch is served");
+        assert!(
+            most < start + filler + BUDGET + BUDGET * 3 / 4,
+            "{most} of {start} and {filler} with {BUDGET}"
+        );
+    }
+    drop(blocks);
+}
+
+#[test]
+fn a_thousand_are_left() {
+    match common::case().as_deref() {
+        Some("with a budget") => return moves(true),
+        Some("without") => return moves(false),
+        _ => {}
+    }
+    let name = "mappings::a_thousand_are_left";
+    let ways = if on_gpu() { &WAYS[..1] } else { &WAYS[..] };
+    for way in ways {
+        let mut command = child(name, "with a budget", way);
+        command.env("HMMRT_VMA_BUDGET", BUDGET.to_string());
+        passes(command);
+        passes(child(name, "without", way));
+    }
+}

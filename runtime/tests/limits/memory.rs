@@ -1,0 +1,118 @@
+//! No more address space, no more data: at every step of the script, with no room left and with a little.
+
+use crate::common;
+use crate::room::{WAYS, child, lift, limit, on_gpu, passes, used};
+use crate::touch;
+use crate::work::{STEPS, Work};
+use hmmrt::Error;
+use hmmrt::raw;
+
+/// What is left in each round.
+const LEFT: [u64; 2] = [0, 3 << 20];
+
+fn lift_both() {
+    lift(libc::RLIMIT_AS);
+    lift(libc::RLIMIT_DATA);
+}
+
+fn start() {
+    raw::init(Some(common::config())).unwrap();
+    raw::device_count().unwrap();
+}
+
+fn is_shortage(e: &Error) -> bool {
+    matches!(
+        e,
+        Error::NoMemory { .. } | Error::DeviceMemory { .. } | Error::System { .. } | Error::Busy { .. }
+    ) || on_gpu() && matches!(e, Error::Device { .. })
+}
+
+/// The script, with one step short of room.
+fn steps(which: crate::room::Limit) {
+    touch::take_bus(lift_both);
+    start();
+    let (mut refused, mut runs) = (0, 0);
+    for left in LEFT {
+        for short in 0..STEPS.len() {
+            let mut work = Work::new();
+            for (i, (name, step)) in STEPS.iter().enumerate() {
+                if i != short {
+                    step(&mut work).unwrap_or_else(|e| panic!("{name} after {}: {e}", STEPS[short].0));
+                    continue;
+                }
+                limit(which, used(which) + left);
+                assert!(!has_room(left as usize + (1 << 20)), "the limit must be felt");
+                let outcome = step(&mut work);
+                lift_both();
+                work.check(name);
+                runs += 1;
+                if let Err(e) = outcome {
+                    assert!(is_shortage(&e), "{name} with {left} left: {e}");
+                    assert_ne!(*name, "free", "{e}");
+                    refused += 1;
+                }
+            }
+            work.end();
+        }
+    }
+    raw::shutdown().unwrap();
+    eprintln!("  {runs} steps were short of room: {refused} were refused, {} touches", touch::buses().0);
+}
+
+/// Whether that much writable memory can be mapped.
+fn has_room(len: usize) -> bool {
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+    // SAFETY: a mapping of the test's, which goes at once.
+    unsafe {
+        let at = libc::mmap(std::ptr::null_mut(), len, libc::PROT_READ | libc::PROT_WRITE, flags, -1, 0);
+        at != libc::MAP_FAILED && libc::munmap(at, len) == 0
+    }
+}
+
+/// The devices are opened without room, which may fail; then with room, which may not.
+fn opening(which: crate::room::Limit) {
+    let mut failed = 0;
+    for left in [0, 1 << 20, 8 << 20, 64 << 20, 192 << 20, 512 << 20, 4 << 30, 64 << 30] {
+        raw::init(Some(common::config())).unwrap();
+        let mine = raw::malloc(3 << 20).unwrap();
+        limit(which, used(which) + left);
+        let opened = raw::device_count();
+        let moved = raw::migrate(mine, 3 << 20, 0);
+        lift_both();
+        failed += usize::from(opened.is_err());
+        for e in [opened.err(), moved.err()].into_iter().flatten() {
+            assert!(
+                is_shortage(&e) || matches!(e, Error::NoDevice { .. } | Error::Unsupported { .. }),
+                "{left}: {e}"
+            );
+        }
+        // SAFETY: a block of the test's.
+        unsafe { raw::free(mine).unwrap() };
+        let mut work = Work::new();
+        for (name, step) in STEPS {
+            step(&mut work).unwrap_or_else(|e| panic!("{name} after opening with {left}: {e}"));
+        }
+        work.end();
+        raw::shutdown().unwrap();
+    }
+    eprintln!("  {failed} openings failed");
+    assert!(failed > 0, "the limits must have been felt");
+}
+
+#[test]
+fn address_space_and_data() {
+    match common::case().as_deref() {
+        Some("steps as") => return steps(libc::RLIMIT_AS),
+        Some("steps data") => return steps(libc::RLIMIT_DATA),
+        Some("opening as") => return opening(libc::RLIMIT_AS),
+        Some("opening data") => return opening(libc::RLIMIT_DATA),
+        _ => {}
+    }
+    let ways = if on_gpu() { &WAYS[..1] } else { &WAYS[..] };
+    for way in ways {
+        for case in ["steps as", "steps data", "opening as", "opening data"] {
+            eprintln!("{case} {way:?}");
+            passes(child("memory::address_space_and_data", case, way));
+        }
+    }
+}
