@@ -18,11 +18,7 @@ use crate::sys::vma::Maps;
 use crate::sys::{thread, trial};
 use crate::trace::{self, What, Why};
 use crate::{service, table, uffd};
-<<<<<<< HEAD
-use core::sync::atomic::Ordering::Relaxed;
-=======
 use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed};
->>>>>>> main
 
 /// How often a move that failed is tried before the access gets SIGBUS.
 const TRIES: usize = 3;

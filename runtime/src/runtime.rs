@@ -12,8 +12,8 @@ use crate::sys::{self, segv, thread};
 use crate::trace::{self, Why};
 use crate::uffd::Delivery;
 use crate::{
-    access, adopt, fault, fork, heap, inflight, launch, migrate, moves, policy, pool, service, spill, stats, stream,
-    uffd, warm, window,
+    access, adopt, fault, fork, heap, inflight, launch, migrate, moves, policy, pool, service, spill, stats,
+    stream, uffd, warm, window,
 };
 use core::sync::atomic::{AtomicU8, Ordering::*};
 use std::sync::{Mutex, MutexGuard};
