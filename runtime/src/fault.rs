@@ -124,7 +124,8 @@ pub(crate) fn resolve_locked(g: Guard, addr: HostAddr, write: bool, cause: Cause
     let mut pages = policy::pages_to_bring(&g, page, write) & !inflight::written_by_kernels(g.at);
     let mut last = None;
     for _ in 0..TRIES {
-        let take = write || g.is_watched() && pages.count() > migrate::FEW;
+        let many = g.is_watched() && pages.count() > migrate::FEW;
+        let take = write || many && !policy::advised::keeps_copies(chunk.advice.load(Relaxed));
         match migrate::to_host(&g, pages, take) {
             Ok(_) => {
                 let _ = migrate::settle_again(&g); // what can't be set now is a fault again

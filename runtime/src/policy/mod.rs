@@ -2,6 +2,7 @@
 //! fault path, `evict` when a device is full), and the lab (`bench/policy`) replays traces with the same code. One policy a
 //! file, behind one trait; `HMMRT_POLICY` chooses. Signal-safe: all of it.
 
+pub(crate) mod advised;
 mod ask;
 mod auto;
 mod chunk;
@@ -13,7 +14,7 @@ mod mirror;
 mod recency;
 mod uvm;
 
-pub(crate) use ask::{PREFERENCE, advice, choose, device_uses, pages_to_bring, same_block, the};
+pub(crate) use ask::{advice, choose, device_uses, pages_to_bring, same_block, the};
 pub use auto::Auto;
 pub use chunk::WholeChunk;
 pub use demand::Demand;

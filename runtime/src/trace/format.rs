@@ -104,6 +104,12 @@ codes! {
         Heap = 17 "heap",
         /// The program's own memory.
         Adopted = 18 "adopted",
+        /// Ahead of a reader.
+        Ahead = 19 "read ahead",
+        /// What followed the launch the last times: home behind it, or to the device ahead of the next.
+        Predicted = 20 "prediction",
+        /// Behind a writer, for the launch that comes next.
+        Behind = 21 "behind a writer",
     }
 }
 
