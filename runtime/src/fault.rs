@@ -17,6 +17,7 @@ use crate::sys::stderr::Line;
 use crate::sys::vma::Maps;
 use crate::sys::{thread, trial};
 use crate::trace::{self, What, Why};
+use crate::uffd::Delivery;
 use crate::{service, table, uffd};
 use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed};
 
@@ -171,6 +172,10 @@ fn explain(addr: HostAddr, error: &Error) {
 fn already_there(g: Guard, addr: HostAddr, write: bool) -> Verdict {
     match migrate::settle_again(&g) {
         Ok(false) => {}
+        // A touch that could not be answered: it would be the same message again, and again.
+        Ok(true) if uffd::delivery() == Delivery::Message => {
+            return migrate::absent(&g, addr.page_in_chunk(), write).unwrap_or(Verdict::Resolved);
+        }
         Ok(true) => return Verdict::Resolved,
         Err(_) => return Verdict::Bus("the page's protection could not be set"),
     }
