@@ -3,6 +3,7 @@
 //! signals blocked.
 
 use crate::addr::{ByteRange, CHUNK, HostAddr};
+use crate::ahead;
 use crate::chunk::Guard;
 use crate::crew;
 use crate::device::Devices;
@@ -57,9 +58,16 @@ struct Wanted {
 }
 
 /// Makes `accesses` resident on the stream's device and keeps them there until the release's place in the stream.
-pub(crate) fn acquire(devices: &Devices, stream: Stream, launch: bool, accesses: &[Access]) -> Result<()> {
+/// With `launch` it is for a launch, of the kernel of that number if it is known (else 0).
+pub(crate) fn acquire(
+    devices: &Devices,
+    stream: Stream,
+    launch: Option<u64>,
+    accesses: &[Access],
+) -> Result<()> {
     let begun = trace::now();
     let done = acquire_untraced(devices, stream, launch, accesses);
+    let launch = launch.is_some();
     trace::record(|| {
         let (device, ranges, failed) = (stream.device as u16, accesses.len() as u64, done.is_err());
         let took = trace::since(begun);
@@ -72,7 +80,13 @@ fn why(launch: bool) -> Why {
     if launch { Why::Launch } else { Why::Acquire }
 }
 
-fn acquire_untraced(devices: &Devices, stream: Stream, launch: bool, accesses: &[Access]) -> Result<()> {
+fn acquire_untraced(
+    devices: &Devices,
+    stream: Stream,
+    kernel: Option<u64>,
+    accesses: &[Access],
+) -> Result<()> {
+    let launch = kernel.is_some();
     let mut wanted = Vec::with_capacity(accesses.len());
     for a in accesses {
         let span = span::find(HostAddr::from(a.ptr), a.len, "accesses")?;
@@ -96,7 +110,7 @@ fn acquire_untraced(devices: &Devices, stream: Stream, launch: bool, accesses: &
                 Ok(waits) => {
                     let opened = open(devices, stream, &wanted, &after[..waits]);
                     match opened {
-                        Ok(()) => note_uses(stream, &wanted),
+                        Ok(()) => note_uses(stream, kernel.unwrap_or(0), &wanted),
                         Err(_) => inflight::abandon(stream),
                     }
                     return opened;
@@ -112,9 +126,10 @@ fn acquire_untraced(devices: &Devices, stream: Stream, launch: bool, accesses: &
     }
 }
 
-/// For the choice of what leaves a device that is full.
-fn note_uses(stream: Stream, wanted: &[Wanted]) {
+/// For the choice of what leaves a device that is full, and of what moves before it is asked for.
+fn note_uses(stream: Stream, kernel: u64, wanted: &[Wanted]) {
     evict::note_uses(stream.device, wanted.iter().map(|w| (w.span.range, w.span.around)));
+    ahead::launched(stream, kernel, wanted.iter().map(|w| (w.span.range, w.mode)));
 }
 
 fn open(devices: &Devices, stream: Stream, wanted: &[Wanted], after: &[(u16, u64)]) -> Result<()> {
@@ -273,6 +288,7 @@ pub(crate) fn release(devices: &Devices, stream: Stream, launch: bool) -> Result
         inflight::release(stream, false, ticket);
     }
     inflight::release(stream, true, ticket);
+    ahead::released(devices, stream);
     trace::record(|| {
         let (device, stream) = (stream.device as u16, stream.number);
         What::Release { why: why(launch), device, stream, ticket }

@@ -54,7 +54,9 @@ pub(crate) struct Chunk {
     /// Those of them that pages from elsewhere have made, and that no protection makes one again.
     pub(crate) strangers: AtomicU16,
     /// 1: some page's protection could not be set; the fault path tries again.
-    pub(crate) unsettled: AtomicU32,
+    pub(crate) unsettled: AtomicU16,
+    /// Not 0: so many pages, all of them, came home before anybody touched them, and are closed until somebody does.
+    early: AtomicU16,
     /// Bits of the last summary: ready on device d, owned by device d (`<< 8`), to be looked at (`1 << 16`).
     summary: AtomicU32,
     /// 0: the lock was not held since all pages were as new and no device had memory for them.
@@ -111,7 +113,11 @@ impl Chunk {
     }
     /// Whether `pages` are plain host memory: no device copy, nothing protected by us. A look without the lock.
     pub(crate) fn is_plain(&self, pages: PageMask) -> bool {
-        pages.within(self.host.get()) && !pages.meets(self.on_devices())
+        pages.within(self.host.get()) && !pages.meets(self.on_devices()) && !self.is_early()
+    }
+    /// Whether it came home early and nobody has touched it yet. A look without the lock. Signal-safe.
+    pub(crate) fn is_early(&self) -> bool {
+        self.early.load(Relaxed) != 0
     }
     /// Whether the pages `first..first + count` are plain, and nothing is left of pins and of the program's own
     /// protections, nor of any that could not be set. A look without the lock.
@@ -182,14 +188,31 @@ pub(crate) struct Guard {
     borrowed: bool,
     /// What it was taken for, as traces have it.
     pub(crate) why: Cell<Why>,
+    /// Pages that had come home early and that taking the lock has opened.
+    pub(crate) opened: Cell<u16>,
+    /// What comes home now is closed until it is touched, where that can be.
+    pub(crate) early: Cell<bool>,
 }
 
 impl Guard {
-    /// Takes the lock of the chunk at `at`. Signals are blocked, or this is the signal handler. Signal-safe.
+    /// Takes the lock of the chunk at `at`, and opens it if it came home early: whoever has it finds the protections that the
+    /// masks ask for. Signals are blocked, or this is the signal handler. Signal-safe.
     pub(crate) fn lock(chunk: &'static Chunk, at: HostAddr) -> Guard {
+        let g = Guard::lock_as_it_is(chunk, at);
+        if chunk.is_early() {
+            g.opened.set(chunk.early.swap(0, Relaxed));
+            crate::migrate::open_early(&g);
+        }
+        g
+    }
+
+    /// [`Guard::lock`], for who only looks, or leaves alone what came home early.
+    pub(crate) fn lock_as_it_is(chunk: &'static Chunk, at: HostAddr) -> Guard {
         if !chunk.lock.try_lock() {
             if chunk.lock.held_by_me() && crate::fork::is_forking() {
-                return Guard { chunk, at, block: None, borrowed: true, why: Cell::new(Why::Other) };
+                let mut g = Guard::new(chunk, at, None);
+                g.borrowed = true;
+                return g;
             }
             chunk.lock.lock();
         }
@@ -200,7 +223,17 @@ impl Guard {
         if let Some(b) = block {
             b.begin_change();
         }
-        Guard { chunk, at, block, borrowed: false, why: Cell::new(Why::Other) }
+        Guard::new(chunk, at, block)
+    }
+
+    fn new(chunk: &'static Chunk, at: HostAddr, block: Option<&'static Block>) -> Guard {
+        let why = Cell::new(Why::Other);
+        Guard { chunk, at, block, borrowed: false, why, opened: Cell::new(0), early: Cell::new(false) }
+    }
+
+    /// All that is managed of the chunk came home early, and nobody can reach it: until the lock is taken again.
+    pub(crate) fn close_early(&self, pages: usize) {
+        self.chunk.early.store(pages as u16, Relaxed);
     }
 
     /// The guard of a lock that is held, and whose guard was forgotten.
@@ -208,7 +241,7 @@ impl Guard {
     /// # Safety
     /// This thread took the lock with [`Guard::lock`] and forgot that guard, and only that one.
     pub(crate) unsafe fn held(chunk: &'static Chunk, at: HostAddr) -> Guard {
-        Guard { chunk, at, block: chunk.block(), borrowed: false, why: Cell::new(Why::Other) }
+        Guard::new(chunk, at, chunk.block())
     }
 
     /// How much of it is watched. Not in a forked child, whose memory no descriptor watches.

@@ -72,7 +72,37 @@ pub(crate) fn look(chunk: &'static Chunk, addr: HostAddr, write: bool, cause: Ca
     // While it forks, this thread holds every chunk's lock: no other can do it.
     let direct = fork::is_forking()
         || Devices::get().is_none_or(|d| (0..d.count()).all(|i| d.at(i).serves_faults_directly()));
-    if direct { resolve(chunk, addr, write, cause) } else { service::ask(chunk, addr, write, cause) }
+    if direct {
+        return resolve(chunk, addr, write, cause);
+    }
+    if chunk.is_early() && open_early(chunk, addr, write) {
+        return Step::Done(Verdict::Resolved);
+    }
+    service::ask(chunk, addr, write, cause)
+}
+
+/// Opens a chunk that came home early, for which no driver is needed. Whether that is all that the touch needs.
+#[inline(never)] // the signal stack may be 8 KiB: no frame holds what another path needs
+fn open_early(chunk: &'static Chunk, addr: HostAddr, write: bool) -> bool {
+    let g = Guard::lock(chunk, addr.chunk_start());
+    let page = addr.page_in_chunk();
+    let special = chunk.user_none.has(page) || write && chunk.user_read_only.has(page);
+    let taken = write && chunk.on_devices().has(page);
+    reached_early(&g, write)
+        && chunk.host.has(page)
+        && !special
+        && !taken
+        && chunk.unsettled.load(Relaxed) == 0
+}
+
+/// Notes that a chunk which came home early was touched; whether it is one.
+fn reached_early(g: &Guard, write: bool) -> bool {
+    let was_closed = g.opened.get() != 0;
+    if was_closed {
+        migrate::account_early(g, true);
+        policy::reached(g, write);
+    }
+    was_closed
 }
 
 /// Counts and records an answer.
@@ -107,6 +137,7 @@ pub(crate) fn resolve(chunk: &'static Chunk, addr: HostAddr, write: bool, cause:
 pub(crate) fn resolve_locked(g: Guard, addr: HostAddr, write: bool, cause: Cause) -> Step {
     let (chunk, page) = (g.chunk, addr.page_in_chunk());
     g.why.set(Why::Fault);
+    let was_closed = reached_early(&g, write);
     if cause == Cause::Absence {
         if let Some(verdict) = migrate::absent(&g, page, write) {
             return Step::Done(verdict);
@@ -117,6 +148,9 @@ pub(crate) fn resolve_locked(g: Guard, addr: HostAddr, write: bool, cause: Cause
     }
     let one = PageMask::span(page, 1);
     if chunk.host.has(page) && !(write && one.meets(chunk.on_devices())) {
+        if was_closed && chunk.unsettled.load(Relaxed) == 0 {
+            return Step::Done(Verdict::Resolved);
+        }
         return Step::Done(already_there(g, addr, write));
     }
     if let Some(b) = inflight::blocker(g.span_of(one), Intent::Take { to: None }) {

@@ -4,6 +4,7 @@
 //! there, and say so. Runs as pthread_atfork's handlers, in the forking thread.
 
 use crate::addr::{ByteRange, HostAddr};
+use crate::ahead::{self, Paused};
 use crate::chunk::Guard;
 use crate::config::ForkMode;
 use crate::device::Devices;
@@ -25,6 +26,7 @@ struct Held {
     regions: adopt::Locked,
     chunks: Vec<HostAddr>,
     _blocked: Blocked,
+    _paused: Paused,
 }
 
 struct Slot(UnsafeCell<Option<Held>>);
@@ -77,6 +79,7 @@ extern "C" fn prepare() {
     if is_forking() || thread::forked() || Devices::get().is_none() || heap::is_locked_by_me() {
         return;
     }
+    let paused = ahead::pause();
     if let Some([before, _]) = AROUND.get() {
         before();
     }
@@ -116,7 +119,7 @@ extern "C" fn prepare() {
     FORKING_NUMBER.store(thread::number(), Relaxed);
     FORKING.store(thread::id(), Relaxed);
     // SAFETY: this thread holds the heap's lock.
-    unsafe { *HELD.0.get() = Some(Held { heap, regions, chunks, _blocked: blocked }) };
+    unsafe { *HELD.0.get() = Some(Held { heap, regions, chunks, _blocked: blocked, _paused: paused }) };
 }
 
 /// After the fork, in the parent and in the child.
@@ -126,7 +129,7 @@ extern "C" fn let_go() {
     }
     // SAFETY: this thread holds the heap's lock, in the child as its parent did.
     let held = unsafe { (*HELD.0.get()).take() };
-    let Some(Held { heap, regions, chunks, _blocked }) = held else { return };
+    let Some(Held { heap, regions, chunks, _blocked, _paused }) = held else { return };
     let in_child = !thread::is_owner();
     FORKING_NUMBER.store(0, Relaxed);
     FORKING.store(0, Relaxed);

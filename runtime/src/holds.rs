@@ -224,6 +224,7 @@ fn bring_home(at: HostAddr, part: ByteRange, write: bool) -> core::result::Resul
     let pages = PageMask::of(part);
     let g = Guard::lock(chunk, at);
     g.why.set(Why::Call);
+    migrate::account_early(&g, true);
     let pages = pages & chunk.managed.get();
     // A kernel on a device that reads may go on, unless the pages are to be taken from under it.
     match inflight::blocker(part.pages_out(), Intent::Take { to: None }) {

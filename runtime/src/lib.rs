@@ -78,6 +78,7 @@ compile_error!("hmmrt needs 64-bit Linux");
 mod access;
 mod addr;
 mod adopt;
+mod ahead;
 mod alloc;
 mod arenas;
 mod atomic;

@@ -157,6 +157,9 @@ fn fetch(
     let _blocked = Blocked::new();
     let g = Guard::lock(chunk, at);
     g.why.set(why);
+    if why == Why::HostReady {
+        migrate::account_early(&g, true);
+    }
     let asked = matches!(why, Why::Prefetch | Why::Migrate);
     let write = write && !(asked && advised::keeps_copies(chunk.advice.load(Relaxed)));
     let mut pages = PageMask::of(part) & chunk.managed.get();

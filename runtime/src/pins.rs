@@ -65,6 +65,7 @@ fn pin_chunk(at: crate::addr::HostAddr, part: ByteRange) -> Result<()> {
         let blocked = Blocked::new();
         let g = Guard::lock(table::known(at), at);
         g.why.set(Why::Pin);
+        migrate::account_early(&g, true);
         let pages = PageMask::of(part) & g.chunk.managed.get();
         let blocker = match inflight::blocker(part.pages_out(), Intent::Take { to: None }) {
             Some(b) => b,

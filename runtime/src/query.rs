@@ -62,7 +62,7 @@ fn query_chunk(
 ) {
     let managed = table::get(at).map(|chunk| {
         let _blocked = Blocked::new();
-        let g = Guard::lock(chunk, at);
+        let g = Guard::lock_as_it_is(chunk, at);
         let c = g.chunk;
         let devices: Vec<_> = (0..crate::chunk::device_count()).map(|d| c.copies[d].valid.get()).collect();
         let touched = pagemap.touched(at);
@@ -74,6 +74,7 @@ fn query_chunk(
             c.pinned.get(),
             devices,
             touched,
+            c.is_early(),
         )
     });
     for (i, page) in out.iter_mut().enumerate() {
@@ -86,12 +87,12 @@ fn query_chunk(
             *last
         };
         *page = match &managed {
-            Some((managed, host, none, read_only, pinned, devices, touched)) if managed.has(n) => {
+            Some((managed, host, none, read_only, pinned, devices, touched, early)) if managed.has(n) => {
                 let device = devices.iter().position(|d| d.has(n));
                 let plain = host.has(n) && device.is_none();
                 let untouched = plain && !touched.has(n);
                 // On a plain page the program's protection is what the kernel says; else what we remember.
-                let (read, write) = match (plain, vma()) {
+                let (read, write) = match (plain && !early, vma()) {
                     (true, Some(v)) => (v.read, v.read && v.write),
                     _ => (!none.has(n), !none.has(n) && !read_only.has(n)),
                 };

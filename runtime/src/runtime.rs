@@ -1,6 +1,7 @@
 //! The process-wide runtime: starting, opening devices at first use, and shutting down. One mutex for changes; the
 //! checks on every call are two atomic loads.
 
+use crate::ahead::{self, Ahead};
 use crate::config::Config;
 use crate::crew::Crew;
 use crate::device::Devices;
@@ -34,6 +35,7 @@ struct Threads {
     uffd: Option<uffd::Threads>,
     crew: Crew,
     keeper: Option<Keeper>,
+    ahead: Option<Ahead>,
 }
 
 static STATE: Mutex<State> = Mutex::new(State { config: None, threads: None });
@@ -161,6 +163,7 @@ fn open() -> Result<&'static Devices> {
             uffd: None,
             crew: Crew::start(helpers(devices)),
             keeper: if config.spare_bytes == 0 { None } else { Keeper::start() },
+            ahead: Ahead::start(),
         })
     })();
     match threads {
@@ -212,6 +215,7 @@ pub(crate) fn shutdown() -> Result<()> {
         for s in stream::all(devices.count()).filter(|s| devices.at(s.device).is_started()) {
             access::synchronize(devices, s)?;
         }
+        let paused = ahead::pause();
         inflight::forget_all();
         let chunks = heap::chunks_in_use();
         let heap =
@@ -221,6 +225,9 @@ pub(crate) fn shutdown() -> Result<()> {
         }
         PHASE.store(DOWN, Release);
         if let Some(threads) = state.threads.take() {
+            if let Some(ahead) = threads.ahead {
+                ahead.stop(paused);
+            }
             threads.crew.stop();
             threads.keeper.into_iter().for_each(Keeper::stop);
             threads.service.into_iter().for_each(Service::stop);

@@ -94,9 +94,9 @@ stats! {
     count evictions,
     /// Prefetches asked for.
     count prefetches,
-    /// Bytes that a prefetch brought and something used.
+    /// Bytes that a prefetch brought, or the policy early, and something used.
     count prefetched_bytes_used,
-    /// Bytes that a prefetch brought and nothing used.
+    /// Bytes that a prefetch brought, or the policy early, and nothing used.
     count prefetched_bytes_wasted,
     /// Times that something waited for a kernel.
     count waits,

@@ -67,6 +67,7 @@ pub(crate) fn make_plain(g: &Guard, pages: PageMask) -> Result<()> {
         return Ok(());
     }
     super::account_prefetched(g, away, false);
+    super::account_early(g, false);
     c.copies.iter().for_each(|copy| copy.valid.remove(away));
     c.host.add(away);
     settle(g, away)
@@ -77,6 +78,7 @@ pub(crate) fn forget_chunk(g: &Guard) {
     let c = g.chunk;
     super::follow::reclaimed(g);
     super::account_prefetched(g, PageMask::FULL, false);
+    super::account_early(g, false);
     c.copies.iter().for_each(|copy| copy.valid.set(PageMask::EMPTY));
     c.host.set(PageMask::EMPTY);
     c.pinned.set(PageMask::EMPTY);

@@ -233,8 +233,9 @@ fn whole(g: &Guard, devices: &Devices, missing: PageMask, write: bool) -> Result
     })();
     let special = c.user_none.get() | c.user_read_only.get();
     let uniform = here.is_empty() && special.is_empty();
+    let closed = uniform && g.early.get();
     let placed = filled.and_then(|()| {
-        let prot = match (uniform, write) {
+        let prot = match (uniform && !closed, write) {
             (false, _) => Prot::None,
             (true, true) => Prot::ReadWrite,
             (true, false) => Prot::Read,
@@ -256,6 +257,9 @@ fn whole(g: &Guard, devices: &Devices, missing: PageMask, write: bool) -> Result
     }
     g.set_pieces(1);
     arrived(g, missing, write);
+    if closed {
+        g.close_early(missing.count());
+    }
     if uniform { Ok(()) } else { settle(g, PageMask::FULL) }
 }
 

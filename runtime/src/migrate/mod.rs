@@ -3,6 +3,7 @@
 //! handler and signal-safe. What can't be done now because a kernel is using the pages comes back as
 //! [`Stop::Wait`], and the caller waits without the lock.
 
+mod early;
 mod evict;
 mod follow;
 mod forget;
@@ -11,6 +12,7 @@ mod outward;
 mod relocate;
 mod watched;
 
+pub(crate) use early::{account_early, open_early};
 pub(crate) use evict::evict;
 pub(crate) use follow::{
     follow_discard, follow_new_mapping, follow_protection, foreign_begin, note_protection,
@@ -72,7 +74,7 @@ pub(crate) fn set_vma_budget(budget: usize) {
 }
 
 /// Whether ways that add mappings should be avoided: chunks then move as a whole, both ways. Signal-safe.
-fn near_vma_limit() -> bool {
+pub(crate) fn near_vma_limit() -> bool {
     STATS.vmas.get() as usize + 64 >= VMA_BUDGET.load(Relaxed)
 }
 

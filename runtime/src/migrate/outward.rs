@@ -214,6 +214,9 @@ fn send(
     if let Some(call) = holds::blocker(g.span_of(lacks | leaves), !owned) {
         return Err(Stop::Wait(Blocker::Call(call)));
     }
+    if !leaves.is_empty() {
+        super::account_early(g, false);
+    }
     let lost = lacks & !host & !others;
     if how != Outward::Overwrite
         && let Some(page) = lost.first()

@@ -2,7 +2,8 @@
 
 use super::recency::place;
 use super::{ALL, Bring, History, Order, Policy, Touch, advised};
-use crate::addr::{CHUNK, HostAddr};
+use crate::addr::{CHUNK, HostAddr, PAGE};
+use crate::ahead;
 use crate::chunk::{Chunk, Guard, Kind};
 use crate::mask::PageMask;
 use crate::sys::futex::Locked;
@@ -62,13 +63,16 @@ pub(crate) fn same_block(chunk: &Chunk, page: usize) -> PageMask {
 }
 
 /// The address by which the allocation that the chunk at `at` belongs to is known. Signal-safe.
-fn allocation(chunk: &Chunk, at: HostAddr) -> u64 {
+pub(crate) fn allocation(chunk: &Chunk, at: HostAddr) -> u64 {
     match chunk.kind() {
         Kind::Large => chunk.head.load(Relaxed) as u64,
         Kind::Adopted => chunk.block().map_or(at.0, |b| b.range().start) as u64,
         Kind::Slab | Kind::Unused => at.0 as u64,
     }
 }
+
+/// How many runs of pages that come with one touch are learnt as what a launch is followed by.
+const MOST_LEARNT: usize = 8;
 
 /// How many allocations are remembered; a new one takes the place of another.
 const REMEMBERED: usize = 512;
@@ -88,6 +92,33 @@ fn with_history<T>(key: u64, f: impl FnOnce(&mut History) -> T) -> T {
 /// A device gets something of the allocation at `around`, for a launch or an acquire. Signals are blocked.
 pub(crate) fn device_uses(around: usize) {
     with_history(around as u64, History::device_uses);
+    ahead::end_of_reader(around as u64);
+}
+
+/// A chunk that came home early was touched, or left without having been. Signal-safe.
+pub(crate) fn early_ended(g: &Guard, used: bool) {
+    with_history(allocation(g.chunk, g.at), |h| h.early_ended(used));
+}
+
+/// Pages came home ahead of a reader whose touches will not be seen: they count as touched.
+pub(crate) fn came_open(g: &Guard, pages: PageMask, write: bool) {
+    if the().predicts() {
+        ahead::touched(g.span_of(pages), write, true);
+    }
+}
+
+/// The CPU is at a chunk that was read ahead for it: how far is to be gone on. Signal-safe.
+#[inline(never)] // the signal stack may be 8 KiB: no frame holds what another path needs
+pub(crate) fn reached(g: &Guard, write: bool) {
+    let key = allocation(g.chunk, g.at);
+    let number = (g.at.0 / CHUNK) as u64;
+    let more = with_history(key, |h| the().reached(number, h));
+    if let Some((from, count)) = more {
+        ahead::read_ahead(key, HostAddr(from as usize * CHUNK), count, write);
+    }
+    if the().predicts() {
+        ahead::touched(g.span_of(g.chunk.managed.get()), write, true);
+    }
 }
 
 /// What to do about the CPU's touch of `page`: the pages to bring home contain it. Signal-safe.
@@ -106,12 +137,30 @@ fn bring(g: &Guard, page: usize, write: bool) -> Bring {
         () if advice & advice::SEQUENTIAL != 0 => Order::Sequential,
         () => Order::Unknown,
     };
-    let touch = Touch { chunk: (g.at.0 / CHUNK) as u64, page, write, fetch, alike, done, order };
-    let mut bring = with_history(allocation(chunk, g.at), |h| the().bring(&touch, h));
+    let key = allocation(chunk, g.at);
     let one = PageMask::span(page, 1);
+    if fetch && ahead::awaits(key, g.at) {
+        // The reader has come before the chunk, which is no new touch.
+        reached(g, write);
+        let pages = if write { alike & !chunk.user_read_only.get() } else { alike };
+        return Bring::only(pages | one);
+    }
+    let touch = Touch { chunk: (g.at.0 / CHUNK) as u64, page, write, fetch, alike, done, order };
+    let mut bring = with_history(key, |h| the().bring(&touch, h));
+    if bring.ahead > 0 {
+        ahead::read_ahead(key, HostAddr(g.at.0 + CHUNK), bring.ahead, write);
+    }
+    if bring.behind && key < g.at.0 as u64 {
+        ahead::written_behind(key, g.at);
+    }
     bring.pages = bring.pages & alike | one;
     if write {
         bring.pages = bring.pages & !chunk.user_read_only.get() | one;
+    }
+    if the().predicts() {
+        for (first, count) in bring.pages.runs().take(MOST_LEARNT) {
+            ahead::touched(g.page(first).range(count * PAGE), write, fetch);
+        }
     }
     bring
 }

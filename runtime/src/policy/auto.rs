@@ -61,6 +61,20 @@ impl Policy for Auto {
         whole(touch, p, expected)
     }
 
+    fn reached(&self, chunk: u64, history: &mut History) -> Option<(u64, u32)> {
+        let p = &mut history.fetch;
+        let end = p.next / PAGES;
+        let left = u32::try_from(end.checked_sub(chunk + 1)?).ok()?;
+        // Half of what there was ahead is behind the reader: so that it need not wait at the end of it.
+        if left > p.most_ahead(MOST_AHEAD) / 2 {
+            return None;
+        }
+        p.streak = p.streak.saturating_add(1);
+        let more = p.most_ahead(MOST_AHEAD) - left;
+        p.next = (end + u64::from(more)) * PAGES;
+        (more > 0).then_some((end, more))
+    }
+
     fn give_up(&self, candidate: &Candidate, now: u64) -> u64 {
         if candidate.empty {
             return u64::MAX;
@@ -77,7 +91,7 @@ impl Policy for Auto {
 /// All of the chunk, and more of them if the touches go on from chunk to chunk.
 fn whole(touch: &Touch, p: &mut Pattern, expected: bool) -> Bring {
     let ahead = match expected || touch.order == Order::Sequential {
-        true if touch.fetch => (2 << p.streak.min(8)).min(MOST_AHEAD),
+        true if touch.fetch => p.most_ahead(MOST_AHEAD),
         _ => 0,
     };
     p.window = (touch.chunk + 1) * PAGES;

@@ -159,3 +159,35 @@ fn a_few_places_of_a_few_chunks_are_learnt_one_by_one() {
     let (_, all) = touch_all(&mut h, 20, planes(20), true);
     assert_eq!(all, 20 * PAGES as usize);
 }
+
+#[test]
+fn what_comes_early_in_vain_comes_no_more() {
+    let h = &mut History::default();
+    h.fetch.streak = 10;
+    (0..4).for_each(|_| h.early_ended(false));
+    assert_eq!(h.fetch.most_ahead(MOST_AHEAD), MOST_AHEAD / 4);
+    (0..100).for_each(|_| h.early_ended(false));
+    assert_eq!(h.fetch.most_ahead(MOST_AHEAD), 0, "not at all");
+    // After a while it is tried again, and goes as far as it is of use.
+    (0..17).for_each(|_| h.device_uses());
+    assert_eq!(h.fetch.most_ahead(MOST_AHEAD), 1);
+    (0..40).for_each(|_| h.early_ended(true));
+    assert_eq!(h.fetch.most_ahead(MOST_AHEAD), MOST_AHEAD);
+}
+
+/// Who is seen to go on is served further, and never too far.
+#[test]
+fn a_reader_who_is_seen_is_kept_ahead_of() {
+    let h = &mut History::default();
+    h.fetch.next = 3 * PAGES;
+    let (mut end, mut most) = (3, 0);
+    for chunk in 1..200 {
+        if let Some((from, more)) = Auto.reached(chunk, h) {
+            assert_eq!(from, end);
+            end += u64::from(more);
+        }
+        assert!(end > chunk + 1, "{chunk}");
+        most = most.max(end - chunk - 1);
+    }
+    assert_eq!(most, u64::from(MOST_AHEAD));
+}

@@ -20,6 +20,13 @@ impl History {
     /// A device is to use the allocation.
     pub fn device_uses(&mut self) {
         self.rounds = self.rounds.saturating_add(1);
+        self.fetch.in_vain = self.fetch.in_vain.saturating_sub(1); // worth another try, some time
+    }
+
+    /// A chunk that was served in the background was touched, or it left without having been: then not so far ahead.
+    pub fn early_ended(&mut self, used: bool) {
+        let p = &mut self.fetch;
+        p.in_vain = if used { p.in_vain.saturating_sub(1) } else { (p.in_vain + 4).min(64) };
     }
 }
 
@@ -54,6 +61,8 @@ pub struct Pattern {
     pub window: u64,
     /// Chunks that were opened as a whole, since the last that was opened by a single page to see what happens.
     unseen: u32,
+    /// Chunks that were served in the background and not touched, each counted four times, less those that were.
+    in_vain: u32,
 }
 
 impl Default for Pattern {
@@ -78,6 +87,7 @@ impl Pattern {
         in_order: false,
         window: u64::MAX,
         unseen: 0,
+        in_vain: 0,
     };
 
     /// A touch of page `at`, in a round of [`History::rounds`]. Whether it is where it was expected.
@@ -105,6 +115,12 @@ impl Pattern {
         self.last = at;
         self.window = u64::MAX;
         expected
+    }
+
+    /// How many chunks to be ahead of the touches: twice as many each time that they go on, up to `most`; half as many for
+    /// each eight that went and came for nothing.
+    pub fn most_ahead(&self, most: u32) -> u32 {
+        (2 << self.streak.min(8)).min(most >> (self.in_vain / 8).min(31))
     }
 
     /// The step that more than half of the last ones were, if one is (Boyer and Moore's vote, then a count).

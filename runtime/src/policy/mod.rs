@@ -14,7 +14,9 @@ mod mirror;
 mod recency;
 mod uvm;
 
-pub(crate) use ask::{advice, choose, device_uses, pages_to_bring, same_block, the};
+pub(crate) use ask::{
+    advice, allocation, came_open, choose, device_uses, early_ended, pages_to_bring, reached, same_block, the,
+};
 pub use auto::Auto;
 pub use chunk::WholeChunk;
 pub use demand::Demand;
@@ -96,6 +98,11 @@ pub trait Policy: Sync {
     fn name(&self) -> &'static str;
     /// The CPU touched a page that is not there for it.
     fn bring(&self, touch: &Touch, history: &mut History) -> Bring;
+    /// The CPU has come to a chunk that was served in the background: the first of those to serve next, and how many.
+    fn reached(&self, chunk: u64, history: &mut History) -> Option<(u64, u32)> {
+        let _ = (chunk, history);
+        None
+    }
     /// How gladly a chunk is given up when a device is full: the highest goes first. `now` is the number of launches so far.
     fn give_up(&self, candidate: &Candidate, now: u64) -> u64 {
         // Least recently used.

@@ -29,7 +29,7 @@ pub unsafe fn acquire(device: i32, stream: StreamId, accesses: &[Access]) -> Res
     counted((|| {
         let devices = runtime::devices("hmm_acquire")?;
         let stream = Stream::find(devices, devices.index(device)?, stream)?;
-        access::acquire(devices, stream, false, accesses)
+        access::acquire(devices, stream, None, accesses)
     })())
 }
 

@@ -49,7 +49,7 @@ pub unsafe fn begin_launch(device: i32, stream: StreamId, accesses: &[Access]) -
     counted((|| {
         let devices = runtime::devices("begin_launch")?;
         let stream = Stream::find(devices, devices.index(device)?, stream)?;
-        access::acquire(devices, stream, true, accesses)
+        access::acquire(devices, stream, Some(0), accesses)
     })())
 }
 

@@ -101,6 +101,10 @@ impl<T> Locked<T> {
         self.lock.lock();
         LockedGuard { of: self, _not_send: core::marker::PhantomData }
     }
+    /// The lock, if it is free. Signal-safe.
+    pub(crate) fn try_lock(&self) -> Option<LockedGuard<'_, T>> {
+        self.lock.try_lock().then(|| LockedGuard { of: self, _not_send: core::marker::PhantomData })
+    }
     /// Whether this thread holds the lock. Signal-safe.
     pub(crate) fn held_by_me(&self) -> bool {
         self.lock.held_by_me()

@@ -1,0 +1,154 @@
+//! What launches are followed by (`policy::Launches`), learnt and acted upon: what the CPU fetched behind a launch the last times
+//! comes home when the launch ends, what the launch after it reads goes to the device while it runs, and what a writer has left
+//! goes behind it. Told of launches by `access`, of touches by the fault path (signal-safe: `touched`, `written_behind`).
+
+use super::queue::Kind;
+use super::{LENGTH, RUNNING, change, post, try_change};
+use crate::access::AccessMode;
+use crate::addr::{ByteRange, CHUNK, HostAddr, PAGE};
+use crate::device::{Devices, MAX_DEVICES};
+use crate::policy::{self, Launches, Range};
+use crate::stream::Stream;
+use crate::sys::futex::Locked;
+use crate::table;
+use core::sync::atomic::{AtomicU32, Ordering::*};
+
+/// Holders touch no managed memory, and have signals blocked or are the signal handler. Taken after a chunk's lock, before the
+/// queue's.
+static LAUNCHES: [Locked<Launches>; MAX_DEVICES] = [const { Locked::new(Launches::new()) }; MAX_DEVICES];
+/// The devices that have launched something: a bit each.
+static LAUNCHED: AtomicU32 = AtomicU32::new(0);
+
+/// Less than this comes home by touches as cheaply as by being fetched ahead of them, which wakes a thread.
+const WORTH_FETCHING: u32 = 16;
+/// So many pieces are worth it, however small.
+const MANY: usize = 4;
+/// The most ranges of one launch that are moved early.
+const MOST: usize = 48;
+
+fn learners() -> impl Iterator<Item = (usize, &'static Locked<Launches>)> {
+    let launched = LAUNCHED.load(Relaxed);
+    LAUNCHES.iter().enumerate().filter(move |(d, _)| launched >> d & 1 != 0)
+}
+
+fn pages(range: ByteRange) -> Range {
+    let out = range.pages_out();
+    let pages = u32::try_from(out.len() / PAGE).unwrap_or(u32::MAX);
+    Range { start: (out.start / PAGE) as u64, pages, write: false, read: false }
+}
+
+fn bytes(r: &Range) -> ByteRange {
+    HostAddr(r.start as usize * PAGE).range(r.pages as usize * PAGE)
+}
+
+/// A few ranges, without an allocation.
+struct Few {
+    len: usize,
+    of: [Range; MOST],
+}
+
+impl Few {
+    fn new() -> Few {
+        Few { len: 0, of: [Range::default(); MOST] }
+    }
+    fn push(&mut self, r: Range) {
+        if let Some(slot) = self.of.get_mut(self.len) {
+            *slot = r;
+            self.len += 1;
+        }
+    }
+    fn all(&self) -> &[Range] {
+        &self.of[..self.len]
+    }
+}
+
+/// `stream` has acquired `uses`, for the kernel of that number (0: not known). Signals are blocked.
+pub(crate) fn launched(
+    stream: Stream,
+    kernel: u64,
+    uses: impl Iterator<Item = (ByteRange, AccessMode)> + Clone,
+) {
+    if !policy::the().predicts() || !RUNNING.load(Relaxed) {
+        return;
+    }
+    let ranges = uses.map(|(range, mode)| Range {
+        write: mode.writes(),
+        read: mode != AccessMode::Write,
+        ..pages(range)
+    });
+    let (mut home, mut out) = (Few::new(), Few::new());
+    let key = Launches::key(kernel, ranges.clone());
+    LAUNCHED.fetch_or(1 << stream.device, Relaxed);
+    LAUNCHES[stream.device].lock().launched(key, ranges.clone(), |r| home.push(r), |r| out.push(r));
+    let all: u32 = home.all().iter().map(|r| r.pages).sum();
+    let fetch = all >= WORTH_FETCHING || home.len >= MANY;
+    // What this launch uses is there.
+    let is_there = |r: &Range| {
+        let covers =
+            |u: Range| u.start <= r.start && r.start + u64::from(r.pages) <= u.start + u64::from(u.pages);
+        ranges.clone().any(covers) || is_resident(bytes(r), stream.device)
+    };
+    let mut wanted = false;
+    if LENGTH.load(Relaxed) != 0 {
+        change(|q| q.drop_behind(stream.number));
+    }
+    for r in out.all().iter().filter(|r| !is_there(r)) {
+        wanted |=
+            change(|q| q.push(0, bytes(r), Kind::Out { device: stream.device as u8, behind: false }, None));
+    }
+    for r in home.all().iter().filter(|_| fetch) {
+        change(|q| q.push(0, bytes(r), Kind::Home { write: r.write }, Some(stream.number)));
+    }
+    if wanted {
+        post();
+    }
+}
+
+/// Whether a device has what it would read of `range`; of a long one the beginning is looked at.
+fn is_resident(range: ByteRange, device: usize) -> bool {
+    const LOOK: usize = 8;
+    range.chunks().take(LOOK).all(|(at, part)| {
+        table::get(at).is_none_or(|chunk| {
+            chunk.block().is_some_and(|b| b.is_ready(device, false))
+                || chunk.ready(crate::mask::PageMask::of(part), device, false)
+        })
+    })
+}
+
+/// What `stream` had acquired has been released: what is to come home then does when the stream gets here.
+pub(crate) fn released(devices: &Devices, stream: Stream) {
+    if LENGTH.load(Relaxed) == 0 || !change(|q| q.has_behind(stream.number)) {
+        return;
+    }
+    let number = stream.number;
+    let armed = move || {
+        change(|q| q.arm(number));
+        post();
+    };
+    if devices.at(stream.device).callback(stream.native(), Box::new(armed)).is_err() {
+        change(|q| q.drop_behind(number));
+    }
+}
+
+/// The CPU touched pages that were not there for it; with `read` they came home, now or early. Signal-safe.
+#[inline(never)] // the signal stack may be 8 KiB: no frame holds what another path needs
+pub(crate) fn touched(range: ByteRange, write: bool, read: bool) {
+    for (_, learner) in learners() {
+        learner.lock().touched(Range { write, read, ..pages(range) });
+    }
+}
+
+/// A writer has come past the chunk before `at`, of the allocation `key`: if the next launch reads it, it can go. Signal-safe.
+#[inline(never)] // the signal stack may be 8 KiB: no frame holds what another path needs
+pub(crate) fn written_behind(key: u64, at: HostAddr) {
+    let chunk = HostAddr(at.0 - CHUNK).range(CHUNK);
+    let Range { start, pages, .. } = pages(chunk);
+    for (device, learner) in learners() {
+        if learner.lock().next_reads(start, start + u64::from(pages)) {
+            let kind = Kind::Out { device: device as u8, behind: true };
+            if RUNNING.load(Relaxed) && try_change(|q| q.push(key, chunk, kind, None)) == Some(true) {
+                post();
+            }
+        }
+    }
+}

@@ -1,0 +1,217 @@
+//! What is to move in the background, as ranges that are done chunk by chunk: ahead of readers first, then what launches are
+//! followed by. Fixed memory, plain values; the fault path writes here under a lock that it only tries: signal-safe.
+
+use crate::addr::{ByteRange, CHUNK, HostAddr};
+
+/// What to do with a range.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Home, ahead of a reader; `write`: it writes, too.
+    Ahead { write: bool },
+    /// Home, behind a launch; `write`: the CPU will write it.
+    Home { write: bool },
+    /// A copy to a device: of what the next launch reads, or (`behind`) of what a writer has left.
+    Out { device: u8, behind: bool },
+}
+
+/// A range that is being moved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Job {
+    /// The allocation, as `policy` knows it; of a range of a launch 0.
+    key: u64,
+    /// What is left of it.
+    rest: ByteRange,
+    kind: Kind,
+    /// Not yet: the launch on this stream has to be released first, or to end.
+    behind: Option<u16>,
+}
+
+/// One chunk's part of a job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Step {
+    pub(super) key: u64,
+    pub(super) at: HostAddr,
+    pub(super) part: ByteRange,
+    pub(super) kind: Kind,
+}
+
+/// How many ranges there can be; what comes on top of that is not moved.
+const MOST: usize = 96;
+
+/// See the head of the file.
+pub(super) struct Queue {
+    jobs: [Option<Job>; MOST],
+    /// Where the search for the next step begins, so that every reader gets its turn.
+    turn: usize,
+}
+
+impl Queue {
+    /// An empty one.
+    pub(super) const fn new() -> Queue {
+        Queue { jobs: [None; MOST], turn: 0 }
+    }
+
+    /// `count` chunks from `from` on are to come home ahead of the reader of the allocation `key`. They go on where its last
+    /// ones end, or take their place: it has gone elsewhere.
+    pub(super) fn read_ahead(&mut self, key: u64, from: HostAddr, count: usize, write: bool) {
+        let end = from.0.saturating_add(count * CHUNK);
+        let kind = Kind::Ahead { write };
+        let mine =
+            self.jobs.iter_mut().flatten().find(|j| j.key == key && matches!(j.kind, Kind::Ahead { .. }));
+        match mine {
+            Some(j) if j.rest.end == from.0 && j.kind == kind => j.rest.end = end,
+            Some(j) => *j = Job { key, rest: ByteRange { start: from.0, end }, kind, behind: None },
+            None => drop(self.push(key, ByteRange { start: from.0, end }, kind, None)),
+        }
+    }
+
+    /// Another range. Whether there was room.
+    pub(super) fn push(&mut self, key: u64, rest: ByteRange, kind: Kind, behind: Option<u16>) -> bool {
+        let job = Job { key, rest, kind, behind };
+        if self.jobs.iter().flatten().any(|j| *j == job) {
+            return true;
+        }
+        let free = self.jobs.iter_mut().find(|j| j.is_none());
+        free.map(|slot| *slot = Some(job)).is_some()
+    }
+
+    /// Whether the chunk at `at` is to come home ahead of the reader of `key`, and has not been begun.
+    pub(super) fn awaits(&self, key: u64, at: HostAddr) -> bool {
+        let has = |j: &Job| j.key == key && (j.rest.start..j.rest.end).contains(&at.0);
+        self.jobs.iter().flatten().any(|j| matches!(j.kind, Kind::Ahead { .. }) && has(j))
+    }
+
+    /// What comes next: a part of one chunk, which is done with.
+    pub(super) fn next(&mut self) -> Option<Step> {
+        let ready = |j: &Option<Job>| j.filter(|j| j.behind.is_none()).map(|j| j.kind);
+        let order = || (0..MOST).map(|i| (self.turn + i) % MOST);
+        let class = |kind| match kind {
+            Kind::Ahead { .. } => 0,
+            Kind::Home { .. } => 1,
+            Kind::Out { .. } => 2,
+        };
+        let i = order()
+            .filter(|&i| ready(&self.jobs[i]).is_some())
+            .min_by_key(|&i| self.jobs[i].map(|j| class(j.kind)))?;
+        self.turn = i + 1;
+        let job = self.jobs[i].as_mut()?;
+        let (at, part) = job.rest.chunks().next()?;
+        let step = Step { key: job.key, at, part, kind: job.kind };
+        job.rest.start = part.end;
+        if job.rest.len() == 0 {
+            self.jobs[i] = None;
+        }
+        Some(step)
+    }
+
+    /// Nothing more of a job one step of which has found other memory than it was for.
+    pub(super) fn give_up(&mut self, step: Step) {
+        self.retain(|j| j.key != step.key || j.kind != step.kind || j.rest.start != step.part.end);
+    }
+
+    /// A device is to use the allocation `key`: its reader is through.
+    pub(super) fn end_of_reader(&mut self, key: u64) {
+        self.retain(|j| j.key != key || !matches!(j.kind, Kind::Ahead { .. }));
+    }
+
+    /// The launch that ranges wait for on `stream` has ended.
+    pub(super) fn arm(&mut self, stream: u16) {
+        self.jobs.iter_mut().flatten().filter(|j| j.behind == Some(stream)).for_each(|j| j.behind = None);
+    }
+
+    /// Whether ranges wait for a launch on `stream`.
+    pub(super) fn has_behind(&self, stream: u16) -> bool {
+        self.jobs.iter().flatten().any(|j| j.behind == Some(stream))
+    }
+
+    /// Ranges that wait for a launch on `stream` are not wanted any more.
+    pub(super) fn drop_behind(&mut self, stream: u16) {
+        self.retain(|j| j.behind != Some(stream));
+    }
+
+    /// Nothing is to be done any more.
+    pub(super) fn clear(&mut self) {
+        self.retain(|_| false);
+    }
+
+    /// How many ranges there are.
+    pub(super) fn len(&self) -> usize {
+        self.jobs.iter().flatten().count()
+    }
+
+    fn retain(&mut self, keep: impl Fn(&Job) -> bool) {
+        self.jobs.iter_mut().filter(|slot| slot.is_some_and(|j| !keep(&j))).for_each(|slot| *slot = None);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const AT: HostAddr = HostAddr(10 * CHUNK);
+
+    fn numbers(q: &mut Queue) -> Vec<usize> {
+        core::iter::from_fn(|| q.next()).map(|s| s.at.0 / CHUNK).collect()
+    }
+
+    #[test]
+    fn a_reader_goes_on_or_goes_elsewhere() {
+        let mut q = Queue::new();
+        q.read_ahead(1, AT, 2, false);
+        q.read_ahead(1, AT.add(2 * CHUNK), 2, false);
+        assert!(q.awaits(1, AT.add(3 * CHUNK)) && !q.awaits(2, AT) && !q.awaits(1, AT.add(4 * CHUNK)));
+        assert_eq!(q.next().map(|s| s.at), Some(AT));
+        assert!(!q.awaits(1, AT), "begun");
+        q.read_ahead(1, HostAddr(50 * CHUNK), 2, false);
+        assert_eq!(numbers(&mut q), [50, 51], "what it has left is not brought");
+        q.read_ahead(1, AT, 9, false);
+        q.end_of_reader(1);
+        assert_eq!(q.next(), None);
+    }
+
+    #[test]
+    fn readers_take_turns_and_come_before_launches() {
+        let mut q = Queue::new();
+        assert!(q.push(0, AT.range(CHUNK + 1), Kind::Home { write: false }, None));
+        q.read_ahead(1, HostAddr(20 * CHUNK), 3, false);
+        q.read_ahead(2, HostAddr(30 * CHUNK), 3, false);
+        let mut all = numbers(&mut q);
+        assert_eq!(all.split_off(6), [10, 11]);
+        assert!(all[..2] == [20, 30] || all[..2] == [30, 20], "{all:?}");
+    }
+
+    #[test]
+    fn ranges_wait_for_their_launch() {
+        let mut q = Queue::new();
+        for stream in [3, 4] {
+            q.push(0, AT.range(CHUNK), Kind::Home { write: false }, Some(stream));
+        }
+        assert!(q.has_behind(3) && q.next().is_none());
+        q.drop_behind(4);
+        q.arm(3);
+        assert_eq!(numbers(&mut q), [10]);
+        assert_eq!(q.len(), 0);
+    }
+
+    #[test]
+    fn what_has_no_room_is_refused_and_what_is_there_is_not_doubled() {
+        let mut q = Queue::new();
+        for i in 0..MOST {
+            assert!(q.push(0, HostAddr(i * CHUNK).range(1), Kind::Home { write: false }, None));
+        }
+        assert!(q.push(0, HostAddr(0).range(1), Kind::Home { write: false }, None), "it is there");
+        assert!(!q.push(0, HostAddr(0).range(2), Kind::Home { write: false }, None));
+        q.clear();
+        assert_eq!(q.len(), 0);
+    }
+
+    #[test]
+    fn a_job_that_met_other_memory_ends_alone() {
+        let mut q = Queue::new();
+        q.read_ahead(1, AT, 5, false);
+        q.read_ahead(2, HostAddr(40 * CHUNK), 1, false);
+        let step = core::iter::from_fn(|| q.next()).find(|s| s.key == 1);
+        q.give_up(step.expect("reader 1 has a turn"));
+        assert!(!q.awaits(1, AT.add(CHUNK)));
+    }
+}

@@ -1,0 +1,207 @@
+//! The thread that moves what the queue has. It takes one chunk at a time, under the chunk's
+//! lock; it waits for no kernel and no system call, and what fails is left to who needs it. Never in a forked child.
+
+use super::queue::{Kind, Queue, Step};
+use super::{ASLEEP, POSTS, RUNNING};
+use crate::addr::{ByteRange, PAGE};
+use crate::chunk::{self, Chunk, Guard};
+use crate::holds;
+use crate::inflight::{self, Intent};
+use crate::mask::PageMask;
+use crate::migrate::{self, Outward, Probe};
+use crate::policy;
+use crate::sys::futex;
+use crate::sys::thread;
+use crate::table;
+use crate::trace::Why;
+use core::sync::atomic::{AtomicBool, AtomicU32, Ordering::*};
+
+/// 1: a chunk is being worked on.
+static BUSY: AtomicU32 = AtomicU32::new(0);
+/// How many want nothing to be worked on.
+static PAUSES: AtomicU32 = AtomicU32::new(0);
+static STOP: AtomicBool = AtomicBool::new(false);
+
+/// The running thread.
+pub(crate) struct Ahead {
+    thread: thread::Thread,
+}
+
+impl Ahead {
+    /// Starts it. Without it nothing is moved early.
+    pub(crate) fn start() -> Option<Ahead> {
+        STOP.store(false, SeqCst);
+        let thread = thread::spawn_helper("hmmrt-ahead", run).ok()?;
+        RUNNING.store(true, SeqCst);
+        Some(Ahead { thread })
+    }
+
+    /// Ends it, and forgets what it was to do.
+    pub(crate) fn stop(self, paused: Paused) {
+        RUNNING.store(false, SeqCst);
+        STOP.store(true, SeqCst);
+        drop(paused);
+        super::post();
+        self.thread.join();
+        super::change(Queue::clear);
+    }
+}
+
+/// Nothing is moved in the background until this is dropped.
+pub(crate) struct Paused(());
+
+/// Waits until nothing is moved in the background, and has that stay so: around a fork, and at shutdown.
+pub(crate) fn pause() -> Paused {
+    PAUSES.fetch_add(1, SeqCst);
+    while BUSY.load(SeqCst) != 0 {
+        futex::wait(&BUSY, 1, None);
+    }
+    Paused(())
+}
+
+impl Drop for Paused {
+    fn drop(&mut self) {
+        PAUSES.fetch_sub(1, SeqCst);
+        futex::wake(&PAUSES, 1);
+    }
+}
+
+/// One chunk, unless there is a pause or nothing to do. Whether there was.
+fn work() -> bool {
+    // One of the two sees the other: this thread the pause, or who pauses that this is busy.
+    BUSY.store(1, SeqCst);
+    let pauses = PAUSES.load(SeqCst);
+    let step = if pauses == 0 { super::change(Queue::next) } else { None };
+    if let Some(step) = step
+        && take(step) == Found::Other
+    {
+        super::change(|q| q.give_up(step));
+    }
+    BUSY.store(0, SeqCst);
+    if PAUSES.load(SeqCst) != 0 {
+        futex::wake(&BUSY, i32::MAX);
+    }
+    if pauses != 0 {
+        futex::wait(&PAUSES, pauses, None);
+    }
+    step.is_some() || pauses != 0
+}
+
+fn run() {
+    loop {
+        let seen = POSTS.load(SeqCst);
+        loop {
+            if STOP.load(SeqCst) {
+                return;
+            }
+            if !work() {
+                break;
+            }
+        }
+        ASLEEP.store(true, SeqCst);
+        futex::wait(&POSTS, seen, None);
+        ASLEEP.store(false, SeqCst);
+    }
+}
+
+/// What was at a step's place.
+#[derive(PartialEq, Eq)]
+enum Found {
+    /// The memory that the step is for. What could be done now has been.
+    It,
+    /// Other memory, or none: what follows is not what was meant either.
+    Other,
+}
+
+fn take(step: Step) -> Found {
+    let Some(chunk) = table::get(step.at) else { return Found::Other };
+    match step.kind {
+        Kind::Ahead { write } => home(step, chunk, write, Why::Ahead),
+        Kind::Home { write } => home(step, chunk, write, Why::Predicted),
+        Kind::Out { device, behind } => {
+            out(step, chunk, device.into(), if behind { Why::Behind } else { Why::Predicted })
+        }
+    }
+}
+
+/// Whether the chunk still belongs to the allocation that the step is for.
+fn is_meant(step: &Step, chunk: &Chunk) -> bool {
+    !chunk.managed.get().is_empty() && (step.key == 0 || policy::allocation(chunk, step.at) == step.key)
+}
+
+/// What of a step's pages is on devices only.
+fn missing(step: &Step, chunk: &Chunk) -> PageMask {
+    PageMask::of(step.part) & chunk.managed.get() & !chunk.host.get()
+}
+
+/// Brings a step's pages home, but for those that anybody uses.
+fn home(step: Step, chunk: &'static Chunk, write: bool, why: Why) -> Found {
+    if !is_meant(&step, chunk) {
+        return Found::Other;
+    }
+    if missing(&step, chunk).is_empty() || migrate::near_vma_limit() {
+        return Found::It;
+    }
+    let g = Guard::lock_as_it_is(chunk, step.at);
+    if !is_meant(&step, chunk) {
+        return Found::Other; // freed meanwhile
+    }
+    g.why.set(why);
+    let kept = chunk.pinned.get() | chunk.user_none.get() | holds::pages_in(step.at);
+    let mut pages =
+        missing(&step, chunk) & chunk.on_devices() & !kept & !inflight::written_by_kernels(step.at);
+    if write {
+        pages = pages & !chunk.user_read_only.get();
+    }
+    let take = write || g.is_watched() && pages.count() > migrate::FEW;
+    // What would be taken from a device is left to the kernels that use it, also to those that only read.
+    let used = take && inflight::blocker(g.range(), Intent::Forget).is_some();
+    if !pages.is_empty() && !used {
+        g.early.set(!g.is_watched());
+        let came = migrate::to_host(&g, pages, take); // whoever touches it tries again, and gets the error
+        if came.is_ok() && why == Why::Ahead && !chunk.is_early() {
+            policy::came_open(&g, pages, write); // its touches will not be seen
+        }
+    }
+    Found::It
+}
+
+/// Sends a copy of a step's pages to a device, if it has room and nobody uses them; the host's stay valid.
+fn out(step: Step, chunk: &'static Chunk, device: usize, why: Why) -> Found {
+    let lacks = || {
+        let there = chunk.copies[device].valid.get();
+        PageMask::of(step.part) & chunk.managed.get() & chunk.host.get() & !there
+    };
+    if !is_meant(&step, chunk) {
+        return Found::Other;
+    }
+    if lacks().is_empty() || migrate::near_vma_limit() {
+        return Found::It;
+    }
+    let mut probe = Probe::new("ahead");
+    let g = Guard::lock_as_it_is(chunk, step.at);
+    if !is_meant(&step, chunk) {
+        return Found::Other;
+    }
+    let kept = chunk.pinned.get() | chunk.user_none.get() | holds::pages_in(step.at);
+    let pages = lacks() & !kept;
+    let Some(around) = pages.first().and_then(|page| around(&g, page)) else { return Found::It };
+    let used = inflight::blocker(g.range(), Intent::Overwrite { device, stream: None }).is_some();
+    if used || chunk.is_early() {
+        return Found::It; // what came home early stays for who it came for
+    }
+    g.why.set(why);
+    if migrate::to_device(&g, pages, device, Outward::Share, None, around, &mut probe).is_ok() {
+        chunk.prefetched.add(pages);
+    }
+    Found::It
+}
+
+/// The block that a page belongs to; of the program's own memory only what fills chunks is known here.
+fn around(g: &Guard, page: usize) -> Option<ByteRange> {
+    match (g.chunk.kind(), g.chunk.unit.load(Relaxed) as usize) {
+        (chunk::Kind::Slab, unit) if unit > 0 => Some(g.page(page / unit * unit).range(unit * PAGE)),
+        (chunk::Kind::Large | chunk::Kind::Adopted, _) => g.chunk.block().map(|b| b.range()),
+        _ => None,
+    }
+}
