@@ -193,6 +193,30 @@ typedef enum {
     HMM_FORK_EXEC = 2,
 } hmm_fork_mode;
 
+// What moves when (HMMRT_POLICY).
+typedef enum {
+    // HMMRT_POLICY, or else HMM_POLICY_CHUNK.
+    HMM_POLICY_DEFAULT = 0,
+    // All of the 2 MiB that is like the touched page.
+    HMM_POLICY_CHUNK = 1,
+    // Each allocation learns whether to bring chunks or pages.
+    HMM_POLICY_AUTO = 2,
+    // The touched page only.
+    HMM_POLICY_DEMAND = 3,
+    // By the rules of NVIDIA's unified memory.
+    HMM_POLICY_UVM = 4,
+} hmm_policy;
+
+// Where a chunk goes that leaves a device that is full (HMMRT_SPILL).
+typedef enum {
+    // HMMRT_SPILL, or else HMM_SPILL_HOME.
+    HMM_SPILL_DEFAULT = 0,
+    // Home.
+    HMM_SPILL_HOME = 1,
+    // To another device, if one has room.
+    HMM_SPILL_PEER = 2,
+} hmm_spill;
+
 // What the program itself may do with managed memory (hmm_protect).
 typedef enum {
     // Nothing.
@@ -213,23 +237,29 @@ typedef enum {
     HMM_READ_WRITE = 3,
 } hmm_access_mode;
 
-// What the program knows about how it will use a range (hmm_advise). Advice changes costs, never contents.
+// What the program knows about how it will use a range (hmm_advise). Advice changes costs, never contents, and holds under
+// every policy, for the whole chunks of 2 MiB that the range touches, until it is taken back or the memory is freed.
 typedef enum {
-    // Mostly read: reading from elsewhere makes a copy there and keeps this one.
+    // Mostly read: what a device gets leaves the host's copy valid, and what the CPU reads, or has brought home, the
+    // device's. A write takes what it touches.
     HMM_ADVISE_READ_MOSTLY = 1,
     // Takes back HMM_ADVISE_READ_MOSTLY.
     HMM_ADVISE_UNSET_READ_MOSTLY = 2,
-    // The range should stay at the location.
+    // The range should stay at the location. A device: a touch by the CPU brings 64 KiB at most, and the range is the last to
+    // leave when the device is full. HMM_HOST: what is moved to a device leaves the host's copy valid until the device
+    // writes, a touch brings all of the 2 MiB, and the range is the first to leave a device that is full.
     HMM_ADVISE_PREFERRED_LOCATION = 3,
     // Takes back HMM_ADVISE_PREFERRED_LOCATION.
     HMM_ADVISE_UNSET_PREFERRED_LOCATION = 4,
-    // The location will use the range.
+    // The location will use the range. A device: a write by the CPU takes 64 KiB at most of what the device has, so that
+    // the next launch copies no more, and the range is among the last to leave that device. HMM_HOST: what is moved to a
+    // device leaves the host's copy valid until the device writes. Any number of locations can be named.
     HMM_ADVISE_ACCESSED_BY = 5,
     // Takes back HMM_ADVISE_ACCESSED_BY.
     HMM_ADVISE_UNSET_ACCESSED_BY = 6,
-    // Used in the order of its addresses.
+    // The CPU uses it in the order of its addresses: a touch brings all of the 2 MiB, and HMM_POLICY_AUTO reads ahead.
     HMM_ADVISE_SEQUENTIAL = 7,
-    // Used in no order: reading ahead is of no use.
+    // The CPU uses it in no order: a touch brings its page and no other.
     HMM_ADVISE_RANDOM = 8,
     // Takes back HMM_ADVISE_SEQUENTIAL and HMM_ADVISE_RANDOM.
     HMM_ADVISE_UNSET_PATTERN = 9,
@@ -319,6 +349,17 @@ typedef struct {
     const char *trace;
     // HMMRT_TRACE_SIZE: the most bytes that the trace may have.
     uint64_t trace_size;
+    // HMMRT_POLICY.
+    hmm_policy policy;
+    // HMMRT_SPILL.
+    hmm_spill spill;
+    // HMMRT_UFFD_MOVE: the userfaultfd engines move pages into place where the kernel can; off: they copy them.
+    hmm_switch uffd_move;
+    // Nothing; 0.
+    uint32_t reserved;
+    // HMMRT_STATS with a path: the file that the table of hmm_stats is added to ("" for none), %p in it is the process's
+    // number. NULL: the environment's. Not looked at in a setuid program.
+    const char *stats_file;
 } hmm_config;
 
 // What a device is. Read with hmm_device_info.
@@ -439,6 +480,30 @@ typedef struct {
     uint64_t table_bytes;
     // Operations that failed.
     uint64_t errors;
+    // Of bytes_to_device: for launches and hmm_acquire. The next five, with it, are all of them.
+    uint64_t launch_bytes_to_device;
+    // Of bytes_to_device: for prefetches that the program asked for.
+    uint64_t prefetch_bytes_to_device;
+    // Of bytes_to_device: moved by the runtime itself before they were asked for.
+    uint64_t ahead_bytes_to_device;
+    // Of bytes_to_device: because the program asked for the move (hmm_migrate).
+    uint64_t asked_bytes_to_device;
+    // Of bytes_to_device: to a peer, because a device was full.
+    uint64_t evict_bytes_to_device;
+    // Of bytes_to_device: for anything else.
+    uint64_t other_bytes_to_device;
+    // Of bytes_to_host: for touches by the CPU. The next five, with it, are all of them.
+    uint64_t fault_bytes_to_host;
+    // Of bytes_to_host: for prefetches that the program asked for.
+    uint64_t prefetch_bytes_to_host;
+    // Of bytes_to_host: moved by the runtime itself before they were asked for.
+    uint64_t ahead_bytes_to_host;
+    // Of bytes_to_host: because the program asked for it (hmm_migrate, hmm_host_ready, hmm_pin, a system call).
+    uint64_t asked_bytes_to_host;
+    // Of bytes_to_host: because a device was full.
+    uint64_t evict_bytes_to_host;
+    // Of bytes_to_host: for fork, for the end, for memory that ceases to be managed, and for anything else.
+    uint64_t other_bytes_to_host;
 } hmm_stats;
 
 #ifdef __cplusplus

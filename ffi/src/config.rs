@@ -4,7 +4,7 @@
 use core::ffi::{CStr, c_char};
 use core::mem::MaybeUninit;
 
-use hmmrt_core::{Backend, Config, FaultEngine, ForkMode, LogLevel};
+use hmmrt_core::{Backend, Config, FaultEngine, ForkMode, LogLevel, PolicyChoice, SpillTo};
 
 use crate::guard::Failure;
 use crate::sized::Sized_;
@@ -52,6 +52,34 @@ pub enum hmm_fork_mode {
     HMM_FORK_SNAPSHOT = 1,
     /// Nothing, SIGBUS with a message: for programs whose children only call exec.
     HMM_FORK_EXEC = 2,
+}
+
+/// What moves when (HMMRT_POLICY).
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub enum hmm_policy {
+    /// HMMRT_POLICY, or else HMM_POLICY_CHUNK.
+    HMM_POLICY_DEFAULT = 0,
+    /// All of the 2 MiB that is like the touched page.
+    HMM_POLICY_CHUNK = 1,
+    /// Each allocation learns whether to bring chunks or pages.
+    HMM_POLICY_AUTO = 2,
+    /// The touched page only.
+    HMM_POLICY_DEMAND = 3,
+    /// By the rules of NVIDIA's unified memory.
+    HMM_POLICY_UVM = 4,
+}
+
+/// Where a chunk goes that leaves a device that is full (HMMRT_SPILL).
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub enum hmm_spill {
+    /// HMMRT_SPILL, or else HMM_SPILL_HOME.
+    HMM_SPILL_DEFAULT = 0,
+    /// Home.
+    HMM_SPILL_HOME = 1,
+    /// To another device, if one has room.
+    HMM_SPILL_PEER = 2,
 }
 
 /// A setting that is on or off.
@@ -134,6 +162,17 @@ pub struct hmm_config {
     pub trace: *const c_char,
     /// HMMRT_TRACE_SIZE: the most bytes that the trace may have.
     pub trace_size: u64,
+    /// HMMRT_POLICY.
+    pub policy: MaybeUninit<hmm_policy>,
+    /// HMMRT_SPILL.
+    pub spill: MaybeUninit<hmm_spill>,
+    /// HMMRT_UFFD_MOVE: the userfaultfd engines move pages into place where the kernel can; off: they copy them.
+    pub uffd_move: MaybeUninit<hmm_switch>,
+    /// Nothing; 0.
+    pub reserved: u32,
+    /// HMMRT_STATS with a path: the file that the table of hmm_stats is added to ("" for none), %p in it is the process's
+    /// number. NULL: the environment's. Not looked at in a setuid program.
+    pub stats_file: *const c_char,
 }
 
 // SAFETY: repr(C), the size comes first.
@@ -156,7 +195,7 @@ impl hmm_config {
     /// The environment's settings with this struct's on top.
     ///
     /// # Safety
-    /// `host_fail`, `cuda_library`, `hip_library` and `trace` are NULL or C strings.
+    /// `host_fail`, `cuda_library`, `hip_library`, `trace` and `stats_file` are NULL or C strings.
     pub(crate) unsafe fn over(&self, mut base: Config) -> Result<Config, Failure> {
         base.backend = match int(self.backend) {
             0 => base.backend,
@@ -213,6 +252,24 @@ impl hmm_config {
             });
         }
         base.driver_timeout = number(self.driver_timeout, base.driver_timeout);
+        base.policy = match int(self.policy) {
+            0 => base.policy,
+            1 => PolicyChoice::Chunk,
+            2 => PolicyChoice::Auto,
+            3 => PolicyChoice::Demand,
+            4 => PolicyChoice::Uvm,
+            value => return Err(unknown("config->policy", value, "hmm_policy")),
+        };
+        base.spill = match int(self.spill) {
+            0 => base.spill,
+            1 => SpillTo::Home,
+            2 => SpillTo::Peer,
+            value => return Err(unknown("config->spill", value, "hmm_spill")),
+        };
+        base.uffd_move = switch("config->uffd_move", self.uffd_move, base.uffd_move)?;
+        if self.reserved != 0 {
+            return Err(Failure::Invalid { argument: "config->reserved", why: "is not 0" });
+        }
         base.trace_size = number(self.trace_size, base.trace_size);
         if !TRACES.contains(&base.trace_size) {
             return Err(Failure::Invalid {
@@ -225,6 +282,7 @@ impl hmm_config {
             (self.cuda_library, &mut base.cuda_library),
             (self.hip_library, &mut base.hip_library),
             (self.trace, &mut base.trace),
+            (self.stats_file, &mut base.stats_file),
         ] {
             if !text.is_null() {
                 // SAFETY: not NULL, and the caller promises a C string.
@@ -280,6 +338,8 @@ mod tests {
         (base.device_group, base.driver_timeout) = (4 << 20, 18);
         (base.cuda_library, base.hip_library) = ("c".to_owned(), "h".to_owned());
         (base.trace, base.trace_size) = ("t".to_owned(), 19 << 20);
+        (base.policy, base.spill, base.uffd_move) = (PolicyChoice::Uvm, SpillTo::Peer, true);
+        base.stats_file = "s".to_owned();
         base
     }
 
@@ -295,7 +355,8 @@ mod tests {
         let gpu =
             format!("{} {} {} {}", c.same_address, c.device_group >> 20, c.driver_timeout, c.cuda_library);
         let gpu = format!("{gpu} {} {:?} {} {}", c.hip_library, c.fork, c.trace, c.trace_size >> 20);
-        format!("{enums} | {} {} | {host} | {} | {gpu}", c.spare_bytes, c.vma_budget, c.host_fail)
+        let moves = format!("{:?} {:?} {} {}", c.policy, c.spill, c.uffd_move, c.stats_file);
+        format!("{enums} | {} {} | {host} | {} | {gpu} | {moves}", c.spare_bytes, c.vma_budget, c.host_fail)
     }
 
     #[test]
@@ -319,10 +380,35 @@ mod tests {
         config.same_address = MaybeUninit::new(hmm_switch::HMM_SWITCH_OFF);
         config.fork = MaybeUninit::new(hmm_fork_mode::HMM_FORK_EXEC);
         (config.trace, config.trace_size) = (c"/t".as_ptr(), 29 << 20);
+        config.policy = MaybeUninit::new(hmm_policy::HMM_POLICY_DEMAND);
+        config.spill = MaybeUninit::new(hmm_spill::HMM_SPILL_HOME);
+        config.uffd_move = MaybeUninit::new(hmm_switch::HMM_SWITCH_OFF);
+        config.stats_file = c"/s".as_ptr();
         let config = over(config);
-        let expected =
-            "Host Segv Debug false true | 21 24 | 7 23 25 26 | launch:7+ | false 64 28 /a  Exec /t 29";
+        let expected = "Host Segv Debug false true | 21 24 | 7 23 25 26 | launch:7+ | false 64 28 /a  Exec /t 29 \
+            | Demand Home false /s";
         assert_eq!(text(&config), expected);
+    }
+
+    #[test]
+    fn unknown_policies_are_refused_by_their_field() {
+        let refusal = |change: fn(&mut hmm_config)| {
+            let mut config = zero();
+            change(&mut config);
+            // SAFETY: there is no string.
+            unsafe { config.over(base()) }.unwrap_err().to_string()
+        };
+        let policy = refusal(|c| {
+            // SAFETY: as C passes it: any int.
+            unsafe { c.policy.as_mut_ptr().cast::<i32>().write(5) }
+        });
+        assert!(policy.contains("config->policy") && policy.contains('5'), "{policy}");
+        let spill = refusal(|c| {
+            // SAFETY: as above.
+            unsafe { c.spill.as_mut_ptr().cast::<i32>().write(-1) }
+        });
+        assert!(spill.contains("config->spill"), "{spill}");
+        assert!(refusal(|c| c.reserved = 1).starts_with("config->reserved: "));
     }
 
     #[test]

@@ -94,6 +94,18 @@ fn of(now: Stats) -> hmm_stats {
         managed_bytes: now.managed_bytes,
         table_bytes: now.table_bytes,
         errors: now.errors,
+        launch_bytes_to_device: now.launch_bytes_to_device,
+        prefetch_bytes_to_device: now.prefetch_bytes_to_device,
+        ahead_bytes_to_device: now.ahead_bytes_to_device,
+        asked_bytes_to_device: now.asked_bytes_to_device,
+        evict_bytes_to_device: now.evict_bytes_to_device,
+        other_bytes_to_device: now.other_bytes_to_device,
+        fault_bytes_to_host: now.fault_bytes_to_host,
+        prefetch_bytes_to_host: now.prefetch_bytes_to_host,
+        ahead_bytes_to_host: now.ahead_bytes_to_host,
+        asked_bytes_to_host: now.asked_bytes_to_host,
+        evict_bytes_to_host: now.evict_bytes_to_host,
+        other_bytes_to_host: now.other_bytes_to_host,
     }
 }
 
@@ -132,10 +144,22 @@ mod tests {
             managed_bytes: 17,
             table_bytes: 18,
             errors: 19,
+            launch_bytes_to_device: 20,
+            prefetch_bytes_to_device: 21,
+            ahead_bytes_to_device: 22,
+            asked_bytes_to_device: 23,
+            evict_bytes_to_device: 24,
+            other_bytes_to_device: 25,
+            fault_bytes_to_host: 26,
+            prefetch_bytes_to_host: 27,
+            ahead_bytes_to_host: 28,
+            asked_bytes_to_host: 29,
+            evict_bytes_to_host: 30,
+            other_bytes_to_host: 31,
         };
         let answer = of(now);
-        // SAFETY: a size and nineteen counters, all of 8 bytes (types.rs and tests/c/contract.c say so).
-        let words: [u64; 20] = unsafe { core::mem::transmute(answer) };
+        // SAFETY: a size and thirty-one counters, all of 8 bytes (types.rs and tests/c/contract.c say so).
+        let words: [u64; 32] = unsafe { core::mem::transmute(answer) };
         assert_eq!(words, core::array::from_fn(|index| index as u64));
     }
 }

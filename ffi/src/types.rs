@@ -33,25 +33,31 @@ pub enum hmm_protection {
     HMM_PROTECT_READ_WRITE = 3,
 }
 
-/// What the program knows about how it will use a range (hmm_advise). Advice changes costs, never contents.
+/// What the program knows about how it will use a range (hmm_advise). Advice changes costs, never contents, and holds under
+/// every policy, for the whole chunks of 2 MiB that the range touches, until it is taken back or the memory is freed.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub enum hmm_advice {
-    /// Mostly read: reading from elsewhere makes a copy there and keeps this one.
+    /// Mostly read: what a device gets leaves the host's copy valid, and what the CPU reads, or has brought home, the
+    /// device's. A write takes what it touches.
     HMM_ADVISE_READ_MOSTLY = 1,
     /// Takes back HMM_ADVISE_READ_MOSTLY.
     HMM_ADVISE_UNSET_READ_MOSTLY = 2,
-    /// The range should stay at the location.
+    /// The range should stay at the location. A device: a touch by the CPU brings 64 KiB at most, and the range is the last to
+    /// leave when the device is full. HMM_HOST: what is moved to a device leaves the host's copy valid until the device
+    /// writes, a touch brings all of the 2 MiB, and the range is the first to leave a device that is full.
     HMM_ADVISE_PREFERRED_LOCATION = 3,
     /// Takes back HMM_ADVISE_PREFERRED_LOCATION.
     HMM_ADVISE_UNSET_PREFERRED_LOCATION = 4,
-    /// The location will use the range.
+    /// The location will use the range. A device: a write by the CPU takes 64 KiB at most of what the device has, so that
+    /// the next launch copies no more, and the range is among the last to leave that device. HMM_HOST: what is moved to a
+    /// device leaves the host's copy valid until the device writes. Any number of locations can be named.
     HMM_ADVISE_ACCESSED_BY = 5,
     /// Takes back HMM_ADVISE_ACCESSED_BY.
     HMM_ADVISE_UNSET_ACCESSED_BY = 6,
-    /// Used in the order of its addresses.
+    /// The CPU uses it in the order of its addresses: a touch brings all of the 2 MiB, and HMM_POLICY_AUTO reads ahead.
     HMM_ADVISE_SEQUENTIAL = 7,
-    /// Used in no order: reading ahead is of no use.
+    /// The CPU uses it in no order: a touch brings its page and no other.
     HMM_ADVISE_RANDOM = 8,
     /// Takes back HMM_ADVISE_SEQUENTIAL and HMM_ADVISE_RANDOM.
     HMM_ADVISE_UNSET_PATTERN = 9,
@@ -221,6 +227,30 @@ pub struct hmm_stats {
     pub table_bytes: u64,
     /// Operations that failed.
     pub errors: u64,
+    /// Of bytes_to_device: for launches and hmm_acquire. The next five, with it, are all of them.
+    pub launch_bytes_to_device: u64,
+    /// Of bytes_to_device: for prefetches that the program asked for.
+    pub prefetch_bytes_to_device: u64,
+    /// Of bytes_to_device: moved by the runtime itself before they were asked for.
+    pub ahead_bytes_to_device: u64,
+    /// Of bytes_to_device: because the program asked for the move (hmm_migrate).
+    pub asked_bytes_to_device: u64,
+    /// Of bytes_to_device: to a peer, because a device was full.
+    pub evict_bytes_to_device: u64,
+    /// Of bytes_to_device: for anything else.
+    pub other_bytes_to_device: u64,
+    /// Of bytes_to_host: for touches by the CPU. The next five, with it, are all of them.
+    pub fault_bytes_to_host: u64,
+    /// Of bytes_to_host: for prefetches that the program asked for.
+    pub prefetch_bytes_to_host: u64,
+    /// Of bytes_to_host: moved by the runtime itself before they were asked for.
+    pub ahead_bytes_to_host: u64,
+    /// Of bytes_to_host: because the program asked for it (hmm_migrate, hmm_host_ready, hmm_pin, a system call).
+    pub asked_bytes_to_host: u64,
+    /// Of bytes_to_host: because a device was full.
+    pub evict_bytes_to_host: u64,
+    /// Of bytes_to_host: for fork, for the end, for memory that ceases to be managed, and for anything else.
+    pub other_bytes_to_host: u64,
 }
 
 // SAFETY: repr(C), the size comes first.

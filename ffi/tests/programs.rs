@@ -39,6 +39,11 @@ fn the_whole_interface_in_c() {
     );
 }
 
+#[test]
+fn advice_in_bytes_in_c() {
+    parts(&["advice.c"], &["config", "old_stats", "each_value"]);
+}
+
 /// What only a GPU has, on the doubles of the drivers.
 #[test]
 fn device_code_and_same_addresses() {

@@ -72,6 +72,15 @@ choice! {
     }
 }
 choice! {
+    /// Where a chunk goes that leaves a device that is full.
+    SpillTo {
+        /// Home.
+        Home = "home",
+        /// To another device, if one has room.
+        Peer = "peer",
+    }
+}
+choice! {
     /// How much is written to standard error.
     LogLevel {
         /// Nothing but fatal errors.
@@ -134,6 +143,9 @@ pub struct Config {
     /// `HMMRT_POLICY`: auto, demand, chunk or uvm: what comes home at a CPU touch, and what leaves a device that is full
     /// (default chunk).
     pub policy: PolicyChoice,
+    /// `HMMRT_SPILL`: home or peer: where what only a full device has goes when it leaves: home, or to another device as long
+    /// as one has room (default home).
+    pub spill: SpillTo,
     /// `HMMRT_STATS`: 1 prints a table of what moved when the program ends.
     pub stats: bool,
     /// `HMMRT_STATS` with a path in it: the file that the table is added to instead; `%p` in it is the process's number.
@@ -170,6 +182,7 @@ impl Default for Config {
             vma_budget: 0,
             fork: ForkMode::Snapshot,
             policy: PolicyChoice::Chunk,
+            spill: SpillTo::Home,
             stats: false,
             stats_file: String::new(),
             log: LogLevel::Warn,
@@ -225,6 +238,7 @@ impl Config {
         set("HMMRT_VMA_BUDGET", &mut |v| number("HMMRT_VMA_BUDGET", v).map(|x| c.vma_budget = x as usize))?;
         set("HMMRT_FORK", &mut |v| ForkMode::parse("HMMRT_FORK", v).map(|x| c.fork = x))?;
         set("HMMRT_POLICY", &mut |v| PolicyChoice::parse("HMMRT_POLICY", v).map(|x| c.policy = x))?;
+        set("HMMRT_SPILL", &mut |v| SpillTo::parse("HMMRT_SPILL", v).map(|x| c.spill = x))?;
         set("HMMRT_STATS", &mut |v| match v {
             path if path.contains('/') => {
                 c.stats_file = path.into();
@@ -336,6 +350,7 @@ mod tests {
             ("HMMRT_FAULT", "magic"),
             ("HMMRT_FORK", "never"),
             ("HMMRT_POLICY", "mirror"),
+            ("HMMRT_SPILL", "disk"),
             ("HMMRT_SPARE", "64Q"),
             ("HMMRT_SPARE", "99999999T"),
             ("HMMRT_SPARE", "+1K"),

@@ -11,7 +11,7 @@ use crate::policy::{self, Candidate, Recency};
 use crate::sys::futex::Locked;
 use crate::sys::signal::Blocked;
 use crate::trace::Why;
-use crate::{adopt, heap, migrate, table};
+use crate::{adopt, heap, migrate, spill, table};
 use core::sync::atomic::{AtomicU64, Ordering::*};
 
 /// Holders touch no managed memory and have signals blocked.
@@ -57,15 +57,21 @@ pub(crate) fn make_room(device: usize, keep: &[ByteRange]) -> Room {
     all.dedup();
     all.retain(|at| has_memory(*at) && !keep.iter().any(|k| k.overlaps(whole(*at))));
     let now = NUMBER.load(Relaxed);
-    let mut order: Vec<(u64, HostAddr)> = {
+    let mut order: Vec<((u8, u64), HostAddr)> = {
         let _blocked = Blocked::new();
         let recency = RECENCY.lock();
-        let value = |at: HostAddr| policy::the().give_up(&candidate(&recency, device, at), now);
+        let value = |at: HostAddr| {
+            let c = candidate(&recency, device, at);
+            let advised = policy::advised::rank(table::known(at).advice.load(Relaxed), device);
+            (if c.empty { u8::MAX } else { advised }, policy::the().give_up(&c, now))
+        };
         all.into_iter().map(|at| (value(at), at)).collect()
     };
+    let peers = spill::peers(devices, device);
     order.sort_by_key(|(value, at)| (core::cmp::Reverse(*value), *at));
     let (mut made, mut in_use) = (0, None);
     for (_, at) in order {
+        let peer = spill::choose_peer(&peers, devices);
         let _blocked = Blocked::new();
         let g = Guard::lock(table::known(at), at);
         g.why.set(Why::Evict);
@@ -78,7 +84,7 @@ pub(crate) fn make_room(device: usize, keep: &[ByteRange]) -> Room {
                 in_use = in_use.or(Some(b).filter(|b| !b.is_open()));
                 continue;
             }
-            None if migrate::evict(&g, devices, device).is_err() => continue,
+            None if migrate::evict(&g, devices, device, peer).is_err() => continue,
             None => made += 1,
         }
         if made >= lacking.clamp(1, MOST) {

@@ -17,6 +17,7 @@ use crate::sys::stderr::Line;
 use crate::sys::vma::Maps;
 use crate::sys::{thread, trial};
 use crate::trace::{self, What, Why};
+use crate::uffd::Delivery;
 use crate::{service, table, uffd};
 use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed};
 
@@ -158,7 +159,8 @@ pub(crate) fn resolve_locked(g: Guard, addr: HostAddr, write: bool, cause: Cause
     let mut pages = policy::pages_to_bring(&g, page, write) & !inflight::written_by_kernels(g.at);
     let mut last = None;
     for _ in 0..TRIES {
-        let take = write || g.is_watched() && pages.count() > migrate::FEW;
+        let many = g.is_watched() && pages.count() > migrate::FEW;
+        let take = write || many && !policy::advised::keeps_copies(chunk.advice.load(Relaxed));
         match migrate::to_host(&g, pages, take) {
             Ok(_) => {
                 let _ = migrate::settle_again(&g); // what can't be set now is a fault again
@@ -204,6 +206,10 @@ fn explain(addr: HostAddr, error: &Error) {
 fn already_there(g: Guard, addr: HostAddr, write: bool) -> Verdict {
     match migrate::settle_again(&g) {
         Ok(false) => {}
+        // A touch that could not be answered: it would be the same message again, and again.
+        Ok(true) if uffd::delivery() == Delivery::Message => {
+            return migrate::absent(&g, addr.page_in_chunk(), write).unwrap_or(Verdict::Resolved);
+        }
         Ok(true) => return Verdict::Resolved,
         Err(_) => return Verdict::Bus("the page's protection could not be set"),
     }

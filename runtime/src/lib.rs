@@ -119,6 +119,7 @@ mod scratch;
 mod service;
 mod slab;
 mod span;
+mod spill;
 mod stats;
 mod stream;
 mod summary;
@@ -133,7 +134,7 @@ mod window;
 
 pub use access::{Access, AccessMode};
 pub use alloc::HmmAlloc;
-pub use config::{Backend, Config, FaultEngine, ForkMode, LogLevel, PolicyChoice};
+pub use config::{Backend, Config, FaultEngine, ForkMode, LogLevel, PolicyChoice, SpillTo};
 pub use device::host::inject;
 pub use device::{BackendReport, DeviceInfo, probe};
 pub use error::{ConfigError, Error, Result};

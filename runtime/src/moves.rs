@@ -10,7 +10,7 @@ use crate::holds;
 use crate::inflight::{self, Intent};
 use crate::mask::PageMask;
 use crate::migrate::{self, Outward, Probe, Stop};
-use crate::policy::advice;
+use crate::policy::advised;
 use crate::span::Span;
 use crate::sys::signal::Blocked;
 use crate::trace::Why;
@@ -131,7 +131,7 @@ fn send(
     if pages.is_empty() {
         return Ok(0);
     }
-    let share = chunk.advice.load(Relaxed) & advice::READ_MOSTLY != 0;
+    let share = advised::keeps_host(chunk.advice.load(Relaxed));
     let how = if share { Outward::Share } else { Outward::Own };
     let lacked = pages & !chunk.copies[device].valid.get();
     match migrate::to_device(&g, pages, device, how, None, span.around, probe) {
@@ -160,6 +160,8 @@ fn fetch(
     if why == Why::HostReady {
         migrate::account_early(&g, true);
     }
+    let asked = matches!(why, Why::Prefetch | Why::Migrate);
+    let write = write && !(asked && advised::keeps_copies(chunk.advice.load(Relaxed)));
     let mut pages = PageMask::of(part) & chunk.managed.get();
     if patience == Patience::Skip {
         pages = pages & !inflight::written_by_kernels(at);

@@ -13,8 +13,8 @@ use crate::sys::{self, segv, thread};
 use crate::trace::{self, Why};
 use crate::uffd::Delivery;
 use crate::{
-    access, adopt, fault, fork, heap, inflight, launch, migrate, moves, policy, pool, service, stats, stream,
-    uffd, warm, window,
+    access, adopt, fault, fork, heap, inflight, launch, migrate, moves, policy, pool, service, spill, stats,
+    stream, uffd, warm, window,
 };
 use core::sync::atomic::{AtomicU8, Ordering::*};
 use std::sync::{Mutex, MutexGuard};
@@ -71,6 +71,7 @@ fn start(state: &mut State, config: Option<Config>) -> Result<()> {
     migrate::set_vma_budget(budget);
     fork::set_mode(config.fork);
     policy::choose(config.policy.name());
+    spill::choose(config.spill);
     warm::set_limit(config.spare_bytes);
     thread::claim_process();
     stats::start(&config);

@@ -4,6 +4,7 @@
 use crate::config::Config;
 use crate::log::log;
 use crate::sys::{self, library, thread};
+use crate::trace::Why;
 use core::sync::atomic::{AtomicU64, Ordering::*};
 use std::fs::OpenOptions;
 use std::io::Write;
@@ -111,6 +112,60 @@ stats! {
     gauge table_bytes,
     /// Operations that failed.
     count errors,
+    /// Of `bytes_to_device`: for launches and acquires.
+    count launch_bytes_to_device,
+    /// Of them, for prefetches that the program asked for.
+    count prefetch_bytes_to_device,
+    /// Of them, moved by the runtime itself before they were asked for.
+    count ahead_bytes_to_device,
+    /// Of them, because the program asked for the move (`hmm_migrate`).
+    count asked_bytes_to_device,
+    /// Of them, to a peer, because a device was full.
+    count evict_bytes_to_device,
+    /// Of them, for anything else.
+    count other_bytes_to_device,
+    /// Of `bytes_to_host`: for touches by the CPU.
+    count fault_bytes_to_host,
+    /// Of them, for prefetches that the program asked for.
+    count prefetch_bytes_to_host,
+    /// Of them, moved by the runtime itself before they were asked for.
+    count ahead_bytes_to_host,
+    /// Of them, because the program asked for the move (`hmm_migrate`, `hmm_host_ready`, `hmm_pin`, a system call).
+    count asked_bytes_to_host,
+    /// Of them, because a device was full.
+    count evict_bytes_to_host,
+    /// Of them, for fork, for the end, when memory ceases to be managed, and for anything else.
+    count other_bytes_to_host,
+}
+
+impl Counters {
+    /// Bytes were copied to a device. Signal-safe.
+    pub(crate) fn copied_out(&self, why: Why, bytes: usize) {
+        self.bytes_to_device.add(bytes as u64);
+        let reason = match why {
+            Why::Launch | Why::Acquire => &self.launch_bytes_to_device,
+            Why::Prefetch => &self.prefetch_bytes_to_device,
+            Why::Ahead | Why::Predicted | Why::Behind => &self.ahead_bytes_to_device,
+            Why::Migrate => &self.asked_bytes_to_device,
+            Why::Evict => &self.evict_bytes_to_device,
+            _ => &self.other_bytes_to_device,
+        };
+        reason.add(bytes as u64);
+    }
+
+    /// Bytes were copied home. Signal-safe.
+    pub(crate) fn copied_home(&self, why: Why, bytes: usize) {
+        self.bytes_to_host.add(bytes as u64);
+        let reason = match why {
+            Why::Fault => &self.fault_bytes_to_host,
+            Why::Prefetch => &self.prefetch_bytes_to_host,
+            Why::Ahead | Why::Predicted | Why::Behind => &self.ahead_bytes_to_host,
+            Why::Migrate | Why::HostReady | Why::Pin | Why::Call => &self.asked_bytes_to_host,
+            Why::Evict => &self.evict_bytes_to_host,
+            _ => &self.other_bytes_to_host,
+        };
+        reason.add(bytes as u64);
+    }
 }
 
 /// The process's counters.
@@ -153,14 +208,48 @@ extern "C" fn write() {
     }
 }
 
+fn mib(bytes: u64) -> String {
+    format!("{:.1} MiB", bytes as f64 / (1 << 20) as f64)
+}
+
+/// What is not nought, in words.
+fn listed(parts: &[(&str, u64)]) -> String {
+    let parts: Vec<String> =
+        parts.iter().filter(|(_, n)| *n > 0).map(|(name, n)| format!("{name} {}", mib(*n))).collect();
+    if parts.is_empty() { "nothing".to_owned() } else { parts.join(", ") }
+}
+
 impl Stats {
+    fn reasons_to_device(&self) -> String {
+        listed(&[
+            ("launches", self.launch_bytes_to_device),
+            ("prefetches", self.prefetch_bytes_to_device),
+            ("ahead", self.ahead_bytes_to_device),
+            ("asked for", self.asked_bytes_to_device),
+            ("a full device", self.evict_bytes_to_device),
+            ("other", self.other_bytes_to_device),
+        ])
+    }
+
+    fn reasons_to_host(&self) -> String {
+        listed(&[
+            ("touches", self.fault_bytes_to_host),
+            ("prefetches", self.prefetch_bytes_to_host),
+            ("ahead", self.ahead_bytes_to_host),
+            ("asked for", self.asked_bytes_to_host),
+            ("a full device", self.evict_bytes_to_host),
+            ("other", self.other_bytes_to_host),
+        ])
+    }
+
     /// The table printed at exit under `HMMRT_STATS=1`.
     pub fn table(&self) -> String {
-        let mib = |b: u64| format!("{:.1} MiB", b as f64 / (1 << 20) as f64);
         let rows = [
             ("faults", format!("{} ({} read, {} write)", self.faults, self.read_faults, self.write_faults)),
             ("to the device", format!("{} in {} moves", mib(self.bytes_to_device), self.moves_to_device)),
+            ("  of these", self.reasons_to_device()),
             ("to the host", format!("{} in {} moves", mib(self.bytes_to_host), self.moves_to_host)),
+            ("  of these", self.reasons_to_host()),
             ("not copied", mib(self.bytes_not_copied)),
             ("evicted chunks", format!("{}", self.evictions)),
             ("prefetches", format!("{}", self.prefetches)),

@@ -3,8 +3,8 @@
 
 mod common;
 
-use common::Block;
-use hmmrt::{Access, AccessMode, Error, StreamId, raw};
+use common::{Block, double};
+use hmmrt::{Access, AccessMode, Advice, Error, Page, StreamId, raw};
 use std::sync::atomic::Ordering::Relaxed;
 
 const CHUNK: usize = 2 << 20;
@@ -14,9 +14,40 @@ fn alone(name: &str, policy: &str, case: impl Fn()) {
     if common::case().is_some() {
         return case();
     }
-    let settings = [("HMMRT_HOST_MEMORY", "32M"), ("HMMRT_BACKEND", "host"), ("HMMRT_POLICY", policy)];
-    let out = common::run_case(name, "small", &settings);
-    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    run(name, "small", &[("HMMRT_HOST_MEMORY", "32M"), ("HMMRT_BACKEND", "host"), ("HMMRT_POLICY", policy)]);
+}
+
+fn run(name: &str, case: &str, settings: &[(&str, &str)]) {
+    let out = common::run_case(name, case, settings);
+    assert!(out.status.success(), "{settings:?}: {}", String::from_utf8_lossy(&out.stderr));
+}
+
+/// On two devices of 16 chunks each, of the host backend and of the drivers' doubles, with `HMMRT_SPILL`.
+fn with_peer(name: &str, spill: &str, case: impl Fn()) {
+    if common::case().is_some() {
+        return case();
+    }
+    let spill = ("HMMRT_SPILL", spill);
+    let host = [("HMMRT_HOST_MEMORY", "32M"), ("HMMRT_HOST_DEVICES", "2"), ("HMMRT_BACKEND", "host"), spill];
+    run(name, "host", &host);
+    for kind in double::KINDS {
+        let library = double::library(kind);
+        let library = (double::variable(kind), library.to_str().unwrap());
+        let small = [("HMMRT_DOUBLE_MEMORY", "32M"), ("HMMRT_DEVICE_GROUP", "2M")];
+        run(name, kind, &[("HMMRT_BACKEND", kind), library, spill, small[0], small[1]]);
+    }
+}
+
+/// How many of a block's chunks are on `device` only.
+fn on(b: &Block, device: i32) -> usize {
+    let there = |p: &&Page| p.flags & (Page::HOST | Page::DEVICE) == Page::DEVICE && p.device == device;
+    b.pages().iter().filter(there).count() / 512
+}
+
+/// Bytes that left full devices, to peers and home.
+fn left() -> (usize, usize) {
+    let s = raw::stats();
+    (s.evict_bytes_to_device as usize / CHUNK, s.evict_bytes_to_host as usize / CHUNK)
 }
 
 fn fill(b: &Block, seed: u64) {
@@ -109,5 +140,120 @@ fn a_working_set_that_is_too_large_is_an_error_with_both_numbers() {
         assert!(text.contains("41943040") && text.contains("33554432"), "{text}");
         visit(&b, 2, 16, AccessMode::ReadWrite).unwrap();
         check(&b, 5);
+    });
+}
+
+#[test]
+fn advice_says_who_leaves_first_and_who_last() {
+    let name = "advice_says_who_leaves_first_and_who_last";
+    alone(name, "chunk", || {
+        raw::device_count().unwrap();
+        let leaves = |advised: Option<(Advice, i32)>, which: usize| {
+            let blocks = [Block::new(8 * CHUNK), Block::new(8 * CHUNK)];
+            blocks.iter().for_each(|b| fill(b, 1));
+            if let Some((what, to)) = advised {
+                raw::advise(blocks[which].ptr, blocks[which].len, what, to).unwrap();
+            }
+            blocks.iter().for_each(|b| visit(b, 0, 8, AccessMode::ReadWrite).unwrap());
+            let more = Block::new(4 * CHUNK);
+            visit(&more, 0, 4, AccessMode::ReadWrite).unwrap();
+            let stayed = (on(&blocks[0], 0), on(&blocks[1], 0));
+            blocks.iter().for_each(|b| check(b, 1));
+            stayed
+        };
+        assert_eq!(leaves(None, 0), (4, 8), "the older one");
+        assert_eq!(leaves(Some((Advice::PreferredLocation, 0)), 0), (8, 4));
+        assert_eq!(leaves(Some((Advice::AccessedBy, 0)), 0), (8, 4));
+        assert_eq!(leaves(Some((Advice::PreferredLocation, raw::HMM_HOST)), 1), (8, 4));
+        assert_eq!(leaves(Some((Advice::UnsetPreferredLocation, 0)), 0), (4, 8));
+    });
+}
+
+#[test]
+fn room_comes_from_what_is_neither_pinned_nor_in_use() {
+    let name = "room_comes_from_what_is_neither_pinned_nor_in_use";
+    alone(name, "chunk", || {
+        raw::device_count().unwrap();
+        let [a, b] = [Block::new(12 * CHUNK), Block::new(8 * CHUNK)];
+        fill(&a, 1);
+        fill(&b, 2);
+        visit(&a, 0, 12, AccessMode::ReadWrite).unwrap();
+        raw::pin(a.ptr.wrapping_add(3 * CHUNK), 4096).unwrap();
+        let held = [Access { ptr: a.ptr.wrapping_add(CHUNK), len: CHUNK, mode: AccessMode::ReadWrite }];
+        // SAFETY: no kernel is queued: nothing is written.
+        unsafe { raw::acquire(0, StreamId::DEFAULT, &held).unwrap() };
+        raw::migrate(b.ptr, b.len, 0).unwrap();
+        let flags =
+            |chunk: usize, page: usize| a.pages()[chunk * 512 + page].flags & (Page::HOST | Page::DEVICE);
+        assert_eq!(flags(1, 0), Page::DEVICE, "in use");
+        assert_eq!((flags(3, 0), flags(3, 511)), (Page::HOST, Page::DEVICE), "pinned");
+        assert_eq!(left(), (0, 4));
+        assert_eq!([0, 2, 4, 5].map(|chunk| flags(chunk, 7)), [Page::HOST; 4], "the next ones");
+        assert_eq!(on(&b, 0), 8);
+        raw::release(0, StreamId::DEFAULT).unwrap();
+        raw::unpin(a.ptr.wrapping_add(3 * CHUNK), 4096).unwrap();
+        check(&a, 1);
+        check(&b, 2);
+    });
+}
+
+#[test]
+fn what_leaves_a_full_device_goes_to_its_peer() {
+    let name = "what_leaves_a_full_device_goes_to_its_peer";
+    with_peer(name, "peer", || {
+        assert_eq!(raw::device_count().unwrap(), 2);
+        let [a, b] = [Block::new(12 * CHUNK), Block::new(8 * CHUNK)];
+        fill(&a, 1);
+        fill(&b, 2);
+        visit(&a, 0, 12, AccessMode::ReadWrite).unwrap();
+        visit(&b, 0, 8, AccessMode::ReadWrite).unwrap();
+        let (spilled, home) = left();
+        assert!((4..=8).contains(&spilled) && home == 0, "{spilled} {home}");
+        assert_eq!((on(&a, 0), on(&a, 1), on(&b, 0)), (12 - spilled, spilled, 8));
+        // A launch takes them from there, and others make room.
+        visit(&a, 0, 12, AccessMode::ReadWrite).unwrap();
+        assert_eq!((on(&a, 0), on(&a, 1), raw::stats().bytes_to_host), (12, 0, 0));
+        assert!(on(&b, 1) >= 4);
+        check(&a, 1);
+        check(&b, 2);
+        // What the host has is dropped, wherever there is room.
+        let [clean, dirty] = [Block::new(8 * CHUNK), Block::new(12 * CHUNK)];
+        fill(&clean, 3);
+        fill(&dirty, 4);
+        drop((a, b));
+        visit(&clean, 0, 8, AccessMode::Read).unwrap();
+        let before = (left(), raw::stats().bytes_to_host);
+        visit(&dirty, 0, 12, AccessMode::ReadWrite).unwrap();
+        assert_eq!((left(), raw::stats().bytes_to_host), before);
+        // When the peer is full, too, the rest comes home.
+        let more = Block::new(12 * CHUNK);
+        let most = Block::new(12 * CHUNK);
+        fill(&more, 5);
+        fill(&most, 6);
+        for b in [&more, &most] {
+            visit(b, 0, 12, AccessMode::ReadWrite).unwrap();
+        }
+        assert!(left().1 > before.0.1, "{:?}", left());
+        assert_eq!(on(&most, 0), 12);
+        for (b, seed) in [(&clean, 3), (&dirty, 4), (&more, 5), (&most, 6)] {
+            check(b, seed);
+        }
+        common::reasons();
+    });
+}
+
+#[test]
+fn what_leaves_a_full_device_comes_home_if_nothing_else_is_said() {
+    let name = "what_leaves_a_full_device_comes_home_if_nothing_else_is_said";
+    with_peer(name, "", || {
+        raw::device_count().unwrap();
+        let [a, b] = [Block::new(12 * CHUNK), Block::new(8 * CHUNK)];
+        fill(&a, 1);
+        visit(&a, 0, 12, AccessMode::ReadWrite).unwrap();
+        visit(&b, 0, 8, AccessMode::ReadWrite).unwrap();
+        let (spilled, home) = left();
+        assert!(spilled == 0 && (4..=8).contains(&home), "{spilled} {home}");
+        assert_eq!((on(&a, 0), on(&a, 1)), (12 - home, 0));
+        check(&a, 1);
     });
 }

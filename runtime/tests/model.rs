@@ -307,6 +307,7 @@ impl Drop for World {
         self.streams.iter().for_each(|s| raw::stream_destroy(*s).unwrap());
         if !std::thread::panicking() {
             assert_eq!(raw::stats().managed_bytes, 0);
+            common::reasons();
         }
     }
 }

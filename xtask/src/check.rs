@@ -11,7 +11,7 @@ use crate::cc::{self, Language};
 use crate::command::{self, Command};
 use crate::workspace::Workspace;
 use crate::{
-    bench, conformance, course, doubles, engines, features, gpu_suite, install, proof, readme, sanitize,
+    bench, conformance, course, doubles, engines, features, gpu_suite, install, lab, proof, readme, sanitize,
     stress, tour,
 };
 
@@ -49,6 +49,11 @@ const STEPS: &[Step] = &[
     ("tests on the userfaultfd engines", |w| match engines::suites(w)? {
         (0, missing) => Ok(Skipped(format!("this machine lacks {}", missing.join(" and ")))),
         (passed, _) => Ok(Passed(passed)),
+    }),
+    // Its figures are tests' (bench/policy/tests); that the command runs is this.
+    ("the policy lab", |w| {
+        lab::run(w, &["--only".to_owned(), "solver".to_owned()])?;
+        Ok(Passed(1))
     }),
     ("doc tests", |w| tests(w, &["--doc"])),
     ("docs", |w| {

@@ -116,7 +116,19 @@ FIELD(hmm_stats, device_bytes, uint64_t, 128);
 FIELD(hmm_stats, managed_bytes, uint64_t, 136);
 FIELD(hmm_stats, table_bytes, uint64_t, 144);
 FIELD(hmm_stats, errors, uint64_t, 152);
-_Static_assert(sizeof(hmm_stats) == 160, "");
+FIELD(hmm_stats, launch_bytes_to_device, uint64_t, 160);
+FIELD(hmm_stats, prefetch_bytes_to_device, uint64_t, 168);
+FIELD(hmm_stats, ahead_bytes_to_device, uint64_t, 176);
+FIELD(hmm_stats, asked_bytes_to_device, uint64_t, 184);
+FIELD(hmm_stats, evict_bytes_to_device, uint64_t, 192);
+FIELD(hmm_stats, other_bytes_to_device, uint64_t, 200);
+FIELD(hmm_stats, fault_bytes_to_host, uint64_t, 208);
+FIELD(hmm_stats, prefetch_bytes_to_host, uint64_t, 216);
+FIELD(hmm_stats, ahead_bytes_to_host, uint64_t, 224);
+FIELD(hmm_stats, asked_bytes_to_host, uint64_t, 232);
+FIELD(hmm_stats, evict_bytes_to_host, uint64_t, 240);
+FIELD(hmm_stats, other_bytes_to_host, uint64_t, 248);
+_Static_assert(sizeof(hmm_stats) == 256, "");
 
 FIELD(hmm_device_info_s, struct_size, size_t, 0);
 _Static_assert(offsetof(hmm_device_info_s, name) == 8 && sizeof((hmm_device_info_s *)0)->name == 128, "");
@@ -126,7 +138,13 @@ FIELD(hmm_device_info_s, memory_free, uint64_t, 160);
 FIELD(hmm_device_info_s, same_address, bool, 168);
 _Static_assert(sizeof(hmm_device_info_s) == 176, "");
 
-_Static_assert(offsetof(hmm_config, struct_size) == 0 && sizeof(hmm_config) == 144, "");
+_Static_assert(offsetof(hmm_config, struct_size) == 0 && sizeof(hmm_config) == 168, "");
+FIELD(hmm_config, policy, hmm_policy, 144);
+FIELD(hmm_config, spill, hmm_spill, 148);
+FIELD(hmm_config, uffd_move, hmm_switch, 152);
+FIELD(hmm_config, stats_file, const char *, 160);
+_Static_assert(HMM_POLICY_CHUNK == 1 && HMM_POLICY_AUTO == 2 && HMM_POLICY_DEMAND == 3 && HMM_POLICY_UVM == 4, "");
+_Static_assert(HMM_SPILL_HOME == 1 && HMM_SPILL_PEER == 2, "");
 
 static void a_host_function(const hmm_launch_config *config, void *const *args) {
     (void)config;

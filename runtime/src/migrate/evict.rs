@@ -1,20 +1,32 @@
-//! A chunk leaves a device that is full: what only the device has comes home, then its memory there is given back. API
+//! A chunk leaves a device that is full: what only the device has comes home, or goes to a peer; then its memory there is given back. API
 //! context with signals blocked and the chunk's lock held, never the signal handler.
 
-use super::{Stop, account_prefetched, homeward, settle};
+use super::{Outward, Probe, Stop, account_prefetched, homeward, outward, settle};
 use crate::addr::DeviceAddr;
 use crate::chunk::Guard;
 use crate::device::Devices;
+use crate::mask::PageMask;
 use crate::stats::STATS;
 use core::sync::atomic::Ordering::*;
 
-/// Sends the chunk home from `device`. No kernel uses it. On failure it stays, whole.
-pub(crate) fn evict(g: &Guard, devices: &Devices, device: usize) -> core::result::Result<(), Stop> {
+/// Whether `pages`, which are on a device only, are now on device `peer` only.
+fn went_to(g: &Guard, pages: PageMask, peer: usize) -> bool {
+    let around = g.chunk.block().map_or(g.range(), |block| block.range());
+    outward::to_device(g, pages, peer, Outward::Own, None, around, &mut Probe::new("addr")).is_ok()
+}
+
+/// Sends the chunk from `device` home, or to `peer`. No kernel uses it. On failure it stays, whole.
+pub(crate) fn evict(
+    g: &Guard,
+    devices: &Devices,
+    device: usize,
+    peer: Option<usize>,
+) -> core::result::Result<(), Stop> {
     let copy = &g.chunk.copies[device];
     let valid = copy.valid.get();
     let others = g.chunk.on_others(device);
     let only_there = valid & !g.chunk.host.get() & !others;
-    if !only_there.is_empty() {
+    if !only_there.is_empty() && !peer.is_some_and(|peer| went_to(g, only_there, peer)) {
         homeward::to_host(g, only_there, true)?;
     }
     account_prefetched(g, valid, false);

@@ -193,7 +193,7 @@ pub(super) fn fetch(g: &Guard, devices: &Devices, pages: PageMask, to: HostAddr)
                 return Err(e);
             }
         }
-        STATS.bytes_to_host.add((here.count() * PAGE) as u64);
+        STATS.copied_home(g.why.get(), here.count() * PAGE);
         rest = rest & !here;
     }
     Ok(())

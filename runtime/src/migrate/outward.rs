@@ -360,7 +360,7 @@ fn fill(
     let (sent, cleared) = (from_host & touched, from_host & !touched);
     if !sent.is_empty() {
         dev.copy_in(&mut g.copy_runs(sent, base, g.at))?;
-        STATS.bytes_to_device.add((sent.count() * PAGE) as u64);
+        STATS.copied_out(g.why.get(), sent.count() * PAGE);
     }
     if !cleared.is_empty() {
         dev.clear(&mut cleared.runs().map(|(first, count)| (base.add(first * PAGE), count * PAGE)))?;
@@ -373,7 +373,7 @@ fn fill(
         let source = DeviceAddr(c.copies[d].base.load(Relaxed));
         for (first, count) in here.runs() {
             dev.copy_peer(base.add(first * PAGE), devices.at(d), source.add(first * PAGE), count * PAGE)?;
-            STATS.bytes_to_device.add((count * PAGE) as u64);
+            STATS.copied_out(g.why.get(), count * PAGE);
         }
         rest = rest & !here;
     }

@@ -1,7 +1,7 @@
 //! From chunk records to the policy's plain values. Asked by the fault path with the chunk's lock held: signal-safe.
 
 use super::recency::place;
-use super::{ALL, Bring, History, Order, Policy, Touch};
+use super::{ALL, Bring, History, Order, Policy, Touch, advised};
 use crate::addr::{CHUNK, HostAddr, PAGE};
 use crate::ahead;
 use crate::chunk::{Chunk, Guard, Kind};
@@ -21,14 +21,17 @@ pub(crate) mod advice {
     pub(crate) const PREFER_HOST: u32 = 8;
     /// Some device is where it should be; its number is in the bits from `DEVICE_SHIFT`.
     pub(crate) const PREFER_DEVICE: u32 = 16;
-    /// Some device will read it.
-    pub(crate) const ACCESSED_BY: u32 = 32;
+    /// The CPU will access it, wherever it is.
+    pub(crate) const ACCESSED_BY_HOST: u32 = 32;
     /// Where the preferred device's number starts.
     pub(crate) const DEVICE_SHIFT: u32 = 8;
+    /// All bits that a preferred location is made of.
+    pub(crate) const PREFERENCE: u32 = PREFER_HOST | PREFER_DEVICE | 0xff << DEVICE_SHIFT;
+    /// Where the bits of the devices that will access it start.
+    pub(crate) const ACCESSED_SHIFT: u32 = 16;
+    /// Any of these.
+    pub(crate) const ACCESSED: u32 = 0xff << ACCESSED_SHIFT;
 }
-
-/// All bits that a preferred location is made of.
-pub(crate) const PREFERENCE: u32 = advice::PREFER_HOST | advice::PREFER_DEVICE | 0xff << advice::DEVICE_SHIFT;
 
 /// The number of the chosen policy: at first `chunk`.
 static CHOSEN: AtomicUsize = AtomicUsize::new(2);
@@ -45,11 +48,16 @@ pub(crate) fn the() -> &'static dyn Policy {
     ALL[CHOSEN.load(Relaxed)]
 }
 
-/// The pages of the chunk that belong to the same block as `page`: moving one block never moves another.
+/// The pages of the chunk that belong to the same block as `page`: moving one block never moves another. Of adopted memory
+/// those with no gap in between, which are one range, or ranges side by side.
 pub(crate) fn same_block(chunk: &Chunk, page: usize) -> PageMask {
     let managed = chunk.managed.get();
     match (chunk.kind(), chunk.unit.load(Relaxed) as usize) {
         (Kind::Slab, unit) if unit > 0 => PageMask::span(page / unit * unit, unit) & managed,
+        (Kind::Adopted, _) if !managed.is_full() => {
+            let run = managed.runs().find(|(first, count)| (*first..first + count).contains(&page));
+            run.map_or(managed, |(first, count)| PageMask::span(first, count))
+        }
         _ => managed,
     }
 }
@@ -159,5 +167,20 @@ fn bring(g: &Guard, page: usize, write: bool) -> Bring {
 
 /// The pages to bring home when the CPU touches `page`. Contains `page`. Signal-safe.
 pub(crate) fn pages_to_bring(g: &Guard, page: usize, write: bool) -> PageMask {
-    bring(g, page, write).pages
+    let pages = bring(g, page, write).pages;
+    match g.chunk.advice.load(Relaxed) {
+        0 => pages,
+        bits => advised_pages(g, page, write, bits, pages),
+    }
+}
+
+/// The same with what was advised.
+#[inline(never)] // the signal stack may be 8 KiB: no frame holds what another path needs
+fn advised_pages(g: &Guard, page: usize, write: bool, bits: u32, pages: PageMask) -> PageMask {
+    let chunk = g.chunk;
+    let (here, block) = (chunk.host.get(), same_block(chunk, page));
+    let fetch = !here.has(page);
+    let alike = if fetch { block & !here } else { block & here & chunk.on_devices() };
+    let alike = if write { alike & !chunk.user_read_only.get() } else { alike };
+    advised::pages(bits, page, fetch, alike, pages) | PageMask::span(page, 1)
 }

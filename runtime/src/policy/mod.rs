@@ -2,6 +2,7 @@
 //! fault path, `evict` when a device is full), and the lab (`bench/policy`) replays traces with the same code. One policy a
 //! file, behind one trait; `HMMRT_POLICY` chooses. Signal-safe: all of it.
 
+pub(crate) mod advised;
 mod ask;
 mod auto;
 mod chunk;
@@ -14,8 +15,7 @@ mod recency;
 mod uvm;
 
 pub(crate) use ask::{
-    PREFERENCE, advice, allocation, came_open, choose, device_uses, early_ended, pages_to_bring, reached,
-    same_block, the,
+    advice, allocation, came_open, choose, device_uses, early_ended, pages_to_bring, reached, same_block, the,
 };
 pub use auto::Auto;
 pub use chunk::WholeChunk;

@@ -40,19 +40,22 @@ pub enum Protection {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum Advice {
-    /// Mostly read: moves to a device leave the host's copy valid.
+    /// Mostly read: moves to a device leave the host's copy valid; what the CPU reads, or has brought home, the device's.
     ReadMostly = 1,
     /// Takes `ReadMostly` back.
     UnsetReadMostly = 2,
-    /// Should live at the location.
+    /// Should stay at the location. A device: a touch by the CPU brings 64 KiB at most, and it leaves the device last. The
+    /// host: what is moved to a device leaves the host's copy valid until the device writes, a touch brings all of the chunk,
+    /// and it leaves a full device first.
     PreferredLocation = 3,
     /// Takes `PreferredLocation` back.
     UnsetPreferredLocation = 4,
-    /// Will be accessed by the device.
+    /// Will be used at the location. A device: a write by the CPU takes 64 KiB at most of what the device has, and it is among
+    /// the last to leave. The host: what is moved to a device leaves the host's copy valid until the device writes.
     AccessedBy = 5,
     /// Takes `AccessedBy` back.
     UnsetAccessedBy = 6,
-    /// The CPU uses it in order: whole chunks come home.
+    /// The CPU uses it in order: whole chunks come home, and the policy `auto` reads ahead.
     Sequential = 7,
     /// The CPU uses it here and there: single pages come home.
     Random = 8,

@@ -5,7 +5,7 @@ use crate::access::AccessMode;
 use crate::addr::{ByteRange, CHUNK, HostAddr};
 use crate::error::Result;
 use crate::moves::{self, Patience};
-use crate::policy::{self, advice};
+use crate::policy::{advice, advised};
 use crate::prefetch::{self, Target};
 use crate::stream::{Stream, StreamId};
 use crate::trace::{self, What, Why};
@@ -100,21 +100,17 @@ pub fn advise(ptr: *const u8, len: usize, what: Advice, to: i32) -> Result<()> {
         Advice::PreferredLocation => {
             let prefer = match location(to, devices.count())? {
                 None => advice::PREFER_HOST,
-                Some(d) => advice::PREFER_DEVICE | (d as u32) << advice::DEVICE_SHIFT,
+                Some(d) => advised::preferred(d),
             };
-            (policy::PREFERENCE, prefer)
+            (advice::PREFERENCE, prefer)
         }
         Advice::UnsetPreferredLocation => {
             location(to, devices.count())?;
-            (policy::PREFERENCE, 0)
+            (advice::PREFERENCE, 0)
         }
-        Advice::AccessedBy => {
-            location(to, devices.count())?;
-            (0, advice::ACCESSED_BY)
-        }
-        Advice::UnsetAccessedBy => {
-            location(to, devices.count())?;
-            (advice::ACCESSED_BY, 0)
+        Advice::AccessedBy | Advice::UnsetAccessedBy => {
+            let who = location(to, devices.count())?.map_or(advice::ACCESSED_BY_HOST, advised::accessed_by);
+            if what == Advice::AccessedBy { (0, who) } else { (who, 0) }
         }
         Advice::Sequential => (advice::RANDOM, advice::SEQUENTIAL),
         Advice::Random => (advice::SEQUENTIAL, advice::RANDOM),

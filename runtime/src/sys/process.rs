@@ -1,5 +1,5 @@
 //! What only the C library can do or say for the process: what it calls at fork and exit, signal actions, who the calling
-//! thread is. `standin/process.rs` has the same names without it.
+//! thread is, and new threads. `standin/process.rs` has the same names without it.
 
 use super::signal::Action;
 use core::ffi::c_int;
@@ -57,4 +57,59 @@ unsafe extern "C" {
 pub(crate) unsafe fn sigaction(signum: c_int, act: *const Action, old: *mut Action) -> c_int {
     // SAFETY: passed through.
     unsafe { __sigaction(signum, act, old) }
+}
+
+/// A thread of the runtime.
+pub(crate) struct Thread(libc::pthread_t);
+
+impl Thread {
+    /// Waits for its end.
+    pub(crate) fn join(self) {
+        // SAFETY: a thread that was made joinable, once.
+        unsafe { libc::pthread_join(self.0, core::ptr::null_mut()) };
+        core::mem::forget(self);
+    }
+}
+
+impl Drop for Thread {
+    fn drop(&mut self) {
+        // SAFETY: as above; nobody waits for it.
+        unsafe { libc::pthread_detach(self.0) };
+    }
+}
+
+type Body = Box<dyn FnOnce() + Send>;
+
+/// Starts a thread with that much stack. Not by the standard library, whose threads end the process when there is no room for
+/// their alternate stacks: here that is an error, or the thread has none.
+pub(crate) fn start(name: &'static str, stack: usize, body: Body) -> std::io::Result<Thread> {
+    let start = Box::into_raw(Box::new((name, body)));
+    // SAFETY: the attributes are made before they are used; the new thread takes what it is to do.
+    let (failed, id) = unsafe {
+        let mut attributes: libc::pthread_attr_t = core::mem::zeroed();
+        libc::pthread_attr_init(&mut attributes);
+        libc::pthread_attr_setstacksize(&mut attributes, stack);
+        let mut id = core::mem::zeroed();
+        let failed = libc::pthread_create(&mut id, &attributes, begin, start.cast());
+        libc::pthread_attr_destroy(&mut attributes);
+        (failed, id)
+    };
+    if failed != 0 {
+        // SAFETY: there is no thread that would take it.
+        drop(unsafe { Box::from_raw(start) });
+        return Err(std::io::Error::from_raw_os_error(failed));
+    }
+    Ok(Thread(id))
+}
+
+extern "C" fn begin(start: *mut core::ffi::c_void) -> *mut core::ffi::c_void {
+    // SAFETY: `start` has handed it over.
+    let (name, body) = *unsafe { Box::from_raw(start.cast::<(&'static str, Body)>()) };
+    let mut text = [0_u8; 16];
+    text.iter_mut().zip(name.bytes().take(15)).for_each(|(to, byte)| *to = byte);
+    // SAFETY: 16 bytes, the last of them 0.
+    unsafe { libc::prctl(libc::PR_SET_NAME, text.as_ptr()) };
+    // What panics has said so, and ends with its thread, as it would with one of the standard library's.
+    let _ = std::panic::catch_unwind(core::panic::AssertUnwindSafe(body));
+    core::ptr::null_mut()
 }

@@ -54,17 +54,33 @@ impl Line {
     }
 }
 
-/// Writes bytes to standard error; errors are ignored, errno is kept. Signal-safe.
-pub(crate) fn write_all(mut bytes: &[u8]) {
+/// Writes bytes to standard error; errors are ignored, errno is kept. A thread with descriptors of its own has none, and asks for
+/// the process's. Signal-safe.
+pub(crate) fn write_all(bytes: &[u8]) {
     let saved = super::errno();
+    if !write(2, bytes) && super::errno() == libc::EBADF {
+        let (at, flags) =
+            (libc::AT_FDCWD as usize, (libc::O_WRONLY | libc::O_APPEND | libc::O_CLOEXEC) as usize);
+        let path = c"/proc/self/fd/2".as_ptr().expose_provenance();
+        // SAFETY: a C string.
+        let fd = unsafe { super::kernel::raw(libc::SYS_openat, [at, path, flags, 0, 0, 0]) };
+        if fd >= 0 {
+            write(fd as i32, bytes);
+            super::close(fd as i32);
+        }
+    }
+    super::set_errno(saved);
+}
+
+fn write(fd: i32, mut bytes: &[u8]) -> bool {
     while !bytes.is_empty() {
-        let n = super::kernel::write(2, bytes);
+        let n = super::kernel::write(fd, bytes);
         if n <= 0 {
-            break;
+            return false;
         }
         bytes = &bytes[n as usize..];
     }
-    super::set_errno(saved);
+    true
 }
 
 /// A broken invariant of ours: writes the facts and aborts. Signal-safe.

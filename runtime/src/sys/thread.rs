@@ -2,7 +2,8 @@
 //! wait for a kernel in the fault handler. Signal-safe.
 
 use super::kernel;
-pub(crate) use super::process::{at_fork, thread_pointer as id};
+use super::process::start;
+pub(crate) use super::process::{Thread, at_fork, thread_pointer as id};
 use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicUsize, Ordering::*};
 
 /// The kernel's number of the calling thread. Signal-safe.
@@ -102,69 +103,18 @@ pub(crate) fn leave_files() {
     }
 }
 
-/// A thread of the runtime.
-pub(crate) struct Thread(libc::pthread_t);
-
-impl Thread {
-    /// Waits for its end.
-    pub(crate) fn join(self) {
-        // SAFETY: a thread that was made joinable, once.
-        unsafe { libc::pthread_join(self.0, core::ptr::null_mut()) };
-        core::mem::forget(self);
-    }
-}
-
-impl Drop for Thread {
-    fn drop(&mut self) {
-        // SAFETY: as above; nobody waits for it.
-        unsafe { libc::pthread_detach(self.0) };
-    }
-}
-
-struct Start {
-    name: &'static str,
-    body: Box<dyn FnOnce() + Send>,
-}
-
-/// Starts a thread of the runtime: all signals blocked (but the synchronous ones), registered as our own. Not by the standard
-/// library, whose threads end the process when there is no room for their alternate stacks: here that is an error.
+/// Starts a thread of the runtime: all signals blocked (but the synchronous ones), registered as our own.
 pub(crate) fn spawn(name: &'static str, body: impl FnOnce() + Send + 'static) -> std::io::Result<Thread> {
-    const STACK: usize = 512 << 10;
     #[cfg(feature = "inject")]
     if let Some(errno) = super::refusal::of_thread() {
         return Err(std::io::Error::from_raw_os_error(errno));
     }
     let _blocked = super::signal::Blocked::new();
-    let start = Box::into_raw(Box::new(Start { name, body: Box::new(body) }));
-    // SAFETY: the attributes are made before they are used; the new thread takes what it is to do.
-    let (failed, id) = unsafe {
-        let mut attributes: libc::pthread_attr_t = core::mem::zeroed();
-        libc::pthread_attr_init(&mut attributes);
-        libc::pthread_attr_setstacksize(&mut attributes, STACK);
-        let mut id = core::mem::zeroed();
-        let failed = libc::pthread_create(&mut id, &attributes, begin, start.cast());
-        libc::pthread_attr_destroy(&mut attributes);
-        (failed, id)
+    let body = move || {
+        let _own = OwnThread::register();
+        body();
     };
-    if failed != 0 {
-        // SAFETY: there is no thread that would take it.
-        drop(unsafe { Box::from_raw(start) });
-        return Err(std::io::Error::from_raw_os_error(failed));
-    }
-    Ok(Thread(id))
-}
-
-extern "C" fn begin(start: *mut core::ffi::c_void) -> *mut core::ffi::c_void {
-    // SAFETY: `spawn` has handed it over.
-    let Start { name, body } = *unsafe { Box::from_raw(start.cast::<Start>()) };
-    let mut text = [0_u8; 16];
-    text.iter_mut().zip(name.bytes().take(15)).for_each(|(to, byte)| *to = byte);
-    // SAFETY: 16 bytes, the last of them 0.
-    unsafe { libc::prctl(libc::PR_SET_NAME, text.as_ptr()) };
-    let _own = OwnThread::register();
-    // What panics has said so, and ends with its thread, as it would with one of the standard library's.
-    let _ = std::panic::catch_unwind(core::panic::AssertUnwindSafe(body));
-    core::ptr::null_mut()
+    start(name, 512 << 10, Box::new(body))
 }
 
 static OWNER_PID: AtomicI32 = AtomicI32::new(0);

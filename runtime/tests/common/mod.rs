@@ -123,3 +123,33 @@ pub fn case_command(name: &str, case: &str) -> std::process::Command {
 pub fn case() -> Option<String> {
     std::env::var("HMMRT_CASE").ok()
 }
+
+/// To the device and home: the bytes of each reason. They must come to all that moved, once nothing moves any more.
+pub fn reasons() -> ([u64; 6], [u64; 6]) {
+    let mut tries = 0;
+    loop {
+        let s = raw::stats();
+        let out = [
+            s.launch_bytes_to_device,
+            s.prefetch_bytes_to_device,
+            s.ahead_bytes_to_device,
+            s.asked_bytes_to_device,
+            s.evict_bytes_to_device,
+            s.other_bytes_to_device,
+        ];
+        let home = [
+            s.fault_bytes_to_host,
+            s.prefetch_bytes_to_host,
+            s.ahead_bytes_to_host,
+            s.asked_bytes_to_host,
+            s.evict_bytes_to_host,
+            s.other_bytes_to_host,
+        ];
+        if (out.iter().sum(), home.iter().sum()) == (s.bytes_to_device, s.bytes_to_host) {
+            return (out, home);
+        }
+        tries += 1;
+        assert!(tries < 100, "{s:?}");
+        std::thread::sleep(std::time::Duration::from_millis(10)); // something moves in the background
+    }
+}

@@ -33,11 +33,11 @@ fn steps(which: crate::room::Limit) {
     start();
     let (mut refused, mut runs) = (0, 0);
     for left in LEFT {
-        for short in 0..STEPS.len() {
+        for (short, (called, _)) in STEPS.iter().enumerate() {
             let mut work = Work::new();
             for (i, (name, step)) in STEPS.iter().enumerate() {
                 if i != short {
-                    step(&mut work).unwrap_or_else(|e| panic!("{name} after {}: {e}", STEPS[short].0));
+                    step(&mut work).unwrap_or_else(|e| panic!("{name} after {called}: {e}"));
                     continue;
                 }
                 limit(which, used(which) + left);

@@ -20,7 +20,7 @@ pub struct Filled {
 }
 
 fn pattern(seed: u8, i: usize) -> u8 {
-    ((i ^ i >> 7 ^ (i >> 12) * 13) as u8).wrapping_add(seed)
+    ((i ^ (i >> 7) ^ ((i >> 12) * 13)) as u8).wrapping_add(seed)
 }
 
 impl Filled {
@@ -86,12 +86,13 @@ impl Filled {
     }
 
     fn free(&self) -> Result<(), Error> {
-        // SAFETY: not used any more.
         match self.adopted {
             true => {
+                // SAFETY: a mapping of the test's, disowned before.
                 unsafe { libc::munmap(self.ptr.cast(), self.len) };
                 Ok(())
             }
+            // SAFETY: not used any more.
             false => unsafe { raw::free(self.ptr) },
         }
     }
@@ -189,8 +190,12 @@ impl Work {
     }
 
     fn send_out(&mut self) -> Result<(), Error> {
-        let each = self.managed().map(|b| raw::migrate(b.ptr, b.len, 0).map(drop));
-        each.fold(Ok(()), |all, one| all.and(one))
+        let mut result = Ok(());
+        for b in self.managed() {
+            let sent = raw::migrate(b.ptr, b.len, 0);
+            result = result.and(sent.map(drop)); // the others are tried all the same
+        }
+        result
     }
 
     /// Reads here, writes there.

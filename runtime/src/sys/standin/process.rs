@@ -15,6 +15,25 @@ pub(crate) fn thread_pointer() -> usize {
     HERE.with(|here| core::ptr::from_ref(here).addr())
 }
 
+/// A thread of the runtime.
+pub(crate) struct Thread(std::thread::JoinHandle<()>);
+
+impl Thread {
+    /// Waits for its end.
+    pub(crate) fn join(self) {
+        let _ = self.0.join();
+    }
+}
+
+/// Starts a thread.
+pub(crate) fn start(
+    name: &'static str,
+    stack: usize,
+    body: Box<dyn FnOnce() + Send>,
+) -> std::io::Result<Thread> {
+    std::thread::Builder::new().name(name.into()).stack_size(stack).spawn(body).map(Thread)
+}
+
 type Handler = Option<unsafe extern "C" fn()>;
 
 /// Nothing forks.
