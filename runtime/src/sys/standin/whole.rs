@@ -89,7 +89,11 @@ impl Block {
         let bytes = unsafe { core::slice::from_raw_parts(self.part(from), len) };
         let wrong: Vec<usize> = (0..len).filter(|i| bytes[*i] != self.model[from + i]).collect();
         let first = wrong.first().map(|i| (from + i, bytes[*i], self.model[from + i]));
-        assert!(wrong.is_empty(), "{} wrong bytes of {len} from {from} on: {first:x?} (is, should be)", wrong.len());
+        assert!(
+            wrong.is_empty(),
+            "{} wrong bytes of {len} from {from} on: {first:x?} (is, should be)",
+            wrong.len()
+        );
     }
 
     fn free(self) {
