@@ -3,9 +3,7 @@
 
 use super::ask::advice::*;
 use crate::mask::PageMask;
-
-/// So many pages come along where few are to: 64 KiB cost hardly more than one (`migrate::FEW` is the same number).
-const FEW: usize = 16;
+use crate::migrate::FEW; // so many pages come along where few are to: 64 KiB cost hardly more than one
 
 /// The bit of "device `d` will access it".
 pub(crate) fn accessed_by(device: usize) -> u32 {
