@@ -28,9 +28,11 @@ pub(crate) struct Ahead {
 }
 
 impl Ahead {
-    /// Starts it. Without it nothing is moved early.
+    /// Starts it. Without it nothing is moved early. What is left of an earlier start is about devices that may be gone.
     pub(crate) fn start() -> Option<Ahead> {
         STOP.store(false, SeqCst);
+        super::launches::forget();
+        super::change(Queue::clear);
         let thread = thread::spawn_helper("hmmrt-ahead", run).ok()?;
         RUNNING.store(true, SeqCst);
         Some(Ahead { thread })
