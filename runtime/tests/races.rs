@@ -35,7 +35,10 @@ fn write_and_check(blocks: &[Block], me: usize, seed: u64, stop: &AtomicBool) ->
                 let old = word.load(Relaxed);
                 if old != mine[b][i] {
                     let page = page_of(&blocks[b], i, me, &mine[b]);
-                    panic!("own word {i} of block {b} is {old}, not {}: a write was lost or torn. {page}", mine[b][i]);
+                    panic!(
+                        "own word {i} of block {b} is {old}, not {}: a write was lost or torn. {page}",
+                        mine[b][i]
+                    );
                 }
                 mine[b][i] += 1;
                 word.store(mine[b][i], Relaxed);
