@@ -348,6 +348,7 @@ impl Guard {
 
 impl Drop for Guard {
     fn drop(&mut self) {
+        self.recount_pieces();
         if let Some(block) = self.block {
             let now = self.summarize();
             let before = self.chunk.summary.swap(now, Relaxed);
