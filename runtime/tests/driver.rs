@@ -133,6 +133,23 @@ fn late(in_place: bool) {
     assert!(raw::device_info(0).unwrap().same_address, "all that is left, and to come");
 }
 
+/// What the program has mapped where an arena would be stays, though the driver reserves the addresses.
+fn taken_place() {
+    let (at, flags) = (0x7000_0000_1000, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED_NOREPLACE);
+    let at = std::ptr::with_exposed_provenance_mut::<c_void>(at);
+    // SAFETY: a new mapping where nothing is.
+    let page = unsafe { libc::mmap(at, 4096, libc::PROT_READ | libc::PROT_WRITE, flags, -1, 0) };
+    assert_eq!(page, at);
+    // SAFETY: a page of the test's.
+    unsafe { page.cast::<u64>().write_volatile(77) };
+    assert_eq!(raw::device_count(), Ok(2));
+    let b = Block::new(5 << 20);
+    // SAFETY: as above.
+    assert_eq!(unsafe { page.cast::<u64>().read_volatile() }, 77);
+    assert!(raw::device_info(0).unwrap().same_address);
+    works(&b);
+}
+
 /// A driver without virtual memory management: an allocation for each block, which goes with it.
 fn allocated() {
     let double = Double::of_case();
@@ -564,6 +581,7 @@ fn child(name: &str) {
         "split" => split(),
         "late" => late(false),
         "late_in_place" => late(true),
+        "taken_place" => taken_place(),
         "allocated" => allocated(),
         "groups_2m" => groups(32),
         "groups_32m" => groups(2),
@@ -608,6 +626,7 @@ fn cases() {
             ("split", &[("HMMRT_SAME_ADDRESS", "0")]),
             ("late", &[]),
             ("late_in_place", &[("HMMRT_DOUBLE_HINTS", "over")]),
+            ("taken_place", &[("HMMRT_DOUBLE_HINTS", "over")]),
             ("allocated", &[("HMMRT_DOUBLE_VMM", "0")]),
             ("groups_2m", &[("HMMRT_DEVICE_GROUP", "2M")]),
             ("groups_32m", &[]),
