@@ -62,7 +62,9 @@ pub(crate) struct Chunk {
     /// 0: the lock was not held since all pages were as new and no device had memory for them.
     changed: AtomicU32,
     /// 1: userfaultfd watches what of it can move; 2: perhaps not all of that any more.
-    watched: AtomicU32,
+    watched: AtomicU16,
+    /// 1: since its memory is this, a part had a protection of its own, so that a huge page is mapped in small ones.
+    pub(crate) small: AtomicU16,
     /// Pages that belong to live blocks or adopted ranges.
     pub(crate) managed: SharedMask,
     /// Pages whose host bytes are valid (an untouched page's are zeros).
@@ -172,7 +174,7 @@ impl Chunk {
 
 /// How much of a chunk userfaultfd watches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u32)]
+#[repr(u16)]
 pub(crate) enum Watched {
     /// Nothing: touches are noticed by page protection.
     No = 0,
@@ -277,7 +279,7 @@ impl Guard {
     }
     /// Sets how much of it is watched.
     pub(crate) fn set_watched(&self, watched: Watched) {
-        self.chunk.watched.store(watched as u32, Relaxed);
+        self.chunk.watched.store(watched as u16, Relaxed);
     }
     /// New mappings are among its pages.
     pub(crate) fn has_new_mappings(&self) {

@@ -3,6 +3,7 @@
 //! thread and waits. Where userfaultfd has messages sent instead, `uffd::handler` asks `look`. Signal-safe: all of it.
 
 use crate::addr::HostAddr;
+use crate::ahead::Awaited;
 use crate::chunk::{Chunk, Guard};
 use crate::device::Devices;
 use crate::error::Error;
@@ -41,6 +42,7 @@ pub(crate) fn on_fault(addr: HostAddr, touch: Touch, cause: Cause) -> Verdict {
     }
     let write = touch == Touch::Write;
     let (begun, mut waited) = (trace::now(), 0);
+    let mut awaited = None;
     let verdict = loop {
         match look(chunk, addr, write, cause) {
             Step::Done(verdict) => break verdict,
@@ -53,12 +55,14 @@ pub(crate) fn on_fault(addr: HostAddr, touch: Touch, cause: Cause) -> Verdict {
                 break Verdict::NotOurs; // it would wait for itself
             }
             Step::Wait(blocker) => {
+                awaited = awaited.or_else(|| Some(Awaited::new(addr.chunk_start())));
                 let since = trace::now();
                 blocker.wait();
                 waited += trace::since(since);
             }
         }
     };
+    drop(awaited);
     note(addr, write, verdict, trace::since(begun), waited);
     verdict
 }

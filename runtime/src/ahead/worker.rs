@@ -1,6 +1,7 @@
 //! The thread that moves what the queue has. It takes one chunk at a time, under the chunk's
 //! lock; it waits for no kernel and no system call, and what fails is left to who needs it. Never in a forked child.
 
+use super::awaited::is_awaited;
 use super::queue::{Kind, Queue, Step};
 use super::{ASLEEP, POSTS, RUNNING};
 use crate::addr::{ByteRange, PAGE};
@@ -157,7 +158,7 @@ fn home(step: Step, chunk: &'static Chunk, write: bool, why: Why) -> Found {
     if !is_meant(&step, chunk) {
         return Found::Other;
     }
-    if missing(&step, chunk).is_empty() || migrate::near_vma_limit() {
+    if missing(&step, chunk).is_empty() || migrate::near_vma_limit() || is_awaited(step.at) {
         return Found::It;
     }
     let g = Guard::lock_as_it_is(chunk, step.at);
