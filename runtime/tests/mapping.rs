@@ -266,6 +266,53 @@ fn protections_are_remembered_while_pages_are_away() {
     unsafe { mapping::unmap(at.addr(), len).unwrap() };
 }
 
+/// Catches: a page that the program has closed is open for as long as the rest of its chunk comes home, and it along.
+#[test]
+fn what_is_closed_stays_closed_while_its_neighbours_come_home() {
+    let _alone = alone();
+    let (b, device) = (common::Block::new(2 * MIB), two_devices()[0]);
+    fill(b.ptr, b.len, 1);
+    // SAFETY: the device writes nothing; a page of the block.
+    unsafe {
+        raw::acquire(
+            device,
+            StreamId::DEFAULT,
+            &[Access { ptr: b.ptr, len: 64 * PAGE, mode: AccessMode::Read }],
+        )
+        .unwrap();
+        raw::release(device, StreamId::DEFAULT).unwrap();
+        mapping::protect(b.ptr.addr(), PAGE, libc::PROT_NONE, None).unwrap();
+    }
+    let (at, stop) = (b.ptr.addr(), std::sync::atomic::AtomicBool::new(false));
+    // As a touch, but without the signal.
+    let is_open = || {
+        let mut byte = 0_u8;
+        let local = libc::iovec { iov_base: (&raw mut byte).cast(), iov_len: 1 };
+        let remote = libc::iovec { iov_base: without_provenance_mut(at), iov_len: 1 };
+        // SAFETY: a byte of room; the kernel checks the other address.
+        unsafe { libc::process_vm_readv(libc::getpid(), &local, 1, &remote, 1, 0) == 1 }
+    };
+    std::thread::scope(|s| {
+        let looking = s.spawn(|| {
+            let mut open = 0;
+            while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                open += usize::from(is_open());
+            }
+            open
+        });
+        for _ in 0..300 {
+            raw::migrate(b.ptr.wrapping_add(64 * PAGE), b.len - 64 * PAGE, device).unwrap();
+            // SAFETY: a byte of the block.
+            unsafe { b.ptr.wrapping_add(300 * PAGE).read_volatile() };
+        }
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        assert_eq!(looking.join().unwrap(), 0);
+    });
+    // SAFETY: the same page.
+    unsafe { mapping::protect(at, PAGE, RW, None).unwrap() };
+    assert!(holds(b.ptr, b.len, 1));
+}
+
 #[test]
 fn advice_gives_contents_up_wherever_they_are() {
     let _alone = alone();

@@ -151,8 +151,11 @@ fn may_replace_chunk(g: &Guard, missing: PageMask) -> bool {
     let alone = missing == g.chunk.managed.get();
     let pieces = g.chunk.pieces.load(Relaxed);
     let near = near_vma_limit();
-    if !alone && g.chunk.managed.get().meets((g.chunk.pinned.get() | holds::pages_in(g.at)) & !missing) {
-        return false; // what is in use by the kernel, or by a DMA, stays the memory that it is
+    // What is in use by the kernel, or by a DMA, stays the memory that it is; and what the program has closed is opened for
+    // nobody, which copying it along would do.
+    let kept = g.chunk.pinned.get() | g.chunk.user_none.get() | holds::pages_in(g.at);
+    if !alone && g.chunk.managed.get().meets(kept & !missing) {
+        return false;
     }
     let wanted = if alone {
         !near || pieces > 1
