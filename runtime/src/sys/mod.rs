@@ -10,6 +10,7 @@ pub(crate) mod futex;
 pub(crate) mod gate;
 pub(crate) mod kernel;
 pub(crate) mod library;
+pub(crate) mod life;
 pub(crate) mod limits;
 pub(crate) mod lock;
 pub(crate) mod map;

@@ -6,9 +6,10 @@
 
 use crate::common::double::{self, Double};
 use crate::common::{self, Block};
-use crate::room::{child, dies, on_gpu, passes};
+use crate::room::{WAYS, child, dies, on_gpu, passes};
 use crate::touch;
 use hmmrt::raw::{self, HMM_HOST};
+use hmmrt::{Access, AccessMode};
 use std::sync::atomic::{AtomicBool, Ordering::*};
 use std::time::{Duration, Instant};
 
@@ -225,6 +226,59 @@ fn one_handler() {
     check(&b);
 }
 
+/// None of the threads that answer messages is left; nor, with `keeper`, the one that stands in for them, until a call starts
+/// another.
+fn no_handler(keeper: bool) {
+    let [b, used] = [away(4 * CHUNK), away(CHUNK)].map(leaked);
+    until("three threads", || threads("hmmrt-uffd").len() >= 3);
+    let all = threads("hmmrt-uffd"); // the first keeps the descriptor
+    let stream = raw::stream_create(0).unwrap();
+    let access = Access { ptr: used.ptr, len: used.len, mode: AccessMode::ReadWrite };
+    // SAFETY: no kernel runs.
+    unsafe { raw::acquire(0, stream, &[access]).unwrap() };
+    let aside = reader(used);
+    until("a touch that a handler puts aside", || raw::stats().waits > 0);
+    end(if keeper { &all } else { &all[1..] }, "hmmrt-uffd");
+    let touch = reader(b);
+    raw::release(0, stream).unwrap();
+    raw::stream_synchronize(stream).unwrap(); // a call
+    for (what, thread) in [("a touch after their end", touch), ("one that was put aside", aside)] {
+        until(what, || thread.is_finished());
+        thread.join().unwrap();
+    }
+    for _ in 0..20 {
+        raw::migrate(b.ptr, b.len, 0).unwrap();
+        check(b);
+    }
+    all_is_home_after_shutdown(&[b, used]);
+}
+
+/// Nobody is left, and no call starts anybody before shutdown. What waits then is woken.
+fn no_thread_at_shutdown() {
+    let b = leaked(away(2 * CHUNK));
+    until("three threads", || threads("hmmrt-uffd").len() >= 3);
+    end(&threads("hmmrt-uffd"), "hmmrt-uffd");
+    let touch = reader(b);
+    all_is_home_after_shutdown(&[b]);
+    until("a touch", || touch.is_finished());
+    touch.join().unwrap();
+}
+
+/// Shutdown ends, and so it does the next time.
+fn all_is_home_after_shutdown(blocks: &[&'static Block]) {
+    for _ in 0..2 {
+        let ended = std::thread::spawn(|| raw::shutdown().unwrap());
+        until("the end of shutdown", || ended.is_finished());
+        ended.join().unwrap();
+        blocks.iter().for_each(|b| check(b));
+        assert_eq!(threads("hmmrt-uffd"), []);
+        raw::init(None).unwrap();
+        for b in blocks {
+            raw::migrate(b.ptr, b.len, 0).unwrap();
+        }
+    }
+}
+
 /// A handler thread of the messages is in a copy that does not end: the others answer.
 fn one_handler_is_stuck() {
     let [one, other] = [away(CHUNK), away(2 * CHUNK)].map(leaked);
@@ -248,6 +302,9 @@ fn that_do_not_answer() {
         Some("stuck for good") => return stuck(false),
         Some("no service") => return no_service(),
         Some("one handler") => return one_handler(),
+        Some("no handler") => return no_handler(false),
+        Some("no handler and no keeper") => return no_handler(true),
+        Some("no thread at shutdown") => return no_thread_at_shutdown(),
         Some("one handler is stuck") => return one_handler_is_stuck(),
         _ => {}
     }
@@ -275,7 +332,13 @@ fn that_do_not_answer() {
     command.env("HMMRT_CASE_CALLS", "1");
     passes(command);
     if common::is_messaged() {
-        passes(child(TEST, "one handler", &[]));
-        passes(child(TEST, "one handler is stuck", &[]));
+        for case in ["one handler", "one handler is stuck"] {
+            passes(child(TEST, case, &[]));
+        }
+        for way in WAYS {
+            for case in ["no handler", "no handler and no keeper", "no thread at shutdown"] {
+                passes(child(TEST, case, way));
+            }
+        }
     }
 }
