@@ -23,12 +23,18 @@ pub(crate) struct Life {
 impl Life {
     /// Nobody's.
     pub(crate) const fn new() -> Life {
-        const NULL: AtomicPtr<()> = AtomicPtr::new(core::ptr::null_mut());
-        Life { first: NULL, offset: AtomicUsize::new(0), pending: NULL, next: NULL, word: AtomicU32::new(0) }
+        Life {
+            first: AtomicPtr::new(core::ptr::null_mut()),
+            offset: AtomicUsize::new(0),
+            pending: AtomicPtr::new(core::ptr::null_mut()),
+            next: AtomicPtr::new(core::ptr::null_mut()),
+            word: AtomicU32::new(0),
+        }
     }
 
-    /// The calling thread's from here on.
-    pub(crate) fn begin(&'static self) {
+    /// The calling thread's from here on, if it is nobody's.
+    #[must_use]
+    pub(crate) fn begin(&'static self) -> bool {
         const HEAD: usize = offset_of!(Life, next); // the head is all that lies before
         let node = self.next.as_ptr().expose_provenance();
         self.first.store(core::ptr::with_exposed_provenance_mut(node), Relaxed);
@@ -37,8 +43,9 @@ impl Life {
         let head = core::ptr::from_ref(self).expose_provenance();
         // SAFETY: the list lives as long as the process, and has the kernel's form.
         unsafe { kernel::raw(libc::SYS_set_robust_list, [head, HEAD, 0, 0, 0, 0]) };
-        self.word.store(thread::number() | WAITERS, SeqCst);
+        let begun = self.word.compare_exchange(0, thread::number() | WAITERS, SeqCst, SeqCst).is_ok();
         futex::wake_shared(&self.word);
+        begun
     }
 
     /// The calling thread, whose it is, ends as it should.
@@ -75,6 +82,11 @@ impl Life {
         self.word.load(SeqCst) & OWNER_DIED != 0
     }
 
+    /// If nobody has begun to use it, nobody will: it is as if its thread had died.
+    pub(crate) fn give_up(&self) {
+        let _ = self.word.compare_exchange(0, OWNER_DIED, SeqCst, SeqCst);
+    }
+
     /// It is nobody's again.
     pub(crate) fn reset(&self) {
         self.word.store(0, SeqCst);
@@ -90,7 +102,7 @@ mod tests {
     /// Runs `body` in a thread that has `life`, and waits for its end.
     fn run(life: &'static Life, body: impl FnOnce() + Send + 'static) {
         let thread = thread::spawn("life", move || {
-            life.begin();
+            assert!(life.begin());
             body();
         });
         let thread = thread.unwrap();
@@ -129,9 +141,16 @@ mod tests {
             waiting.join().unwrap();
         });
         assert!(LIFE.has_died() && !LIFE.is_alive());
-        run(&LIFE, || panic!("a panic is such an end, too"));
-        assert!(LIFE.has_died());
         LIFE.reset();
         assert!(!LIFE.is_alive() && !LIFE.has_died());
+        run(&LIFE, || std::panic::resume_unwind(Box::new(()))); // without a word
+        assert!(LIFE.has_died());
+        LIFE.reset();
+        LIFE.give_up();
+        assert!(LIFE.has_died());
+        static BEGAN: AtomicU32 = AtomicU32::new(2);
+        let late = thread::spawn("life", || BEGAN.store(u32::from(LIFE.begin()), SeqCst));
+        late.unwrap().join();
+        assert!(BEGAN.load(SeqCst) == 0 && LIFE.has_died());
     }
 }

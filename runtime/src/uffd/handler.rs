@@ -4,7 +4,8 @@
 //! answer. What can't be answered is made inaccessible: the touching thread runs on into SIGSEGV, which `fault` knows.
 //!
 //! A program may end threads that it does not know. The keeper's thread is told by the kernel (`sys/life.rs`), has the
-//! touches that such a thread had taken sent again, and where none is left it answers them itself (`Watch`).
+//! touches that such a thread had taken sent again, and starts another; where it can't, and none is left, it answers itself
+//! (`Watch`).
 
 use super::threads::claim;
 use crate::addr::{ByteRange, HostAddr, PAGE};
@@ -21,6 +22,7 @@ use crate::sys::uffd::{self as kernel, Message};
 use crate::sys::{futex, stderr, thread};
 use crate::{table, trace};
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::*};
+use std::sync::Mutex;
 
 /// How long a thread that has put touches aside waits before it looks again.
 const AGAIN_NS: u64 = 100_000;
@@ -35,6 +37,9 @@ static DOORBELLS: AtomicUsize = AtomicUsize::new(0);
 static STOP: AtomicBool = AtomicBool::new(false);
 /// Whether each thread is still there.
 static LIVES: [Life; MOST] = [const { Life::new() }; MOST];
+
+/// Those that the keeper has started.
+static REPLACEMENTS: Mutex<Vec<thread::Thread>> = Mutex::new(Vec::new());
 
 /// The running threads.
 pub(super) struct Handler {
@@ -64,7 +69,7 @@ impl Handler {
             }
         }
         // Those that are there are watched from here on.
-        LIVES[..count].iter().for_each(|life| life.wait_for_begin(1_000_000_000));
+        LIVES[..count].iter().for_each(|life| life.wait_for_begin(BEGIN_NS));
         Ok(handler)
     }
 
@@ -132,10 +137,32 @@ impl Answerer {
 
 fn run(fd: i32, life: &'static Life) {
     thread::leave_files();
-    life.begin();
+    if !life.begin() {
+        return; // too late
+    }
     let mut answerer = Answerer::new(fd);
     while !answerer.answer(None) {}
     life.end();
+}
+
+/// Waits for the end of those that the keeper, which has ended, had started.
+pub(super) fn join_replacements() {
+    let all = core::mem::take(&mut *REPLACEMENTS.lock().unwrap_or_else(|e| e.into_inner()));
+    all.into_iter().for_each(thread::Thread::join);
+}
+
+/// How long a thread takes at most to begin.
+const BEGIN_NS: u64 = 1_000_000_000;
+
+/// Starts another thread in the place of one that has died. Whether it is there.
+fn replace(fd: i32, life: &'static Life) -> bool {
+    life.reset();
+    if let Ok(thread) = thread::spawn("hmmrt-uffd", move || run(fd, life)) {
+        REPLACEMENTS.lock().unwrap_or_else(|e| e.into_inner()).push(thread);
+        life.wait_for_begin(BEGIN_NS);
+    }
+    life.give_up();
+    life.is_alive()
 }
 
 /// How long the keeper waits for a message when it answers them: then it looks whether it is asked for something.
@@ -161,7 +188,11 @@ impl Watch {
             super::wake_all(); // what it had read, and not answered, is sent again
         }
         self.seen = now;
-        if !LIVES.iter().any(Life::is_alive) && (0..MOST).any(died) {
+        let mut lacks = false;
+        for life in LIVES.iter().filter(|life| life.has_died()) {
+            lacks |= STOP.load(SeqCst) || !replace(self.answerer.fd, life);
+        }
+        if lacks && !LIVES.iter().any(Life::is_alive) {
             self.answerer.answer(Some(IDLE_NS));
         } else {
             let words = core::array::from_fn::<_, MOST, _>(|i| (LIVES[i].word(), now[i]));

@@ -1,7 +1,7 @@
 //! The thread that keeps the descriptor: a program may close descriptors that it does not know (a daemon closes all), and
 //! with the last one the kernel forgets what is away, and gives zeros for it. This thread's descriptors are its own, so that
-//! there is always one; who finds that theirs is gone has it make the request. It also watches the handlers, and stands in
-//! for them (`handler::Watch`). If a program ends this thread, too, the next call starts another. `make` is signal-safe.
+//! there is always one; who finds that theirs is gone has it make the request. It also watches the handlers, and
+//! replaces them (`handler::Watch`). If a program ends this thread, too, the next call starts another. `make` is signal-safe.
 
 use super::handler::Watch;
 use crate::sys::futex::{self, Locked};
@@ -38,8 +38,12 @@ pub(super) fn start(watching: bool) -> std::io::Result<()> {
 }
 
 fn start_as(running: &mut Option<thread::Thread>, watching: bool) -> std::io::Result<()> {
-    STATE.store(ABSENT, SeqCst);
-    LIFE.reset();
+    {
+        let _blocked = crate::sys::signal::Blocked::new();
+        let _asking = ASKING.lock(); // who waits for the last one has seen that it is gone
+        STATE.store(ABSENT, SeqCst);
+        LIFE.reset();
+    }
     *running = Some(thread::spawn("hmmrt-uffd", move || run(watching))?);
     while STATE.load(SeqCst) == ABSENT && !LIFE.has_died() {
         futex::wait(&STATE, ABSENT, Some(LOOK_NS));
@@ -78,7 +82,9 @@ fn run(watching: bool) {
     thread::leave_files();
     let fd = super::FD.load(Relaxed);
     let mut watch = watching.then(|| Watch::new(fd));
-    LIFE.begin();
+    if !LIFE.begin() {
+        return;
+    }
     STATE.store(NONE, SeqCst);
     futex::wake(&STATE, i32::MAX);
     loop {
@@ -115,7 +121,6 @@ pub(super) fn make(request: &mut Request) -> Option<i32> {
     futex::wake(&STATE, i32::MAX);
     while STATE.load(SeqCst) == POSTED {
         if LIFE.has_died() {
-            STATE.store(ABSENT, SeqCst);
             return None;
         }
         futex::wait(&STATE, POSTED, Some(LOOK_NS));

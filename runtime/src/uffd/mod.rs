@@ -155,6 +155,7 @@ pub(crate) fn stop(threads: Threads, ranges: impl Iterator<Item = ByteRange>) {
     }
     close();
     keeper::stop(); // whose descriptor is the last: its end unwatches all
+    handler::join_replacements();
 }
 
 fn close() {

@@ -213,12 +213,13 @@ fn no_service() {
     b.word(0).load(Relaxed);
 }
 
-/// All but one of the threads that answer messages have ended: that one answers.
+/// All but one of the threads that answer messages have ended: that one answers, and others come in their place.
 fn one_handler() {
     let b = away(4 * CHUNK);
     until("three threads", || threads("hmmrt-uffd").len() >= 3);
     let all = threads("hmmrt-uffd"); // the first keeps the descriptor
     end(&all[2..], "hmmrt-uffd");
+    until("others in their place", || threads("hmmrt-uffd").len() == all.len());
     for _ in 0..20 {
         check(&b);
         raw::migrate(b.ptr, b.len, 0).unwrap();
@@ -250,7 +251,52 @@ fn no_handler(keeper: bool) {
         raw::migrate(b.ptr, b.len, 0).unwrap();
         check(b);
     }
+    until("others in their place", || threads("hmmrt-uffd").len() == all.len());
     all_is_home_after_shutdown(&[b, used]);
+}
+
+/// No thread can be made any more: as where RLIMIT_NPROC is reached.
+fn forbid_threads() {
+    let step = |code: u16, jt: u8, jf: u8, k: u32| libc::sock_filter { code, jt, jf, k };
+    let mut filter = [
+        step(0x20, 0, 0, 0), // the number
+        step(0x15, 1, 0, libc::SYS_clone as u32),
+        step(0x15, 0, 1, libc::SYS_clone3 as u32),
+        step(0x06, 0, 0, 0x0005_0000 | libc::EAGAIN as u32), // SECCOMP_RET_ERRNO
+        step(0x06, 0, 0, 0x7FFF_0000),                       // SECCOMP_RET_ALLOW
+    ];
+    let program = libc::sock_fprog { len: filter.len() as u16, filter: filter.as_mut_ptr() };
+    // SAFETY: a program of that length.
+    unsafe {
+        assert_eq!(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
+        let (set_filter, all_threads) = (1, 1);
+        assert_eq!(libc::syscall(libc::SYS_seccomp, set_filter, all_threads, &program), 0);
+    }
+    assert!(std::thread::Builder::new().spawn(|| {}).is_err());
+}
+
+/// No handler is left, and there is no room for others: the one that keeps the descriptor answers, and is still asked to make
+/// requests.
+fn no_room_for_handlers() {
+    let b = away(4 * CHUNK);
+    until("three threads", || threads("hmmrt-uffd").len() >= 3);
+    forbid_threads();
+    let all = threads("hmmrt-uffd");
+    end(&all[1..], "hmmrt-uffd");
+    for round in 0..20 {
+        check(&b);
+        raw::migrate(b.ptr, b.len, 0).unwrap();
+        if round == 10 {
+            let name = |fd: &i32| std::fs::read_link(format!("/proc/self/fd/{fd}")).unwrap_or_default();
+            let fds: Vec<i32> =
+                (0..1100).filter(|fd| name(fd).ends_with("anon_inode:[userfaultfd]")).collect();
+            assert_eq!(fds.len(), 1);
+            // SAFETY: what a daemon does that closes all.
+            unsafe { libc::close(fds[0]) };
+        }
+    }
+    raw::shutdown().unwrap();
+    check(&b);
 }
 
 /// Nobody is left, and no call starts anybody before shutdown. What waits then is woken.
@@ -304,6 +350,7 @@ fn that_do_not_answer() {
         Some("one handler") => return one_handler(),
         Some("no handler") => return no_handler(false),
         Some("no handler and no keeper") => return no_handler(true),
+        Some("no room for handlers") => return no_room_for_handlers(),
         Some("no thread at shutdown") => return no_thread_at_shutdown(),
         Some("one handler is stuck") => return one_handler_is_stuck(),
         _ => {}
@@ -336,7 +383,9 @@ fn that_do_not_answer() {
             passes(child(TEST, case, &[]));
         }
         for way in WAYS {
-            for case in ["no handler", "no handler and no keeper", "no thread at shutdown"] {
+            let cases =
+                ["no handler", "no handler and no keeper", "no room for handlers", "no thread at shutdown"];
+            for case in cases {
                 passes(child(TEST, case, way));
             }
         }
