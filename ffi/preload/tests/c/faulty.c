@@ -64,8 +64,9 @@ static void vectors(void) {
     CHECK(pipe(fds) == 0);
     struct iovec *edge = EDGE(struct iovec);
     *edge = (struct iovec){written, 1};
-    for (int i = 0; i < 2; i++) {
-        struct iovec *v = i ? edge : (void *)bad;
+    struct iovec *const all[] = {(void *)bad, edge, (void *)-4000L};
+    for (int i = 0; i < 3; i++) {
+        struct iovec *v = all[i];
         CALL(readv(fds[0], v, 2));
         CALL(writev(fds[1], v, 2));
         CALL(preadv(0, v, 2, 0));
@@ -97,7 +98,9 @@ static void vectors(void) {
 static void messages(void) {
     int fds[2];
     CHECK(socketpair(AF_UNIX, SOCK_DGRAM, 0, fds) == 0);
-    struct msghdr *m = (void *)bad;
+    struct msghdr *m = (void *)-8L;
+    CALL(sendmsg(fds[0], m, 0));
+    m = (void *)bad;
     CALL(sendmsg(fds[0], m, 0));
     CALL(recvmsg(fds[0], m, MSG_DONTWAIT));
     CALL(sendmmsg(fds[0], (void *)bad, 2, 0));
