@@ -205,12 +205,20 @@ impl Guard {
     /// Takes the lock of the chunk at `at`, and opens it if it came home early: whoever has it finds the protections that the
     /// masks ask for. Signals are blocked, or this is the signal handler. Signal-safe.
     pub(crate) fn lock(chunk: &'static Chunk, at: HostAddr) -> Guard {
-        let g = Guard::lock_as_it_is(chunk, at);
-        if chunk.is_early() {
-            g.opened.set(chunk.early.swap(0, Relaxed));
-            crate::migrate::open_early(&g);
+        Guard::lock_as_it_is(chunk, at).open()
+    }
+
+    /// [`Guard::lock`], if the lock is free. Signal-safe.
+    pub(crate) fn try_lock(chunk: &'static Chunk, at: HostAddr) -> Option<Guard> {
+        chunk.lock.try_lock().then(|| Guard::locked(chunk, at).open())
+    }
+
+    fn open(self) -> Guard {
+        if self.chunk.is_early() {
+            self.opened.set(self.chunk.early.swap(0, Relaxed));
+            crate::migrate::open_early(&self);
         }
-        g
+        self
     }
 
     /// [`Guard::lock`], for who only looks, or leaves alone what came home early.
@@ -223,6 +231,11 @@ impl Guard {
             }
             chunk.lock.lock();
         }
+        Guard::locked(chunk, at)
+    }
+
+    /// The lock has just been taken.
+    fn locked(chunk: &'static Chunk, at: HostAddr) -> Guard {
         #[cfg(not(target_arch = "x86_64"))]
         core::sync::atomic::fence(SeqCst); // with `slab::free`: one of the two sees the other
         chunk.changed.store(1, Relaxed);

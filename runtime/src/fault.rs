@@ -85,10 +85,11 @@ pub(crate) fn look(chunk: &'static Chunk, addr: HostAddr, write: bool, cause: Ca
     service::ask(chunk, addr, write, cause)
 }
 
-/// Opens a chunk that came home early, for which no driver is needed. Whether that is all that the touch needs.
+/// Opens a chunk that came home early, for which no driver is needed. Whether that is all that the touch needs. Waits for nobody:
+/// the touch may be in a driver's call, and whoever has the chunk wait for that; the service thread has an end to it.
 #[inline(never)] // the signal stack may be 8 KiB: no frame holds what another path needs
 fn open_early(chunk: &'static Chunk, addr: HostAddr, write: bool) -> bool {
-    let g = Guard::lock(chunk, addr.chunk_start());
+    let Some(g) = Guard::try_lock(chunk, addr.chunk_start()) else { return false };
     let page = addr.page_in_chunk();
     let special = chunk.user_none.has(page) || write && chunk.user_read_only.has(page);
     let taken = write && chunk.on_devices().has(page);
@@ -254,5 +255,23 @@ fn in_child(chunk: &'static Chunk, addr: HostAddr, touch: Touch) -> Verdict {
     match migrate::to_host(&g, one, touch == Touch::Write).and_then(|_| Ok(migrate::settle(&g, one)?)) {
         Ok(()) => Verdict::Resolved,
         Err(_) => Verdict::Bus("the page's protection could not be set"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::addr::{ByteRange, CHUNK};
+
+    /// A touch of what came home early does not wait for the chunk's lock by itself: this thread would wait for ever.
+    #[test]
+    fn a_chunk_that_is_taken_is_not_opened_here() {
+        let at = HostAddr(0x1234_c000_0000);
+        table::ensure(ByteRange { start: at.0, end: at.0 + CHUNK }).unwrap();
+        let chunk = table::known(at);
+        let g = Guard::lock_as_it_is(chunk, at);
+        g.close_early(512);
+        assert!(!open_early(chunk, at, false) && chunk.is_early());
+        g.close_early(0);
     }
 }

@@ -29,9 +29,11 @@ pub(crate) struct Ahead {
 }
 
 impl Ahead {
-    /// Starts it. Without it nothing is moved early.
+    /// Starts it. Without it nothing is moved early. What is left of an earlier start is about devices that may be gone.
     pub(crate) fn start() -> Option<Ahead> {
         STOP.store(false, SeqCst);
+        super::launches::forget();
+        super::change(Queue::clear);
         let thread = thread::spawn_helper("hmmrt-ahead", run).ok()?;
         RUNNING.store(true, SeqCst);
         Some(Ahead { thread })
@@ -67,10 +69,29 @@ impl Drop for Paused {
     }
 }
 
+/// Something is being worked on, until this is dropped.
+struct Busy;
+
+impl Busy {
+    /// One of the two sees the other: this thread the pause, or who pauses that this is busy.
+    fn begin() -> Busy {
+        BUSY.store(1, SeqCst);
+        Busy
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        BUSY.store(0, SeqCst);
+        if PAUSES.load(SeqCst) != 0 {
+            futex::wake(&BUSY, i32::MAX);
+        }
+    }
+}
+
 /// One chunk, unless there is a pause or nothing to do. Whether there was.
 fn work() -> bool {
-    // One of the two sees the other: this thread the pause, or who pauses that this is busy.
-    BUSY.store(1, SeqCst);
+    let busy = Busy::begin();
     let pauses = PAUSES.load(SeqCst);
     let step = if pauses == 0 { super::change(Queue::next) } else { None };
     if let Some(step) = step
@@ -78,10 +99,7 @@ fn work() -> bool {
     {
         super::change(|q| q.give_up(step));
     }
-    BUSY.store(0, SeqCst);
-    if PAUSES.load(SeqCst) != 0 {
-        futex::wake(&BUSY, i32::MAX);
-    }
+    drop(busy);
     if pauses != 0 {
         futex::wait(&PAUSES, pauses, None);
     }
