@@ -22,19 +22,20 @@ fn run(name: &str, case: &str, settings: &[(&str, &str)]) {
     assert!(out.status.success(), "{settings:?}: {}", String::from_utf8_lossy(&out.stderr));
 }
 
-/// On two devices of 16 chunks each, of the host backend and of the drivers' doubles, with `HMMRT_SPILL`.
+/// On two devices of 16 chunks each, of the host backend and of the drivers' doubles, with `HMMRT_SPILL`. Under `chunk`: nothing comes
+/// home but for want of room.
 fn with_peer(name: &str, spill: &str, case: impl Fn()) {
     if common::case().is_some() {
         return case();
     }
-    let spill = ("HMMRT_SPILL", spill);
-    let host = [("HMMRT_HOST_MEMORY", "32M"), ("HMMRT_HOST_DEVICES", "2"), ("HMMRT_BACKEND", "host"), spill];
-    run(name, "host", &host);
+    let (spill, policy) = (("HMMRT_SPILL", spill), ("HMMRT_POLICY", "chunk"));
+    let host = [("HMMRT_HOST_MEMORY", "32M"), ("HMMRT_HOST_DEVICES", "2"), ("HMMRT_BACKEND", "host")];
+    run(name, "host", &[&host[..], &[spill, policy]].concat());
     for kind in double::KINDS {
         let library = double::library(kind);
         let library = (double::variable(kind), library.to_str().unwrap());
         let small = [("HMMRT_DOUBLE_MEMORY", "32M"), ("HMMRT_DEVICE_GROUP", "2M")];
-        run(name, kind, &[("HMMRT_BACKEND", kind), library, spill, small[0], small[1]]);
+        run(name, kind, &[("HMMRT_BACKEND", kind), library, spill, policy, small[0], small[1]]);
     }
 }
 
