@@ -326,7 +326,7 @@ fn restarts() {
     }
 }
 
-const CASES: [(&str, fn()); 13] = [
+const CASES: [(&str, fn()); 14] = [
     ("a_reader_is_read_ahead_of", a_reader_is_read_ahead_of),
     ("no_order_no_reading_ahead", no_order_no_reading_ahead),
     ("kernels_keep_what_they_write", kernels_keep_what_they_write),
@@ -336,6 +336,7 @@ const CASES: [(&str, fn()); 13] = [
     ("what_is_written_goes_behind_the_writer", writers::what_is_written_goes_behind_the_writer),
     ("what_is_filled_again_is_taken_ahead", writers::what_is_filled_again_is_taken_ahead),
     ("what_is_to_stay_is_not_taken", writers::what_is_to_stay_is_not_taken),
+    ("where_launches_wait_nothing_is_taken", writers::where_launches_wait_nothing_is_taken),
     ("to_and_fro_with_what_is_touched", to_and_fro_with_what_is_touched),
     ("restarts", restarts),
     ("forks", forks),

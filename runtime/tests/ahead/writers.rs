@@ -165,3 +165,27 @@ pub fn what_is_to_stay_is_not_taken() {
     let_it_happen();
     assert_eq!(r.shared(), all);
 }
+
+/// A launch that has to wait for much of what the CPU fills was sent too late: each chunk is left closed then, to tell of the writer.
+pub fn where_launches_wait_nothing_is_taken() {
+    const CHUNKS: usize = 8;
+    let r = Refilled::new(CHUNKS);
+    let all: Vec<usize> = (0..CHUNKS).collect();
+    for n in 1..=7 {
+        (0..CHUNKS).for_each(|c| r.fill_chunk(c, n));
+        if n > 1 {
+            r.await_shared(&all[..CHUNKS - 1], "written");
+        }
+        if n == 7 {
+            raw::migrate(r.source.ptr, r.source.len, HMM_HOST).unwrap(); // as if nothing had been sent
+        }
+        r.launch(0);
+        match n {
+            1 | 2 => {}
+            7 => let_it_happen(),
+            _ => r.await_shared(&[0, 2, 4, 5, 6, 7], "launched"),
+        }
+        r.check(n);
+    }
+    assert_eq!(r.shared(), all);
+}
