@@ -181,8 +181,7 @@ fn is_ready(w: &Wanted, device: usize) -> bool {
             Some(_) if w.span.range.len() > 8 * CHUNK => return false,
             _ => {
                 let end = w.span.range.end.min(HostAddr(at).chunk_start().0 + CHUNK);
-                let pages = PageMask::of(ByteRange { start: at, end });
-                if chunk.is_locked() || !chunk.ready(pages, device, write) {
+                if chunk.is_locked() || !chunk.ready(ByteRange { start: at, end }, device, write) {
                     return false;
                 }
                 end
@@ -197,8 +196,7 @@ fn is_ready(w: &Wanted, device: usize) -> bool {
 /// would have to wait, is left to [`settle`].
 fn send_ahead(stream: Stream, w: &Wanted) -> Vec<AtomicBool> {
     let write = w.mode.writes();
-    let is_missing =
-        |at: HostAddr, part: ByteRange| !table::known(at).ready(PageMask::of(part), stream.device, write);
+    let is_missing = |at: HostAddr, part: ByteRange| !table::known(at).ready(part, stream.device, write);
     if w.span.range.len() < crew::WORTH_SHARING * CHUNK {
         return Vec::new();
     }
@@ -296,10 +294,7 @@ fn settle_chunk(
 pub(crate) fn release(devices: &Devices, stream: Stream, launch: bool) -> Result<()> {
     let _blocked = Blocked::new();
     let ticket = stream.mark(devices.at(stream.device))?;
-    if !launch {
-        inflight::release(stream, false, ticket);
-    }
-    inflight::release(stream, true, ticket);
+    inflight::release(stream, launch, ticket);
     ahead::released(devices, stream);
     trace::record(|| {
         let (device, stream) = (stream.device as u16, stream.number);

@@ -2,7 +2,7 @@
 //! The masks of states are written by `migrate` only, under the chunk's lock; `managed` belongs to the heap and to
 //! adoption. All-zero bytes are a valid record of nothing. Signal-safe.
 
-use crate::addr::{CHUNK, HostAddr, PAGE, PAGES};
+use crate::addr::{ByteRange, CHUNK, HostAddr, PAGE, PAGES};
 use crate::block::Block;
 use crate::device::{Devices, MAX_DEVICES};
 use crate::mask::{PageMask, SharedMask};
@@ -156,12 +156,17 @@ impl Chunk {
         // SAFETY: only `Guard::link` stores here, and blocks are never freed.
         unsafe { self.block.load(Acquire).as_ref() }
     }
-    /// Pages of `pages` that device `device` may use for reading (or writing) as they are.
-    pub(crate) fn ready(&self, pages: PageMask, device: usize, write: bool) -> bool {
-        pages.within(self.copies[device].valid.get())
-            && (!write || !pages.meets(self.host.get()) && !pages.meets(self.on_others(device)))
-            && !pages.meets(self.user_none.get() | self.prefetched.get())
-            && (!write || !pages.meets(self.user_read_only.get()))
+    /// Whether device `device` may use the pages of `part` (some bytes of it) for reading (or writing) as they are. Looks at
+    /// their words only: a launch asks for every block.
+    pub(crate) fn ready(&self, part: ByteRange, device: usize, write: bool) -> bool {
+        let pages = part.pages_out();
+        let (first, count) = (HostAddr(pages.start).page_in_chunk(), pages.len() / PAGE);
+        let mut others = (0..device_count()).filter(|d| *d != device);
+        self.copies[device].valid.has_span(first, count)
+            && ![&self.user_none, &self.prefetched].iter().any(|m| m.meets_span(first, count))
+            && (!write
+                || ![&self.host, &self.user_read_only].iter().any(|m| m.meets_span(first, count))
+                    && !others.any(|d| self.copies[d].valid.meets_span(first, count)))
     }
 }
 
@@ -343,6 +348,7 @@ impl Guard {
 
 impl Drop for Guard {
     fn drop(&mut self) {
+        self.recount_pieces();
         if let Some(block) = self.block {
             let now = self.summarize();
             let before = self.chunk.summary.swap(now, Relaxed);
