@@ -89,6 +89,7 @@ extern "C" fn driver_ends() {
         && !service::is_stuck()
         && Devices::get().is_some_and(|d| d.all().any(|d| !d.serves_faults_directly()))
     {
+        core::mem::forget(ahead::pause()); // for good: nobody calls the driver any more but for who touches memory
         moves::copy_all_home(moves::Patience::Skip, sys::available_memory() / 2, Why::Exit, "exit");
     }
 }

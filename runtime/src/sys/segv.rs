@@ -196,6 +196,9 @@ pub(crate) fn uninstall() {
 /// As sigaction: the pointers are null or valid.
 pub unsafe fn program_sigaction(signum: c_int, new: *const Action, old: *mut Action) -> c_int {
     if let Some(table) = kept(signum) {
+        // The caller's memory, which may be managed, or not there at all: a fault of the program's, which looks into the table.
+        // SAFETY: the caller's promise.
+        let given = (!new.is_null()).then(|| unsafe { *new });
         let _blocked = Blocked::new();
         let mut program = table.lock();
         let vforked = is_vforked();
@@ -215,16 +218,13 @@ pub unsafe fn program_sigaction(signum: c_int, new: *const Action, old: *mut Act
                 }
                 return 0;
             }
-            // SAFETY: the caller's pointers are null or valid; they are the caller's memory and may be managed, which
-            // is why the table was read before.
-            unsafe {
-                if !new.is_null() {
-                    *action = *new;
-                }
-                drop(program);
-                if !old.is_null() {
-                    *old = before;
-                }
+            if let Some(given) = given {
+                *action = given;
+            }
+            drop(program);
+            if !old.is_null() {
+                // SAFETY: the caller's promise.
+                unsafe { *old = before };
             }
             return 0;
         }

@@ -45,6 +45,7 @@ impl Drop for OwnThread {
 }
 
 /// A thread of ours, which had this id, has ended, perhaps without a word: the next thread may have the same id.
+#[cfg_attr(hmmrt_standin, expect(dead_code, reason = "its caller is `process`, which is another there"))]
 pub(crate) fn forget(id: usize) {
     for (own, number) in OWN.iter().zip(&OWN_NUMBERS) {
         let number = number.load(SeqCst) as usize;

@@ -4,6 +4,7 @@
 mod own;
 
 use crate::field::Field;
+use crate::habit::Habit;
 use crate::history::{fail, note, op};
 use crate::kernels::{Device, allowed};
 use crate::os;
@@ -30,6 +31,7 @@ pub struct Worker<'a> {
     fields: &'a [Field],
     devices: Vec<Device>,
     blocks: Vec<Private>,
+    habit: Habit,
     /// A word that sums go to, and what it should be.
     sum: Private,
     forks: bool,
@@ -40,8 +42,8 @@ impl<'a> Worker<'a> {
     pub fn new(me: usize, seed: u64, fields: &'a [Field], forks: bool) -> Worker<'a> {
         let mut random = Random::new(seed, me);
         let blocks = (0..BLOCKS).map(|_| fresh(&mut random)).collect();
-        let sum = Private::allocate(8);
-        Worker { me, random, fields, devices: Vec::new(), blocks, sum, forks }
+        let (habit, sum) = (Habit::new(&mut random), Private::allocate(8));
+        Worker { me, random, fields, devices: Vec::new(), blocks, habit, sum, forks }
     }
 
     /// Makes its streams: after each start of the runtime.
@@ -72,7 +74,7 @@ impl<'a> Worker<'a> {
             f.sweep(first, end);
             CHECKED.fetch_add((end - first) as u64, Relaxed);
         }
-        for b in self.blocks.iter().chain([&self.sum]) {
+        for b in self.blocks.iter().chain(self.habit.blocks()).chain([&self.sum]) {
             b.check(0, b.model.len(), 1);
             CHECKED.fetch_add(b.model.len() as u64, Relaxed);
         }
@@ -81,6 +83,7 @@ impl<'a> Worker<'a> {
     /// Gives its blocks back.
     pub fn end(self) {
         self.blocks.into_iter().chain([self.sum]).for_each(|b| b.free(true));
+        self.habit.free();
     }
 
     fn note(&self, name: &str, addr: usize, len: usize, more: u64) {
@@ -129,6 +132,8 @@ impl<'a> Worker<'a> {
             76 => self.query(),
             77 if self.random.below(20) == 0 => self.fork(),
             78 if self.random.below(10) == 0 => self.evict(),
+            78 if self.random.below(3) == 0 => self.rounds(),
+            78 => self.read_in_order(),
             79 => {
                 let d = self.device();
                 note(self.me, const { op("synchronize") }, 0, 0, d as u64);
@@ -148,6 +153,27 @@ impl<'a> Worker<'a> {
             n += 1;
         }
         CHECKED.fetch_add(n, Relaxed);
+    }
+
+    /// A word of each page of a field, of all of it, as readers do that are read ahead of.
+    fn read_in_order(&mut self) {
+        let f = &self.fields[self.random.below(self.fields.len())];
+        note(self.me, const { op("read a field in order") }, f.word(0).as_ptr().addr(), f.len, 0);
+        if self.random.below(2) == 0 {
+            let d = self.device();
+            let done = raw::migrate(f.ptr, f.len, self.devices[d].number).map(|_| ());
+            self.refused(allowed(done, f.ptr.addr()));
+        }
+        (0..f.words()).step_by(512).for_each(|i| f.read(i));
+        CHECKED.fetch_add((f.words() / 512) as u64, Relaxed);
+    }
+
+    fn rounds(&mut self) {
+        let d = self.me % self.devices.len(); // the same one each time
+        note(self.me, const { op("rounds of a habit") }, self.habit.addr(), 0, d as u64);
+        let (compared, refused) = self.habit.rounds(&self.devices[d], &mut self.random);
+        CHECKED.fetch_add(compared, Relaxed);
+        REFUSED.fetch_add(refused, Relaxed);
     }
 
     fn write(&mut self) {
