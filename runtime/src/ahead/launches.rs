@@ -33,6 +33,11 @@ fn learners() -> impl Iterator<Item = (usize, &'static Locked<Launches>)> {
     LAUNCHES.iter().enumerate().filter(move |(d, _)| launched >> d & 1 != 0)
 }
 
+/// No device has launched anything. What its launches were followed by is still known when it does.
+pub(super) fn forget() {
+    LAUNCHED.store(0, Relaxed);
+}
+
 fn pages(range: ByteRange) -> Range {
     let out = range.pages_out();
     let pages = u32::try_from(out.len() / PAGE).unwrap_or(u32::MAX);

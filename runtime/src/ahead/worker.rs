@@ -1,6 +1,7 @@
 //! The thread that moves what the queue has. It takes one chunk at a time, under the chunk's
 //! lock; it waits for no kernel and no system call, and what fails is left to who needs it. Never in a forked child.
 
+use super::awaited::is_awaited;
 use super::queue::{Kind, Queue, Step};
 use super::{ASLEEP, POSTS, RUNNING};
 use crate::addr::{ByteRange, PAGE};
@@ -28,9 +29,11 @@ pub(crate) struct Ahead {
 }
 
 impl Ahead {
-    /// Starts it. Without it nothing is moved early.
+    /// Starts it. Without it nothing is moved early. What is left of an earlier start is about devices that may be gone.
     pub(crate) fn start() -> Option<Ahead> {
         STOP.store(false, SeqCst);
+        super::launches::forget();
+        super::change(Queue::clear);
         let thread = thread::spawn_helper("hmmrt-ahead", run).ok()?;
         RUNNING.store(true, SeqCst);
         Some(Ahead { thread })
@@ -66,10 +69,29 @@ impl Drop for Paused {
     }
 }
 
+/// Something is being worked on, until this is dropped.
+struct Busy;
+
+impl Busy {
+    /// One of the two sees the other: this thread the pause, or who pauses that this is busy.
+    fn begin() -> Busy {
+        BUSY.store(1, SeqCst);
+        Busy
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        BUSY.store(0, SeqCst);
+        if PAUSES.load(SeqCst) != 0 {
+            futex::wake(&BUSY, i32::MAX);
+        }
+    }
+}
+
 /// One chunk, unless there is a pause or nothing to do. Whether there was.
 fn work() -> bool {
-    // One of the two sees the other: this thread the pause, or who pauses that this is busy.
-    BUSY.store(1, SeqCst);
+    let busy = Busy::begin();
     let pauses = PAUSES.load(SeqCst);
     let step = if pauses == 0 { super::change(Queue::next) } else { None };
     if let Some(step) = step
@@ -77,10 +99,7 @@ fn work() -> bool {
     {
         super::change(|q| q.give_up(step));
     }
-    BUSY.store(0, SeqCst);
-    if PAUSES.load(SeqCst) != 0 {
-        futex::wake(&BUSY, i32::MAX);
-    }
+    drop(busy);
     if pauses != 0 {
         futex::wait(&PAUSES, pauses, None);
     }
@@ -140,7 +159,7 @@ fn home(step: Step, chunk: &'static Chunk, write: bool, why: Why) -> Found {
     if !is_meant(&step, chunk) {
         return Found::Other;
     }
-    if missing(&step, chunk).is_empty() || migrate::near_vma_limit() {
+    if missing(&step, chunk).is_empty() || migrate::near_vma_limit() || is_awaited(step.at) {
         return Found::It;
     }
     let g = Guard::lock_as_it_is(chunk, step.at);

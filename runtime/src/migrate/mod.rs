@@ -111,6 +111,7 @@ impl Guard {
     /// The chunk is exchanged as a whole: sets how many mappings it is answerable for. Signal-safe.
     fn set_pieces(&self, n: u16) {
         self.chunk.strangers.store(0, Relaxed);
+        self.chunk.small.store(0, Relaxed);
         self.count_pieces(n);
     }
     fn count_pieces(&self, n: u16) {
@@ -121,6 +122,7 @@ impl Guard {
     /// A run of pages got a protection of its own, or (`strangers`) pages from elsewhere. Signal-safe.
     fn split(&self, strangers: bool) {
         let c = self.chunk;
+        c.small.store(1, Relaxed);
         if strangers {
             c.strangers.store((c.strangers.load(Relaxed) + 2).min(MOST_IN_CHUNK), Relaxed);
         }

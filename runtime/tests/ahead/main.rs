@@ -11,7 +11,7 @@ mod writers;
 use common::{Block, is_watched, kernels};
 use hmmrt::raw::{self, Advice, HMM_HOST};
 use hmmrt::trace::{Trace, What, Why};
-use hmmrt::{AccessMode, KernelId, LaunchArg, LaunchConfig, Page, StreamId};
+use hmmrt::{AccessMode, Config, KernelId, LaunchArg, LaunchConfig, Page, StreamId};
 use std::ops::Range;
 use std::process::Command;
 use std::sync::atomic::Ordering::Relaxed;
@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 
 const CHUNK: usize = 2 << 20;
 const WORDS: usize = CHUNK / 8;
+static NOTHING: u64 = 0;
 
 fn fill(b: &Block, salt: u64) {
     (0..b.words()).step_by(512).for_each(|i| b.word(i).store(i as u64 ^ salt, Relaxed));
@@ -326,7 +327,36 @@ fn restarts() {
     }
 }
 
-const CASES: [(&str, fn()); 14] = [
+/// What was learnt of a device's launches is not acted upon by a runtime that has no such device.
+fn restarts_with_fewer_devices() {
+    let start = |devices| Config { host_devices: devices, ..Config::from_env().unwrap() };
+    raw::init(Some(start(2))).unwrap();
+    let b = Block::new(8 * CHUNK);
+    for devices in [2, 1] {
+        let _ = raw::init(Some(start(devices))); // the first runs already
+        let device = devices as i32 - 1;
+        let stream = raw::stream_create(device).unwrap();
+        let kernel = kernels::kernel(device, "test_add_bytes");
+        for round in 0..6 {
+            fill(&b, round);
+            let args = [
+                LaunchArg::Pointer { ptr: b.ptr, len: b.len, mode: AccessMode::Read },
+                LaunchArg::Value { data: (&raw const NOTHING).cast(), size: 8 },
+                LaunchArg::Value { data: (&raw const NOTHING).cast(), size: 1 },
+            ];
+            // SAFETY: the arguments are the kernel's.
+            unsafe {
+                raw::launch(kernel, &LaunchConfig { stream, ..LaunchConfig::default() }, &args).unwrap();
+            }
+            raw::stream_synchronize(stream).unwrap();
+        }
+        raw::stream_destroy(stream).unwrap();
+        raw::shutdown().unwrap();
+    }
+    (0..8).for_each(|c| read(&b, c, 5));
+}
+
+const CASES: [(&str, fn()); 15] = [
     ("a_reader_is_read_ahead_of", a_reader_is_read_ahead_of),
     ("no_order_no_reading_ahead", no_order_no_reading_ahead),
     ("kernels_keep_what_they_write", kernels_keep_what_they_write),
@@ -339,6 +369,7 @@ const CASES: [(&str, fn()); 14] = [
     ("where_launches_wait_nothing_is_taken", writers::where_launches_wait_nothing_is_taken),
     ("to_and_fro_with_what_is_touched", to_and_fro_with_what_is_touched),
     ("restarts", restarts),
+    ("restarts_with_fewer_devices", restarts_with_fewer_devices),
     ("forks", forks),
     ("service", a_reader_is_read_ahead_of),
 ];
