@@ -105,8 +105,10 @@ pub(crate) fn launched(
     };
     let mut wanted = false;
     if LENGTH.load(Relaxed) != 0 {
-        change(|q| q.drop_behind(stream.number));
-        ranges.clone().for_each(|r| change(|q| q.overtaken(bytes(&r))));
+        change(|q| {
+            q.drop_behind(stream.number);
+            ranges.clone().for_each(|r| q.overtaken(bytes(&r)));
+        });
     }
     for r in take.all() {
         wanted |= change(|q| q.push(0, bytes(r), Kind::Take, None));
@@ -165,8 +167,11 @@ pub(crate) fn written_behind(key: u64, at: HostAddr, page: usize, one: bool) {
         let left = {
             let learner = learner.lock();
             learner.left_behind(start + page as u64).or_else(|| {
-                let before =
-                    Range { start: start - CHUNK_PAGES, pages: CHUNK_PAGES as u32, ..Range::default() };
+                let before = Range {
+                    start: start.saturating_sub(CHUNK_PAGES),
+                    pages: CHUNK_PAGES as u32,
+                    ..Range::default()
+                };
                 (one && learner.next_reads(before.start, start)).then_some(before)
             })
         };

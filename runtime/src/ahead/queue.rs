@@ -204,6 +204,25 @@ mod tests {
     }
 
     #[test]
+    fn what_a_launch_has_is_neither_taken_nor_sent_behind() {
+        let mut q = Queue::new();
+        let [behind, next] = [true, false].map(|behind| Kind::Out { device: 0, behind });
+        let home = Kind::Home { write: false };
+        for kind in [next, behind, home, Kind::Take] {
+            q.push(0, AT.range(2 * CHUNK), kind, None);
+        }
+        let other = HostAddr(40 * CHUNK);
+        q.push(0, other.range(CHUNK), behind, None);
+        q.push(0, other.range(CHUNK), Kind::Take, None);
+        q.overtaken(AT.add(CHUNK).range(1));
+        let left: Vec<Step> = core::iter::from_fn(|| q.next()).collect();
+        let sent = left.iter().filter(|s| s.kind == behind).map(|s| s.at);
+        assert_eq!(sent.collect::<Vec<_>>(), [other]);
+        assert_eq!(left[..3].iter().map(|s| s.kind).collect::<Vec<_>>(), [Kind::Take, home, home]);
+        assert_eq!((left[0].at, left.len()), (other, 6), "{left:?}");
+    }
+
+    #[test]
     fn what_has_no_room_is_refused_and_what_is_there_is_not_doubled() {
         let mut q = Queue::new();
         for i in 0..MOST {
