@@ -1,10 +1,11 @@
-//! The C library's functions that set signal handlers, taken over: while the runtime's handler of SIGSEGV is installed, the
-//! program's own handler for it is kept beside and called for what is not ours, however it was set. Without this a program
-//! that sets one after the runtime has started would get our faults. Everything else goes to the C library unchanged. Like
-//! the originals safe in any thread and in signal handlers. Not part of the header.
+//! The C library's functions that set signal handlers, taken over: while the runtime's handler of SIGSEGV is installed, and
+//! that of SIGBUS where touches come as that, the program's own handler for it is kept beside and called for what is not ours,
+//! however it was set. Without this a program that sets one after the runtime has started would get our faults. Everything
+//! else goes to the C library unchanged. Like the originals safe in any thread and in signal handlers. Not part of the header.
 
 use core::ffi::{c_int, c_void};
 
+const SIGBUS: c_int = 7;
 const SIGSEGV: c_int = 11;
 const SIG_ERR: usize = usize::MAX;
 // The flags that signal's two traditions stand for.
@@ -52,7 +53,7 @@ pub unsafe extern "C" fn sigaction(signum: c_int, new: *const c_void, old: *mut 
 /// `handler` is a signal handler.
 #[cfg_attr(not(test), unsafe(no_mangle))]
 pub unsafe extern "C" fn signal(signum: c_int, handler: usize) -> usize {
-    if signum == SIGSEGV {
+    if signum == SIGSEGV || signum == SIGBUS {
         return set(signum, handler, SA_RESTART);
     }
     // SAFETY: passed through.

@@ -123,10 +123,20 @@ fn calls_in_a_forked_child() {
 
 #[test]
 fn signal_handlers_of_the_program() {
-    parts(
-        &["signals.c"],
-        &["by_sigaction", "by_signal", "by_system_v_signal", "other_signals", "after_shutdown"],
-    );
+    let expected = &[
+        "by_sigaction",
+        "by_signal",
+        "by_system_v_signal",
+        "bus_by_signal",
+        "other_signals",
+        "after_shutdown",
+    ];
+    parts(&["signals.c"], expected);
+    let uffd = [("HMMRT_FAULT", "uffd")];
+    match run_ok(&compile(&["start.c"], Shared), &uffd).0.as_str() {
+        "0: \n" => assert!(run_ok(&compile(&["signals.c"], Shared), &uffd).0.ends_with("all well\n")),
+        refused => eprintln!("not tested with userfaultfd: {refused}"),
+    }
 }
 
 #[test]

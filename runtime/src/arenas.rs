@@ -62,6 +62,11 @@ pub(crate) struct Arenas {
     refused: bool,
 }
 
+/// Whether nothing is mapped there.
+fn is_nobodys(at: HostAddr, len: usize) -> bool {
+    map::reserve_at(at, len).map(|got| map::unmap(got, len)).is_some()
+}
+
 impl Arenas {
     /// None.
     pub(crate) const fn new() -> Arenas {
@@ -129,6 +134,8 @@ impl Arenas {
         while size >= least.max(SMALLEST_MIRROR) {
             let places = (0..64).map(|i| HostAddr(HINT + i * ARENA));
             let free = places.filter(|at| !self.all.iter().any(|a| a.range.overlaps(at.range(size))));
+            // A driver may reserve addresses at which the program has something.
+            let free = free.filter(|at| is_nobodys(*at, size));
             if let Some(at) = free.take(8).find_map(|at| device.mirror(at, size)) {
                 // Over the driver's reservation, in one step: what the CPU finds there is ours from now on.
                 map::replace(at, size, Prot::None).ok()?;

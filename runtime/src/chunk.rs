@@ -2,7 +2,7 @@
 //! The masks of states are written by `migrate` only, under the chunk's lock; `managed` belongs to the heap and to
 //! adoption. All-zero bytes are a valid record of nothing. Signal-safe.
 
-use crate::addr::{CHUNK, HostAddr, PAGE, PAGES};
+use crate::addr::{ByteRange, CHUNK, HostAddr, PAGE, PAGES};
 use crate::block::Block;
 use crate::device::{Devices, MAX_DEVICES};
 use crate::mask::{PageMask, SharedMask};
@@ -43,7 +43,7 @@ pub(crate) struct Chunk {
     /// The block whose summary this chunk counts in, if any.
     block: AtomicPtr<Block>,
     kind: AtomicU32,
-    /// Slab: pages per block.
+    /// Slab: pages per block. Adopted: 1 if a range goes on here from the chunk before, or has done so.
     pub(crate) unit: AtomicU32,
     /// Large: the address of the block's first chunk.
     pub(crate) head: AtomicUsize,
@@ -62,7 +62,9 @@ pub(crate) struct Chunk {
     /// 0: the lock was not held since all pages were as new and no device had memory for them.
     changed: AtomicU32,
     /// 1: userfaultfd watches what of it can move; 2: perhaps not all of that any more.
-    watched: AtomicU32,
+    watched: AtomicU16,
+    /// 1: since its memory is this, a part had a protection of its own, so that a huge page is mapped in small ones.
+    pub(crate) small: AtomicU16,
     /// Pages that belong to live blocks or adopted ranges.
     pub(crate) managed: SharedMask,
     /// Pages whose host bytes are valid (an untouched page's are zeros).
@@ -156,18 +158,23 @@ impl Chunk {
         // SAFETY: only `Guard::link` stores here, and blocks are never freed.
         unsafe { self.block.load(Acquire).as_ref() }
     }
-    /// Pages of `pages` that device `device` may use for reading (or writing) as they are.
-    pub(crate) fn ready(&self, pages: PageMask, device: usize, write: bool) -> bool {
-        pages.within(self.copies[device].valid.get())
-            && (!write || !pages.meets(self.host.get()) && !pages.meets(self.on_others(device)))
-            && !pages.meets(self.user_none.get() | self.prefetched.get())
-            && (!write || !pages.meets(self.user_read_only.get()))
+    /// Whether device `device` may use the pages of `part` (some bytes of it) for reading (or writing) as they are. Looks at
+    /// their words only: a launch asks for every block.
+    pub(crate) fn ready(&self, part: ByteRange, device: usize, write: bool) -> bool {
+        let pages = part.pages_out();
+        let (first, count) = (HostAddr(pages.start).page_in_chunk(), pages.len() / PAGE);
+        let mut others = (0..device_count()).filter(|d| *d != device);
+        self.copies[device].valid.has_span(first, count)
+            && ![&self.user_none, &self.prefetched].iter().any(|m| m.meets_span(first, count))
+            && (!write
+                || ![&self.host, &self.user_read_only].iter().any(|m| m.meets_span(first, count))
+                    && !others.any(|d| self.copies[d].valid.meets_span(first, count)))
     }
 }
 
 /// How much of a chunk userfaultfd watches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u32)]
+#[repr(u16)]
 pub(crate) enum Watched {
     /// Nothing: touches are noticed by page protection.
     No = 0,
@@ -198,12 +205,20 @@ impl Guard {
     /// Takes the lock of the chunk at `at`, and opens it if it came home early: whoever has it finds the protections that the
     /// masks ask for. Signals are blocked, or this is the signal handler. Signal-safe.
     pub(crate) fn lock(chunk: &'static Chunk, at: HostAddr) -> Guard {
-        let g = Guard::lock_as_it_is(chunk, at);
-        if chunk.is_early() {
-            g.opened.set(chunk.early.swap(0, Relaxed));
-            crate::migrate::open_early(&g);
+        Guard::lock_as_it_is(chunk, at).open()
+    }
+
+    /// [`Guard::lock`], if the lock is free. Signal-safe.
+    pub(crate) fn try_lock(chunk: &'static Chunk, at: HostAddr) -> Option<Guard> {
+        chunk.lock.try_lock().then(|| Guard::locked(chunk, at).open())
+    }
+
+    fn open(self) -> Guard {
+        if self.chunk.is_early() {
+            self.opened.set(self.chunk.early.swap(0, Relaxed));
+            crate::migrate::open_early(&self);
         }
-        g
+        self
     }
 
     /// [`Guard::lock`], for who only looks, or leaves alone what came home early.
@@ -216,6 +231,11 @@ impl Guard {
             }
             chunk.lock.lock();
         }
+        Guard::locked(chunk, at)
+    }
+
+    /// The lock has just been taken.
+    fn locked(chunk: &'static Chunk, at: HostAddr) -> Guard {
         #[cfg(not(target_arch = "x86_64"))]
         core::sync::atomic::fence(SeqCst); // with `slab::free`: one of the two sees the other
         chunk.changed.store(1, Relaxed);
@@ -259,7 +279,7 @@ impl Guard {
     }
     /// Sets how much of it is watched.
     pub(crate) fn set_watched(&self, watched: Watched) {
-        self.chunk.watched.store(watched as u32, Relaxed);
+        self.chunk.watched.store(watched as u16, Relaxed);
     }
     /// New mappings are among its pages.
     pub(crate) fn has_new_mappings(&self) {
@@ -343,6 +363,7 @@ impl Guard {
 
 impl Drop for Guard {
     fn drop(&mut self) {
+        self.recount_pieces();
         if let Some(block) = self.block {
             let now = self.summarize();
             let before = self.chunk.summary.swap(now, Relaxed);

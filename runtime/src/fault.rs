@@ -3,6 +3,7 @@
 //! thread and waits. Where userfaultfd has messages sent instead, `uffd::handler` asks `look`. Signal-safe: all of it.
 
 use crate::addr::HostAddr;
+use crate::ahead::Awaited;
 use crate::chunk::{Chunk, Guard};
 use crate::device::Devices;
 use crate::error::Error;
@@ -41,6 +42,7 @@ pub(crate) fn on_fault(addr: HostAddr, touch: Touch, cause: Cause) -> Verdict {
     }
     let write = touch == Touch::Write;
     let (begun, mut waited) = (trace::now(), 0);
+    let mut awaited = None;
     let verdict = loop {
         match look(chunk, addr, write, cause) {
             Step::Done(verdict) => break verdict,
@@ -53,12 +55,14 @@ pub(crate) fn on_fault(addr: HostAddr, touch: Touch, cause: Cause) -> Verdict {
                 break Verdict::NotOurs; // it would wait for itself
             }
             Step::Wait(blocker) => {
+                awaited = awaited.or_else(|| Some(Awaited::new(addr.chunk_start())));
                 let since = trace::now();
                 blocker.wait();
                 waited += trace::since(since);
             }
         }
     };
+    drop(awaited);
     note(addr, write, verdict, trace::since(begun), waited);
     verdict
 }
@@ -81,10 +85,11 @@ pub(crate) fn look(chunk: &'static Chunk, addr: HostAddr, write: bool, cause: Ca
     service::ask(chunk, addr, write, cause)
 }
 
-/// Opens a chunk that came home early, for which no driver is needed. Whether that is all that the touch needs.
+/// Opens a chunk that came home early, for which no driver is needed. Whether that is all that the touch needs. Waits for nobody:
+/// the touch may be in a driver's call, and whoever has the chunk wait for that; the service thread has an end to it.
 #[inline(never)] // the signal stack may be 8 KiB: no frame holds what another path needs
 fn open_early(chunk: &'static Chunk, addr: HostAddr, write: bool) -> bool {
-    let g = Guard::lock(chunk, addr.chunk_start());
+    let Some(g) = Guard::try_lock(chunk, addr.chunk_start()) else { return false };
     let page = addr.page_in_chunk();
     let special = chunk.user_none.has(page) || write && chunk.user_read_only.has(page);
     let taken = write && chunk.on_devices().has(page);
@@ -250,5 +255,23 @@ fn in_child(chunk: &'static Chunk, addr: HostAddr, touch: Touch) -> Verdict {
     match migrate::to_host(&g, one, touch == Touch::Write).and_then(|_| Ok(migrate::settle(&g, one)?)) {
         Ok(()) => Verdict::Resolved,
         Err(_) => Verdict::Bus("the page's protection could not be set"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::addr::{ByteRange, CHUNK};
+
+    /// A touch of what came home early does not wait for the chunk's lock by itself: this thread would wait for ever.
+    #[test]
+    fn a_chunk_that_is_taken_is_not_opened_here() {
+        let at = HostAddr(0x1234_c000_0000);
+        table::ensure(ByteRange { start: at.0, end: at.0 + CHUNK }).unwrap();
+        let chunk = table::known(at);
+        let g = Guard::lock_as_it_is(chunk, at);
+        g.close_early(512);
+        assert!(!open_early(chunk, at, false) && chunk.is_early());
+        g.close_early(0);
     }
 }

@@ -58,6 +58,8 @@ static REGISTRY: Locked<Registry> =
 static COUNT: AtomicUsize = AtomicUsize::new(0);
 /// Changes whenever an open entry is released or given up.
 static RELEASES: AtomicU32 = AtomicU32::new(0);
+/// Threads in [`wait_for_release`]. In a child of fork it may count some that are not there: a call too much, no more.
+static WAITING: AtomicU32 = AtomicU32::new(0);
 
 impl Registry {
     fn all(&mut self) -> &mut [Use] {
@@ -281,37 +283,38 @@ pub(crate) fn forget_all() {
     changed();
 }
 
-/// What is open on `stream` is done when the stream reaches `ticket`: what `hmm_acquire` opened there, or what this
-/// thread's launch opened.
-pub(crate) fn release(stream: Stream, launch: bool, ticket: u64) {
+/// What is open on `stream` is done when the stream reaches `ticket`: what this thread's launches opened there, and, unless
+/// it is `launches_only`, what `hmm_acquire` did.
+pub(crate) fn release(stream: Stream, launches_only: bool, ticket: u64) {
     let me = thread::id();
     let mut registry = REGISTRY.lock();
     registry.retain(|u| !u.is_over());
-    let mut i = 0;
-    while i < registry.len {
+    // From the end, so that what takes the place of an entry has been looked at.
+    let mut near = registry.len;
+    for i in (0..registry.len).rev() {
         let u = registry.all()[i];
-        let ours = u.stream == stream.number && u.launch == launch && (!launch || u.owner == me);
-        if !ours || u.phase != Phase::Open {
-            i += 1;
+        let ours = if u.launch { u.owner == me } else { !launches_only };
+        if u.stream != stream.number || u.phase != Phase::Open || !ours {
             continue;
         }
-        // An earlier entry of the stream for the same bytes is covered by the later ticket.
-        let same = |o: &&mut Use| {
+        // An earlier entry of the stream for the same bytes is covered by the later ticket. Who acquires the same
+        // again and again finds each just before the last one.
+        let all = registry.all();
+        let same = |o: &Use| {
             o.stream == u.stream
                 && matches!(o.phase, Phase::Released(_))
                 && o.range == u.range
                 && o.write == u.write
         };
-        match registry.all().iter_mut().find(same) {
+        let near_at = near.min(all.len());
+        match (0..near_at).rev().chain(near_at..all.len()).find(|k| same(&all[*k])) {
             Some(earlier) => {
-                earlier.phase = Phase::Released(ticket);
+                all[earlier].phase = Phase::Released(ticket);
+                near = earlier;
                 registry.len -= 1;
                 registry.uses[i] = registry.uses[registry.len];
             }
-            None => {
-                registry.all()[i].phase = Phase::Released(ticket);
-                i += 1;
-            }
+            None => all[i].phase = Phase::Released(ticket),
         }
     }
     registry.publish_count();
@@ -319,19 +322,25 @@ pub(crate) fn release(stream: Stream, launch: bool, ticket: u64) {
     changed();
 }
 
+/// Wakes who waits for a release. Whoever looks whether there is anybody has counted the release before, and whoever waits
+/// has entered WAITING before it looks at the count: one of the two sees the other.
 fn changed() {
     RELEASES.fetch_add(1, SeqCst);
-    futex::wake(&RELEASES, i32::MAX);
+    if WAITING.load(SeqCst) > 0 {
+        futex::wake(&RELEASES, i32::MAX);
+    }
 }
 
 /// Waits for what is open on `stream`, made by `owner`, to be released or given up, or a moment. Holds no lock. Signal-safe.
 pub(crate) fn wait_for_release(stream: u16, owner: usize) {
+    WAITING.fetch_add(1, SeqCst);
     let seen = RELEASES.load(SeqCst);
     let is_it = |u: &Use| u.stream == stream && u.owner == owner && !matches!(u.phase, Phase::Released(_));
     let still_open = REGISTRY.lock().all().iter().any(is_it);
     if still_open {
         futex::wait(&RELEASES, seen, Some(100_000_000));
     }
+    WAITING.fetch_sub(1, SeqCst);
 }
 
 #[cfg(test)]
@@ -367,6 +376,43 @@ mod tests {
         assert!(blocker(range, Intent::Forget).is_some());
         s.slot.timeline.reach(1);
         assert_eq!(blocker(range, Intent::Forget), None);
+    }
+
+    /// The same ranges again and again, on a stream that is slow: one entry for each, with the last ticket.
+    #[test]
+    fn what_is_released_again_is_one_entry() {
+        let at =
+            |i: usize| ByteRange { start: 0x5000_2000_0000 + i * 0x1000, end: 0x5000_2000_1000 + i * 0x1000 };
+        let (s, mut after) = (stream(904, 3), [(0, 0); MOST_AFTER]);
+        let claims: Vec<Claim> = (0..9).map(|i| Claim { range: at(i), write: i % 2 == 0 }).collect();
+        let entries = |ticket: u64| {
+            let mut registry = REGISTRY.lock();
+            let mine = registry.all().iter().filter(|u| u.stream == s.number);
+            let (all, of_ticket): (Vec<&Use>, Vec<&Use>) =
+                (mine.clone().collect(), mine.filter(|u| u.phase == Phase::Released(ticket)).collect());
+            (all.len(), of_ticket.len())
+        };
+        for ticket in 1..=4 {
+            // Turned round each time, and a part only in the third.
+            let these = if ticket == 3 { &claims[2..5] } else { &claims[..] };
+            let these: Vec<Claim> =
+                if ticket % 2 == 0 { these.iter().rev().copied().collect() } else { these.to_vec() };
+            assert_eq!(publish(s, false, &these, &mut after), Ok(0));
+            assert!(open(s));
+            release(s, false, ticket);
+            assert_eq!(entries(ticket), (9, these.len()), "ticket {ticket}");
+        }
+        // A launch's release leaves open what `hmm_acquire` opened, and the other way round takes both.
+        assert_eq!(publish(s, false, &claims[..1], &mut after), Ok(0));
+        assert_eq!(publish(s, true, &claims[1..2], &mut after), Ok(0));
+        assert!(open(s));
+        release(s, true, 5);
+        assert_eq!(entries(5), (10, 1));
+        release(s, false, 6);
+        assert_eq!(entries(6), (9, 1));
+        s.slot.timeline.reach(6);
+        release(s, false, 7);
+        assert_eq!(entries(7), (0, 0));
     }
 
     #[test]

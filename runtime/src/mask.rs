@@ -71,6 +71,21 @@ impl PageMask {
     pub fn runs(self) -> Runs {
         Runs { mask: self, at: 0 }
     }
+    /// How many pages but the first are not in the same ones of the sets as the page before them.
+    pub fn borders(sets: [PageMask; 2]) -> usize {
+        let mut carry = sets.map(|s| s.0[0] & 1);
+        let mut borders = 0;
+        for i in 0..8 {
+            let mut differ = 0;
+            for (set, carry) in sets.iter().zip(&mut carry) {
+                let word = set.0[i];
+                differ |= word ^ (word << 1 | *carry);
+                *carry = word >> 63;
+            }
+            borders += differ.count_ones() as usize;
+        }
+        borders
+    }
     fn next_at(&self, from: usize, set: bool) -> usize {
         let mut i = from / 64;
         let mut skip = from % 64;
@@ -214,6 +229,19 @@ impl SharedMask {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn borders_are_where_neighbours_differ() {
+        assert_eq!(PageMask::borders([PageMask::EMPTY; 2]), 0);
+        assert_eq!(PageMask::borders([PageMask::FULL, PageMask::EMPTY]), 0);
+        // Across words, from the first page and to the last, and two sets that change at one place.
+        let (a, b) = (PageMask::span(0, 64), PageMask::span(64, 100));
+        assert_eq!(PageMask::borders([a, PageMask::EMPTY]), 1);
+        assert_eq!(PageMask::borders([a, b]), 2);
+        assert_eq!(PageMask::borders([PageMask::span(511, 1), PageMask::span(60, 8)]), 3);
+        let every_other = PageMask([0x5555_5555_5555_5555; 8]);
+        assert_eq!(PageMask::borders([every_other, !every_other]), PAGES - 1);
+    }
     use proptest::prelude::*;
 
     fn model(bits: &[bool]) -> PageMask {

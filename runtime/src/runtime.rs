@@ -89,6 +89,7 @@ extern "C" fn driver_ends() {
         && !service::is_stuck()
         && Devices::get().is_some_and(|d| d.all().any(|d| !d.serves_faults_directly()))
     {
+        core::mem::forget(ahead::pause()); // for good: nobody calls the driver any more but for who touches memory
         moves::copy_all_home(moves::Patience::Skip, sys::available_memory() / 2, Why::Exit, "exit");
     }
 }
@@ -124,6 +125,7 @@ pub(crate) fn devices(call: &'static str) -> Result<&'static Devices> {
         Some(devices) => devices,
         None => open()?,
     };
+    uffd::look_after();
     install_handlers();
     Ok(devices)
 }
@@ -136,6 +138,7 @@ fn install_handlers() {
 /// As [`devices`], for calls that protect nothing.
 pub(crate) fn devices_quietly(call: &'static str) -> Result<&'static Devices> {
     ensure_started(call)?;
+    uffd::look_after();
     Devices::get().map_or_else(open, Ok)
 }
 
@@ -212,6 +215,7 @@ pub(crate) fn shutdown() -> Result<()> {
         _ => {}
     }
     if let Some(devices) = Devices::get() {
+        uffd::look_after();
         for s in stream::all(devices.count()).filter(|s| devices.at(s.device).is_started()) {
             access::synchronize(devices, s)?;
         }

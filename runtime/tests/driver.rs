@@ -11,6 +11,8 @@ use std::ffi::c_void;
 use std::os::unix::process::ExitStatusExt;
 use std::sync::atomic::Ordering::Relaxed;
 
+static NOTHING: u64 = 0;
+
 fn fill(b: &Block) {
     (0..b.words()).step_by(64).for_each(|i| b.word(i).store(i as u64 + 1, Relaxed));
 }
@@ -129,6 +131,23 @@ fn late(in_place: bool) {
     works(&later);
     drop(early);
     assert!(raw::device_info(0).unwrap().same_address, "all that is left, and to come");
+}
+
+/// What the program has mapped where an arena would be stays, though the driver reserves the addresses.
+fn taken_place() {
+    let (at, flags) = (0x7000_0000_1000, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED_NOREPLACE);
+    let at = std::ptr::with_exposed_provenance_mut::<c_void>(at);
+    // SAFETY: a new mapping where nothing is.
+    let page = unsafe { libc::mmap(at, 4096, libc::PROT_READ | libc::PROT_WRITE, flags, -1, 0) };
+    assert_eq!(page, at);
+    // SAFETY: a page of the test's.
+    unsafe { page.cast::<u64>().write_volatile(77) };
+    assert_eq!(raw::device_count(), Ok(2));
+    let b = Block::new(5 << 20);
+    // SAFETY: as above.
+    assert_eq!(unsafe { page.cast::<u64>().read_volatile() }, 77);
+    assert!(raw::device_info(0).unwrap().same_address);
+    works(&b);
 }
 
 /// A driver without virtual memory management: an allocation for each block, which goes with it.
@@ -460,6 +479,38 @@ fn touched_at_exit() {
     raw::migrate(b.ptr, b.len, 0).unwrap();
 }
 
+/// A writer after the driver's end is not followed to the device, though a launch used to read what it writes.
+fn written_at_exit() {
+    static BLOCK: std::sync::OnceLock<Block> = std::sync::OnceLock::new();
+    extern "C" fn write() {
+        let double = Double::of_case();
+        let calls = || double.all_calls().iter().map(|(_, n)| n).sum::<u64>();
+        let before = calls();
+        if let Some(b) = BLOCK.get() {
+            fill(b);
+            std::thread::sleep(std::time::Duration::from_millis(100)); // what should not happen has the time to
+            assert_eq!(calls(), before, "{:?}", double.all_calls());
+            check(b);
+            eprintln!("written");
+        }
+    }
+    // SAFETY: the handler touches a live block.
+    unsafe { libc::atexit(write) };
+    let b = BLOCK.get_or_init(|| Block::new(16 << 20));
+    let kernel = kernels::kernel(0, "test_add_bytes");
+    for _ in 0..6 {
+        fill(b);
+        let args = [
+            LaunchArg::Pointer { ptr: b.ptr, len: b.len, mode: AccessMode::Read },
+            LaunchArg::Value { data: (&raw const NOTHING).cast(), size: 8 },
+            LaunchArg::Value { data: (&raw const NOTHING).cast(), size: 1 },
+        ];
+        // SAFETY: the arguments are the kernel's.
+        unsafe { raw::launch(kernel, &LaunchConfig::default(), &args).unwrap() };
+        raw::stream_synchronize(StreamId::DEFAULT).unwrap();
+    }
+}
+
 /// A kernel that goes where it has not acquired ends the context; the host's bytes do not mind.
 fn unmapped() {
     raw::device_count().unwrap();
@@ -530,6 +581,7 @@ fn child(name: &str) {
         "split" => split(),
         "late" => late(false),
         "late_in_place" => late(true),
+        "taken_place" => taken_place(),
         "allocated" => allocated(),
         "groups_2m" => groups(32),
         "groups_32m" => groups(2),
@@ -553,6 +605,7 @@ fn child(name: &str) {
         "lost_at_mark" => lost_at_mark(),
         "given_up" => given_up(),
         "touched_at_exit" => touched_at_exit(),
+        "written_at_exit" => written_at_exit(),
         "unmapped" => unmapped(),
         "inside_the_driver" => inside_the_driver(),
         "restart" => restart(),
@@ -573,6 +626,7 @@ fn cases() {
             ("split", &[("HMMRT_SAME_ADDRESS", "0")]),
             ("late", &[]),
             ("late_in_place", &[("HMMRT_DOUBLE_HINTS", "over")]),
+            ("taken_place", &[("HMMRT_DOUBLE_HINTS", "over")]),
             ("allocated", &[("HMMRT_DOUBLE_VMM", "0")]),
             ("groups_2m", &[("HMMRT_DEVICE_GROUP", "2M")]),
             ("groups_32m", &[]),
@@ -597,13 +651,15 @@ fn cases() {
             ("unmapped", &[]),
             ("given_up", &[]),
             ("touched_at_exit", &[]),
+            ("written_at_exit", &[("HMMRT_POLICY", "auto")]),
             ("restart", &[]),
         ];
         for (name, env) in cases {
             let out = double::run_case(kind, &library, name, env);
             let err = String::from_utf8_lossy(&out.stderr);
             assert!(out.status.success(), "{kind} {name} {env:?}: {:?}\n{err}", out.status);
-            assert!(*name != "touched_at_exit" || err.contains("touched"), "{kind}: {err}");
+            let end = [("touched_at_exit", "touched"), ("written_at_exit", "written")];
+            assert!(end.iter().all(|(n, text)| n != name || err.contains(text)), "{kind}: {err}");
         }
         let limit: &[(&str, &str)] = &[("HMMRT_DRIVER_TIMEOUT", "1")];
         for (name, env, text) in [

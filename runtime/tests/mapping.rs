@@ -5,7 +5,7 @@ mod common;
 
 use common::{kernels, two_devices};
 use hmmrt::raw::{self, mapping};
-use hmmrt::{Access, AccessMode, LaunchArg, LaunchConfig, Page, StreamId};
+use hmmrt::{Access, AccessMode, Error, LaunchArg, LaunchConfig, Page, StreamId};
 use std::ptr::without_provenance_mut;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -240,6 +240,18 @@ fn protections_are_remembered_while_pages_are_away() {
             [Page::READ | Page::WRITE, Page::READ, 0, Page::READ | Page::WRITE]
         );
     };
+    check();
+    // A device that has the page is held to it, too, resident or not.
+    let uses = |mib: usize, mode| {
+        let access = [Access { ptr: at.wrapping_add(mib * MIB), len: PAGE, mode }];
+        // SAFETY: nothing is given up, and the memory stays.
+        let result = unsafe { raw::acquire(0, StreamId::DEFAULT, &access) };
+        raw::release(0, StreamId::DEFAULT).unwrap();
+        result
+    };
+    assert!(matches!(uses(2, AccessMode::Read), Err(Error::AccessDenied { .. })));
+    assert!(matches!(uses(1, AccessMode::ReadWrite), Err(Error::ReadOnly { .. })));
+    assert!(uses(1, AccessMode::Read).is_ok() && uses(3, AccessMode::ReadWrite).is_ok());
     check();
     raw::migrate(at, len, raw::HMM_HOST).unwrap();
     check();

@@ -9,6 +9,8 @@ use hmmrt::{Access, AccessMode, Config, LaunchArg, LaunchConfig, StreamId};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::*};
 
 const WRITERS: usize = 4;
+/// Words of a page.
+const PAGE_WORDS: usize = 512;
 
 /// The blocks all threads work on: whole chunks, odd sizes, small ones that share a chunk.
 fn blocks() -> Vec<Block> {
@@ -31,7 +33,13 @@ fn write_and_check(blocks: &[Block], me: usize, seed: u64, stop: &AtomicBool) ->
             let word = blocks[b].word(i);
             if i % WRITERS == me {
                 let old = word.load(Relaxed);
-                assert_eq!(old, mine[b][i], "own word {i} of block {b}: a write was lost or torn");
+                if old != mine[b][i] {
+                    let page = page_of(&blocks[b], i, me, &mine[b]);
+                    panic!(
+                        "own word {i} of block {b} is {old}, not {}: a write was lost or torn. {page}",
+                        mine[b][i]
+                    );
+                }
                 mine[b][i] += 1;
                 word.store(mine[b][i], Relaxed);
             } else {
@@ -48,6 +56,26 @@ fn write_and_check(blocks: &[Block], me: usize, seed: u64, stop: &AtomicBool) ->
         }
     }
     checks
+}
+
+/// What else is wrong around word `i`, as far as this writer can know: a page's content of another moment, or another page's,
+/// is wrong in most words; a word alone is something else.
+fn page_of(block: &Block, i: usize, me: usize, mine: &[u64]) -> String {
+    let again = block.word(i).load(Relaxed);
+    let first = i / PAGE_WORDS * PAGE_WORDS;
+    let end = (first + PAGE_WORDS).min(block.words());
+    let own: Vec<usize> = (first..end).filter(|w| w % WRITERS == me).collect();
+    let wrong: Vec<_> = own.iter().map(|&w| (w - first, block.word(w).load(Relaxed), mine[w])).collect();
+    let wrong: Vec<_> = wrong.into_iter().filter(|(_, now, expected)| now != expected).collect();
+    format!(
+        "Read again it is {again}; of this writer's {} words in the page at {:?}, in the order (word, is, should be), wrong are \
+         {}: {:?}; the page's flags: {:?}",
+        own.len(),
+        core::ptr::from_ref(block.word(first)),
+        wrong.len(),
+        &wrong[..wrong.len().min(20)],
+        block.pages()[first / PAGE_WORDS],
+    )
 }
 
 fn one_move(blocks: &[Block], rng: &mut Rng, stream: [StreamId; 2]) {

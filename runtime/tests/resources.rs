@@ -105,6 +105,30 @@ fn mappings_are_bounded(budget: Option<usize>) {
     assert!(mappings() < start + 200, "{} mappings are left behind", mappings());
 }
 
+/// Few pages here and there are written, and a device reads all: what that splits is one mapping again after each round,
+/// and is not thought to be more and more of them, until a small block is refused.
+fn rounds_do_not_add_up() {
+    let (big, small) = (Block::new(8 << 20), Block::new(4096));
+    fill(&big);
+    let read = [Access { ptr: big.ptr, len: big.len, mode: AccessMode::Read }];
+    let start = mappings();
+    for round in 0..60 {
+        // SAFETY: nothing is given up.
+        unsafe { raw::acquire(0, StreamId::DEFAULT, &read).unwrap() };
+        raw::release(0, StreamId::DEFAULT).unwrap();
+        raw::stream_synchronize(StreamId::DEFAULT).unwrap();
+        for page in (0..big.len / 4096).step_by(16) {
+            big.word(page * 512 + 1).store(round, Relaxed);
+        }
+        let (real, believed) = (mappings() - start, raw::stats().vmas as usize);
+        assert!(believed <= 2 * real + 100, "round {round}: {believed} mappings, and really {real} more");
+        assert!(real <= believed + 60, "round {round}: {real} more mappings, and thought to be {believed}");
+        assert_eq!(raw::migrate(small.ptr, small.len, 0).unwrap(), 1, "round {round}");
+        small.word(0).store(round, Relaxed);
+    }
+    check(&big);
+}
+
 /// Small blocks leave by the chunk and come home one by one: that is bounded, too, and so is what it is thought to be.
 fn small_blocks() {
     const BUDGET: usize = 2000;
@@ -363,6 +387,7 @@ fn cases() {
         Some("memory") => return memory_falls(),
         Some("mappings") => return mappings_are_bounded(None),
         Some("budget") => return mappings_are_bounded(Some(400)),
+        Some("rounds") => return rounds_do_not_add_up(),
         Some("small") => return small_blocks(),
         Some("neighbours") => return neighbours_do_not_harm(),
         Some("many") => return many_blocks(),
@@ -374,13 +399,15 @@ fn cases() {
     }
     let budget = [("HMMRT_VMA_BUDGET", "400")];
     let more = [("HMMRT_VMA_BUDGET", "2000")];
+    let by_page = [("HMMRT_POLICY", "demand"), ("HMMRT_VMA_BUDGET", "1000")];
     let least = [("HMMRT_VMA_BUDGET", "64")];
     let slow = [("HMMRT_HOST_LATENCY", "4000000"), ("HMMRT_DOUBLE_LATENCY", "4000000")];
-    let runs: [(&str, &[(&str, &str)]); 10] = [
+    let runs: [(&str, &[(&str, &str)]); 11] = [
         ("protected_meanwhile", &slow),
         ("memory", &[]),
         ("mappings", &[]),
         ("budget", &budget),
+        ("rounds", &by_page),
         ("small", &more),
         ("neighbours", &least),
         ("many", &[]),

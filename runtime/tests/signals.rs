@@ -186,6 +186,18 @@ fn child(name: &str) {
             }
             works(&b);
         }
+        "no_action" => {
+            // An action that is not there is the program's fault, and is told to the action of before.
+            install(libc::SIGSEGV, handler, INFO);
+            let b = on_device(2 << 20);
+            let page = forbidden();
+            MEND.store(page as usize, SeqCst);
+            // SAFETY: the handler makes the page accessible: an action of zeros.
+            let answer =
+                unsafe { hmmrt::program_sigaction(libc::SIGSEGV, page.cast(), std::ptr::null_mut()) };
+            assert_eq!((answer, seen()), (0, (1, page as usize, 2)));
+            works(&b);
+        }
         "reset" => {
             install(libc::SIGSEGV, handler, INFO | libc::SA_RESETHAND);
             let b = on_device(2 << 20);
@@ -435,6 +447,7 @@ fn cases() {
         "before_onstack",
         "no_info",
         "after",
+        "no_action",
         "kill_ignored",
         "kill_handler",
         "own_protection",

@@ -124,10 +124,7 @@ const STEPS: &[Step] = &[
     ("tours on the GPU backends, over driver doubles", |w| {
         Ok(Passed(doubles::tours(w, &install::scratch_prefix(w)?)?))
     }),
-    ("bench", |w| {
-        bench::run(w, &["--quick".to_owned()])?;
-        Ok(Passed(1))
-    }),
+    ("bench", |w| Ok(Passed(bench::quick(w)?))),
     ("GPU suite, over driver doubles", |w| Ok(Passed(gpu_suite::run_on_doubles(w)?))),
     // The library that the release build made is built for it, too.
     ("large programs under the preload library", |w| Ok(Passed(proof::quick(w)?))),

@@ -98,6 +98,17 @@ static void by_system_v_signal(void) {
     CHECK(sigaction(SIGSEGV, NULL, &now) == 0 && now.sa_handler == SIG_DFL);
 }
 
+// Where touches come as SIGBUS (userfaultfd), none of them is the program's either.
+static void bus_by_signal(void) {
+    send_away();
+    CHECK(signal(SIGBUS, other) == SIG_DFL);
+    calls = 0;
+    for (size_t i = 0; i < SIZE; i += 4096) CHECK(x[i] == 3);
+    CHECK(calls == 0);
+    raise(SIGBUS);
+    CHECK(calls == 1 && signal(SIGBUS, SIG_DFL) == other);
+}
+
 static void other_signals(void) {
     calls = 0;
     CHECK(signal(SIGUSR1, other) == SIG_DFL);
@@ -130,6 +141,7 @@ int main(void) {
     PART(by_sigaction);
     PART(by_signal);
     PART(by_system_v_signal);
+    PART(bus_by_signal);
     PART(other_signals);
     PART(after_shutdown);
     printf("all well\n");

@@ -6,10 +6,12 @@
 //! The thread is there while devices are open. It is quiet while the process forks or shuts down ([`pause`]), and a forked
 //! child has none: nothing there posts.
 
+mod awaited;
 mod launches;
 mod queue;
 mod worker;
 
+pub(crate) use awaited::Awaited;
 pub(crate) use launches::{launched, released, touched, written_behind};
 pub(crate) use worker::{Ahead, Paused, pause};
 

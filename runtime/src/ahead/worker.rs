@@ -1,6 +1,7 @@
 //! The thread that moves what the queue has. It takes one chunk at a time, under the chunk's
 //! lock; it waits for no kernel and no system call, and what fails is left to who needs it. Never in a forked child.
 
+use super::awaited::is_awaited;
 use super::queue::{Kind, Queue, Step};
 use super::{ASLEEP, POSTS, RUNNING};
 use crate::addr::{ByteRange, PAGE};
@@ -9,7 +10,7 @@ use crate::holds;
 use crate::inflight::{self, Intent};
 use crate::mask::PageMask;
 use crate::migrate::{self, Outward, Probe};
-use crate::policy;
+use crate::policy::{self, advised};
 use crate::sys::futex;
 use crate::sys::thread;
 use crate::table;
@@ -28,9 +29,11 @@ pub(crate) struct Ahead {
 }
 
 impl Ahead {
-    /// Starts it. Without it nothing is moved early.
+    /// Starts it. Without it nothing is moved early. What is left of an earlier start is about devices that may be gone.
     pub(crate) fn start() -> Option<Ahead> {
         STOP.store(false, SeqCst);
+        super::launches::forget();
+        super::change(Queue::clear);
         let thread = thread::spawn_helper("hmmrt-ahead", run).ok()?;
         RUNNING.store(true, SeqCst);
         Some(Ahead { thread })
@@ -66,10 +69,29 @@ impl Drop for Paused {
     }
 }
 
+/// Something is being worked on, until this is dropped.
+struct Busy;
+
+impl Busy {
+    /// One of the two sees the other: this thread the pause, or who pauses that this is busy.
+    fn begin() -> Busy {
+        BUSY.store(1, SeqCst);
+        Busy
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        BUSY.store(0, SeqCst);
+        if PAUSES.load(SeqCst) != 0 {
+            futex::wake(&BUSY, i32::MAX);
+        }
+    }
+}
+
 /// One chunk, unless there is a pause or nothing to do. Whether there was.
 fn work() -> bool {
-    // One of the two sees the other: this thread the pause, or who pauses that this is busy.
-    BUSY.store(1, SeqCst);
+    let busy = Busy::begin();
     let pauses = PAUSES.load(SeqCst);
     let step = if pauses == 0 { super::change(Queue::next) } else { None };
     if let Some(step) = step
@@ -77,10 +99,7 @@ fn work() -> bool {
     {
         super::change(|q| q.give_up(step));
     }
-    BUSY.store(0, SeqCst);
-    if PAUSES.load(SeqCst) != 0 {
-        futex::wake(&BUSY, i32::MAX);
-    }
+    drop(busy);
     if pauses != 0 {
         futex::wait(&PAUSES, pauses, None);
     }
@@ -118,6 +137,7 @@ fn take(step: Step) -> Found {
     match step.kind {
         Kind::Ahead { write } => home(step, chunk, write, Why::Ahead),
         Kind::Home { write } => home(step, chunk, write, Why::Predicted),
+        Kind::Take => take_from_devices(step, chunk),
         Kind::Out { device, behind } => {
             out(step, chunk, device.into(), if behind { Why::Behind } else { Why::Predicted })
         }
@@ -139,7 +159,7 @@ fn home(step: Step, chunk: &'static Chunk, write: bool, why: Why) -> Found {
     if !is_meant(&step, chunk) {
         return Found::Other;
     }
-    if missing(&step, chunk).is_empty() || migrate::near_vma_limit() {
+    if missing(&step, chunk).is_empty() || migrate::near_vma_limit() || is_awaited(step.at) {
         return Found::It;
     }
     let g = Guard::lock_as_it_is(chunk, step.at);
@@ -162,6 +182,29 @@ fn home(step: Step, chunk: &'static Chunk, write: bool, why: Why) -> Found {
         if came.is_ok() && why == Why::Ahead && !chunk.is_early() {
             policy::came_open(&g, pages, write); // its touches will not be seen
         }
+    }
+    Found::It
+}
+
+/// What both sides have of a step's pages becomes the CPU's alone, as its write would make it; kernels go on reading the copy that
+/// they were launched with.
+fn take_from_devices(step: Step, chunk: &'static Chunk) -> Found {
+    let both = || PageMask::of(step.part) & chunk.managed.get() & chunk.host.get() & chunk.on_devices();
+    if !is_meant(&step, chunk) {
+        return Found::Other;
+    }
+    if both().is_empty() || migrate::near_vma_limit() || advised::keeps_copies(chunk.advice.load(Relaxed)) {
+        return Found::It;
+    }
+    let g = Guard::lock_as_it_is(chunk, step.at);
+    if !is_meant(&step, chunk) {
+        return Found::Other;
+    }
+    let closed = chunk.pinned.get() | chunk.user_none.get() | chunk.user_read_only.get();
+    let pages = both() & !closed & !holds::pages_in(step.at) & !inflight::written_by_kernels(step.at);
+    if !pages.is_empty() && !chunk.is_early() {
+        g.why.set(Why::Predicted);
+        let _ = migrate::to_host(&g, pages, true); // whoever writes tries again
     }
     Found::It
 }

@@ -23,6 +23,10 @@ use core::sync::atomic::Ordering::*;
 /// More pieces than this in one chunk: take the chunk home in one piece.
 const MOST_PIECES: u16 = 96;
 
+/// So many pages cost less in one huge page, with what had come home before copied along, than as small ones: those come from
+/// the kernel one by one, and are looked at one by one whenever the chunk moves again.
+const MOST_OF_A_CHUNK: usize = 128;
+
 /// Makes `want` (managed pages of one chunk) valid on the host, and with `write` valid only there. The caller has made
 /// sure that no kernel may be writing them. Returns how many pages came home. Signal-safe.
 #[inline(never)] // the signal stack may be 8 KiB: no frame holds what another path needs
@@ -150,7 +154,11 @@ fn may_replace_chunk(g: &Guard, missing: PageMask) -> bool {
     if !alone && g.chunk.managed.get().meets((g.chunk.pinned.get() | holds::pages_in(g.at)) & !missing) {
         return false; // what is in use by the kernel, or by a DMA, stays the memory that it is
     }
-    let wanted = if alone { !near || pieces > 1 } else { pieces > MOST_PIECES || near };
+    let wanted = if alone {
+        !near || pieces > 1
+    } else {
+        pieces > MOST_PIECES || near || missing.count() >= MOST_OF_A_CHUNK
+    };
     let stayed = g.chunk.managed.get() & !missing & !g.chunk.on_devices();
     g.is_exchangeable() && wanted && is_open(g, stayed)
 }

@@ -27,7 +27,7 @@ pub(crate) use relocate::{move_plain, relocate};
 pub(crate) use watched::{FEW, absent, close, make_present, seal_in_child, unwatch};
 
 use crate::addr::{CHUNK, DeviceAddr, HostAddr, PAGE};
-use crate::chunk::{Guard, Kind};
+use crate::chunk::{Chunk, Guard, Kind};
 use crate::device::Run;
 use crate::error::{Error, Result};
 use crate::inflight::Blocker;
@@ -64,6 +64,9 @@ fn account_prefetched(g: &Guard, pages: PageMask, used: bool) {
 
 /// The most mappings that a chunk counts for: each page one, and as many again for what is not known exactly.
 const MOST_IN_CHUNK: u16 = 1024;
+
+/// Fewer pieces of a chunk than this are left as they were counted.
+const WORTH_COUNTING: u16 = 8;
 
 /// How many mappings the runtime may be answerable for.
 static VMA_BUDGET: AtomicUsize = AtomicUsize::new(32_765);
@@ -108,6 +111,7 @@ impl Guard {
     /// The chunk is exchanged as a whole: sets how many mappings it is answerable for. Signal-safe.
     fn set_pieces(&self, n: u16) {
         self.chunk.strangers.store(0, Relaxed);
+        self.chunk.small.store(0, Relaxed);
         self.count_pieces(n);
     }
     fn count_pieces(&self, n: u16) {
@@ -118,10 +122,31 @@ impl Guard {
     /// A run of pages got a protection of its own, or (`strangers`) pages from elsewhere. Signal-safe.
     fn split(&self, strangers: bool) {
         let c = self.chunk;
+        c.small.store(1, Relaxed);
         if strangers {
             c.strangers.store((c.strangers.load(Relaxed) + 2).min(MOST_IN_CHUNK), Relaxed);
         }
         self.count_pieces(c.pieces.load(Relaxed) + 2);
+    }
+    /// Forgets splits that are none any more: of what each change of protection may have added the pages' states say what
+    /// is left, for equal neighbours are one mapping. By whoever unlocks the chunk. Signal-safe.
+    #[inline]
+    pub(crate) fn recount_pieces(&self) {
+        if self.chunk.pieces.load(Relaxed) > WORTH_COUNTING {
+            self.recount();
+        }
+    }
+    #[inline(never)] // the signal stack may be 8 KiB: no frame holds what another path needs
+    fn recount(&self) {
+        let c = self.chunk;
+        if self.is_watched() || c.unsettled.load(Relaxed) != 0 {
+            return;
+        }
+        let (none, read) = closed(c);
+        let now = 1 + c.strangers.load(Relaxed) + PageMask::borders([none, read]) as u16;
+        if now < c.pieces.load(Relaxed) {
+            self.count_pieces(now);
+        }
     }
     /// All of the chunk has one protection: what had split it by protections is one mapping again. Signal-safe.
     fn merged(&self) {
@@ -145,12 +170,18 @@ fn apply_protection(g: &Guard, pages: PageMask) -> Result<()> {
     if g.is_watched() {
         return watched::apply(g, pages);
     }
-    let none = pages & (!c.host.get() | c.user_none.get());
-    let read = pages & !none & (c.on_devices() | c.user_read_only.get());
+    let (none, read) = closed(c);
+    let (none, read) = (pages & none, pages & read);
     for (set, prot) in [(none, Prot::None), (read, Prot::Read), (pages & !none & !read, Prot::ReadWrite)] {
         protect(g, set, prot)?;
     }
     Ok(())
+}
+
+/// The pages that are to be inaccessible, and those to be read-only. Signal-safe.
+fn closed(c: &Chunk) -> (PageMask, PageMask) {
+    let none = c.managed.get() & (!c.host.get() | c.user_none.get());
+    (none, c.managed.get() & !none & (c.on_devices() | c.user_read_only.get()))
 }
 
 /// As [`apply_protection`]; when that fails, the fault path is told to try again before it believes the table.

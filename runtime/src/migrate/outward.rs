@@ -380,19 +380,19 @@ fn fill(
     Ok(copied)
 }
 
-/// The CPU can't reach these pages any more: gives their memory back, a whole chunk's to the spare pool if it has room.
+/// The CPU can't reach these pages any more: gives their memory back, a whole chunk's to the spare pool if it has room. Not
+/// what is mapped in small pages: whoever got that would pay for it at each change of protection from then on.
 fn give_up(g: &Guard, pages: PageMask) {
     let nothing_left = !g.chunk.managed.get().meets(g.chunk.host.get());
-    let collapse = nothing_left && g.is_exchangeable() && g.chunk.pieces.load(Relaxed) > 1;
+    let whole = g.chunk.pieces.load(Relaxed) <= 1 && g.chunk.small.load(Relaxed) == 0;
+    let collapse = nothing_left && g.is_exchangeable() && !whole;
     if !pages.is_full() && !collapse {
         for (first, count) in pages.runs() {
             let _ = map::give_back(g.page(first), count * PAGE); // failing costs memory, not bytes
         }
         return;
     }
-    if g.chunk.pieces.load(Relaxed) <= 1
-        && let Some(spare) = pool::take_cold()
-    {
+    if whole && let Some(spare) = pool::take_cold() {
         let moved = map::move_pages(g.at, spare.at, CHUNK, Prot::None).is_ok();
         pool::put(spare, moved);
         if moved {

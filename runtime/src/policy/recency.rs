@@ -118,7 +118,7 @@ mod tests {
     #[test]
     fn sweeps_to_and_fro_give_up_what_was_used_longest_ago() {
         let mut r = Recency::new();
-        let (mut now, order) = (0, |round: u64, i: u64| if round % 2 == 0 { i } else { 9 - i });
+        let (mut now, order) = (0, |round: u64, i: u64| if round.is_multiple_of(2) { i } else { 9 - i });
         for round in 0..5 {
             for i in 0..10 {
                 now += 1;
