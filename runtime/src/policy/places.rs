@@ -104,12 +104,13 @@ mod tests {
         p.came(span(9, 64), false);
         assert!(p.touched(0, 0, true).is_empty());
         p.came(span(0, 8), true);
+        p.came(span(73, 2), true); // beside what was read, and not of its kind
         for chunk in [5, 9] {
             assert_eq!(p.touched(chunk, 8, false), span(8, 65));
             p.came(span(8, 65), false);
-            assert!(p.touched(chunk, 200, false).is_empty(), "a second touch of the kind is a new place");
-            assert_eq!(p.touched(chunk, 0, true), span(0, 8));
-            p.came(span(0, 8), true);
+            assert!(p.touched(chunk, 8, false).is_empty(), "once");
+            assert_eq!(p.touched(chunk, 0, true), span(0, 8) | span(73, 2));
+            p.came(span(0, 8) | span(73, 2), true);
         }
         assert!(p.touched(10, 7, false).is_empty(), "it begins elsewhere");
     }

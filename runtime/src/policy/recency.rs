@@ -132,6 +132,19 @@ mod tests {
     }
 
     #[test]
+    fn what_has_no_period_does_not_take_that_of_others() {
+        let mut r = Recency::new();
+        [1, 11, 13].iter().for_each(|now| r.uses(0, 7, 0, 100, *now));
+        [20, 27].iter().for_each(|now| r.uses(0, 7, 500, 600, *now));
+        r.uses(0, 7, 800, 900, 28);
+        assert_eq!(
+            (r.of(0, 0, 100).period, r.of(0, 800, 900).period),
+            (0, 7),
+            "one use may be the first of many"
+        );
+    }
+
+    #[test]
     fn what_does_not_come_back_is_not_waited_for() {
         let u = Used { last: 10, period: 3 };
         assert_eq!((u.distance(11), u.distance(13), u.distance(40)), (2, 1, 30));
