@@ -6,6 +6,7 @@ mod report;
 mod rows;
 
 use clap::{Parser, ValueEnum};
+use hmmrt::{Config, PolicyChoice};
 use hmmrt_bench::{floors, machine, managed, sample};
 use std::error::Error;
 use std::path::PathBuf;
@@ -72,6 +73,14 @@ impl Bench {
     }
 }
 
+/// Starts the runtime anew, with a policy or with that of the environment.
+fn follow(policy: Option<PolicyChoice>) -> Result<(), hmmrt::Error> {
+    hmmrt::raw::shutdown()?;
+    let from_env = Config::from_env()?;
+    let policy = policy.unwrap_or(from_env.policy);
+    hmmrt::raw::init(Some(Config { policy, ..from_env }))
+}
+
 fn main() -> Result<ExitCode, Box<dyn Error>> {
     let args = Args::parse();
     hmmrt::raw::init(None)?;
@@ -87,6 +96,8 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
         }
         let name = group.to_possible_value().map_or_else(String::new, |v| v.get_name().to_owned());
         eprintln!("measuring {name} ...");
+        // These are about the moving of one chunk, not about how much comes with a touch.
+        follow(matches!(group, Group::ChunkHome | Group::BothWrite).then_some(PolicyChoice::Chunk))?;
         let run = match group {
             Group::Floors => rows::floors::run,
             Group::CpuRead => rows::cpu_read::run,

@@ -18,6 +18,7 @@ pub mod life;
 pub mod look;
 pub mod memory;
 pub mod movement;
+mod settings;
 mod signals;
 mod sized;
 pub mod status;

@@ -126,6 +126,23 @@ mod tests {
     }
 
     #[test]
+    fn the_first_version_and_the_largest_are_read() {
+        use crate::config::hmm_config;
+        use crate::types::{hmm_device_info_s, hmm_launch_config, hmm_stats};
+        fn is_read<T: Sized_>(size: usize) -> bool {
+            let mut caller = [0; LARGEST / size_of::<usize>()];
+            caller[0] = size;
+            // SAFETY: as many bytes as any size that is not refused.
+            unsafe { read::<T>("caller", caller.as_ptr().cast()) }.is_ok()
+        }
+        assert!(is_read::<hmm_config>(88) && !is_read::<hmm_config>(87));
+        assert!(is_read::<hmm_launch_config>(48) && !is_read::<hmm_launch_config>(47));
+        assert!(is_read::<hmm_stats>(160) && !is_read::<hmm_stats>(159));
+        assert!(is_read::<hmm_device_info_s>(176) && !is_read::<hmm_device_info_s>(175));
+        assert!(is_read::<hmm_config>(LARGEST) && !is_read::<hmm_config>(LARGEST + 1));
+    }
+
+    #[test]
     fn writing_stops_at_the_end_of_either() {
         let value = Now { struct_size: 0, a: 1, b: 2 };
         for (size, after) in

@@ -110,10 +110,10 @@ fn acquire_untraced(
                 Ok(waits) => {
                     let opened = open(devices, stream, &wanted, &after[..waits]);
                     match opened {
-                        Ok(()) => note_uses(stream, kernel.unwrap_or(0), &wanted),
+                        Ok(late) => note_uses(stream, kernel.unwrap_or(0), late, &wanted),
                         Err(_) => inflight::abandon(stream),
                     }
-                    return opened;
+                    return opened.map(|_| ());
                 }
                 Err(blocker) => blocker,
             }
@@ -127,19 +127,21 @@ fn acquire_untraced(
 }
 
 /// For the choice of what leaves a device that is full, and of what moves before it is asked for.
-fn note_uses(stream: Stream, kernel: u64, wanted: &[Wanted]) {
+fn note_uses(stream: Stream, kernel: u64, late: u32, wanted: &[Wanted]) {
     evict::note_uses(stream.device, wanted.iter().map(|w| (w.span.range, w.span.around)));
-    ahead::launched(stream, kernel, wanted.iter().map(|w| (w.span.range, w.mode)));
+    ahead::launched(stream, kernel, late, wanted.iter().map(|w| (w.span.range, w.mode)));
 }
 
-fn open(devices: &Devices, stream: Stream, wanted: &[Wanted], after: &[(u16, u64)]) -> Result<()> {
+/// Moves what is missing, and opens all. How many chunks of what is read were not there, as far as that is of interest.
+fn open(devices: &Devices, stream: Stream, wanted: &[Wanted], after: &[(u16, u64)]) -> Result<u32> {
     let device = devices.at(stream.device);
     for &(number, ticket) in after {
         device.wait(stream.native(), &Stream::slot(number).timeline, ticket)?;
     }
     if wanted.iter().all(|w| is_ready(w, stream.device)) && inflight::open(stream) {
-        return Ok(());
+        return Ok(0);
     }
+    let late = if policy::the().predicts() { late(stream.device, wanted) } else { 0 };
     let mut probe = Probe::new("accesses");
     inflight::settle(stream);
     let mut done: Vec<Vec<AtomicBool>> = wanted.iter().map(|w| send_ahead(stream, w)).collect();
@@ -150,12 +152,22 @@ fn open(devices: &Devices, stream: Stream, wanted: &[Wanted], after: &[(u16, u64
             settle(stream, w, done, &keep, &mut probe)?;
         }
         if inflight::open(stream) {
-            return Ok(());
+            return Ok(late);
         }
         // Somebody came in between: every chunk is looked at again.
         done.iter_mut().for_each(Vec::clear);
         inflight::settle(stream);
     }
+}
+
+/// How many chunks of what is read are not all on the device; more than a few are not counted.
+fn late(device: usize, wanted: &[Wanted]) -> u32 {
+    const ENOUGH: usize = 8;
+    let lacks = |(at, part): &(HostAddr, ByteRange)| {
+        !PageMask::of(*part).within(table::known(*at).copies[device].valid.get())
+    };
+    let read = wanted.iter().filter(|w| w.mode != AccessMode::Write);
+    read.flat_map(|w| w.span.range.chunks()).filter(lacks).take(ENOUGH).count() as u32
 }
 
 /// Whether all of it is resident already. Its use has been published.

@@ -43,7 +43,7 @@ pub(crate) struct Chunk {
     /// The block whose summary this chunk counts in, if any.
     block: AtomicPtr<Block>,
     kind: AtomicU32,
-    /// Slab: pages per block.
+    /// Slab: pages per block. Adopted: 1 if a range goes on here from the chunk before, or has done so.
     pub(crate) unit: AtomicU32,
     /// Large: the address of the block's first chunk.
     pub(crate) head: AtomicUsize,

@@ -125,6 +125,7 @@ pub(crate) fn devices(call: &'static str) -> Result<&'static Devices> {
         Some(devices) => devices,
         None => open()?,
     };
+    uffd::look_after();
     install_handlers();
     Ok(devices)
 }
@@ -137,6 +138,7 @@ fn install_handlers() {
 /// As [`devices`], for calls that protect nothing.
 pub(crate) fn devices_quietly(call: &'static str) -> Result<&'static Devices> {
     ensure_started(call)?;
+    uffd::look_after();
     Devices::get().map_or_else(open, Ok)
 }
 
@@ -213,6 +215,7 @@ pub(crate) fn shutdown() -> Result<()> {
         _ => {}
     }
     if let Some(devices) = Devices::get() {
+        uffd::look_after();
         for s in stream::all(devices.count()).filter(|s| devices.at(s.device).is_started()) {
             access::synchronize(devices, s)?;
         }

@@ -2,6 +2,10 @@
 //! managed, so that consecutive host bytes are consecutive on the device, across blocks and adopted ranges that share a
 //! chunk. Where a device has reserved the heap's own addresses, the window is the host range itself. Reserved at first
 //! use; wide windows stay as long as the device lives. API context only, never the fault path.
+//!
+//! Where a window is for one block only (*exact*), adopted ranges that share a chunk get one together, with all they share
+//! chunks with. A range that is adopted when its neighbour has a window already finds no place beside it: a device address
+//! stays the same as long as its byte is managed.
 
 use crate::addr::{ByteRange, CHUNK, DeviceAddr, HostAddr};
 use crate::chunk::Kind;
@@ -41,11 +45,15 @@ pub(crate) fn device_addr(
         return Ok(found);
     }
     let span = ByteRange { start: range.start & !(CHUNK - 1), end: range.end.next_multiple_of(CHUNK) };
-    if windows.iter().any(|w| w.host.overlaps(span)) {
-        return Err(Error::Unsupported {
-            what: "addr",
-            why: "the range crosses a boundary of the device's address windows",
-        });
+    if let Some(w) = windows.iter().find(|w| w.host.overlaps(span)) {
+        let why = match w.exact {
+            true => {
+                "the range meets the device addresses of another that has been on the device already: disown that, or \
+                 adopt both before either is used"
+            }
+            false => "the range crosses a boundary of the device's address windows",
+        };
+        return Err(Error::Unsupported { what: "addr", why });
     }
     let window = reserve(devices, device, span, &windows)?;
     windows.push(window);
@@ -66,9 +74,34 @@ fn reserve(devices: &Devices, device: usize, span: ByteRange, windows: &[Window]
         return Ok(Window { host: wide, base, exact: false });
     }
     // Limited address space, or a window that is the memory itself.
-    let base = dev.reserve(span)?;
-    ANY_EXACT.store(true, Release);
-    Ok(Window { host: span, base, exact: true })
+    let exact = |host: ByteRange| {
+        let base = dev.reserve(host)?;
+        ANY_EXACT.store(true, Release);
+        Ok(Window { host, base, exact: true })
+    };
+    let all = with_neighbours(span);
+    let is_wider = all.len() > span.len() && !windows.iter().any(|w| w.host.overlaps(all));
+    match is_wider.then(|| exact(all)) {
+        None | Some(Err(Error::DeviceMemory { .. })) => exact(span),
+        Some(done) => done,
+    }
+}
+
+/// `span`, with all adopted ranges that share chunks with it, and those that share chunks with them. Without the lock of
+/// adoption, which comes before any chunk's: what is adopted meanwhile may be missing.
+fn with_neighbours(span: ByteRange) -> ByteRange {
+    let goes_on = |at: usize| {
+        let chunk = table::get(HostAddr(at));
+        chunk.is_some_and(|c| c.kind() == Kind::Adopted && c.unit.load(Relaxed) == 1)
+    };
+    let ByteRange { mut start, mut end } = span;
+    while goes_on(start) {
+        start -= CHUNK;
+    }
+    while goes_on(end) {
+        end += CHUNK;
+    }
+    ByteRange { start, end }
 }
 
 /// What was managed in `range` is no more: windows that were made for it alone are given back.

@@ -22,19 +22,20 @@ fn run(name: &str, case: &str, settings: &[(&str, &str)]) {
     assert!(out.status.success(), "{settings:?}: {}", String::from_utf8_lossy(&out.stderr));
 }
 
-/// On two devices of 16 chunks each, of the host backend and of the drivers' doubles, with `HMMRT_SPILL`.
+/// On two devices of 16 chunks each, of the host backend and of the drivers' doubles, with `HMMRT_SPILL`. Under `chunk`: nothing comes
+/// home but for want of room.
 fn with_peer(name: &str, spill: &str, case: impl Fn()) {
     if common::case().is_some() {
         return case();
     }
-    let spill = ("HMMRT_SPILL", spill);
-    let host = [("HMMRT_HOST_MEMORY", "32M"), ("HMMRT_HOST_DEVICES", "2"), ("HMMRT_BACKEND", "host"), spill];
-    run(name, "host", &host);
+    let (spill, policy) = (("HMMRT_SPILL", spill), ("HMMRT_POLICY", "chunk"));
+    let host = [("HMMRT_HOST_MEMORY", "32M"), ("HMMRT_HOST_DEVICES", "2"), ("HMMRT_BACKEND", "host")];
+    run(name, "host", &[&host[..], &[spill, policy]].concat());
     for kind in double::KINDS {
         let library = double::library(kind);
         let library = (double::variable(kind), library.to_str().unwrap());
         let small = [("HMMRT_DOUBLE_MEMORY", "32M"), ("HMMRT_DEVICE_GROUP", "2M")];
-        run(name, kind, &[("HMMRT_BACKEND", kind), library, spill, small[0], small[1]]);
+        run(name, kind, &[("HMMRT_BACKEND", kind), library, spill, policy, small[0], small[1]]);
     }
 }
 
@@ -256,4 +257,67 @@ fn what_leaves_a_full_device_comes_home_if_nothing_else_is_said() {
         assert_eq!((on(&a, 0), on(&a, 1)), (12 - home, 0));
         check(&a, 1);
     });
+}
+
+/// What a prefetch brought and a full device gave up before anything used it was brought for nothing; the rest is of use once it is
+/// used. Each byte counts once, also of what the host has kept.
+#[test]
+fn what_is_prefetched_and_leaves_a_full_device_was_for_nothing() {
+    let name = "what_is_prefetched_and_leaves_a_full_device_was_for_nothing";
+    alone(name, "chunk", || {
+        raw::device_count().unwrap();
+        for kept in [false, true] {
+            raw::stats_reset();
+            let [a, b] = [Block::new(8 * CHUNK), Block::new(12 * CHUNK)];
+            fill(&a, 1);
+            fill(&b, 2);
+            let so_far = || {
+                let s = raw::stats();
+                (s.prefetched_bytes_used as usize / CHUNK, s.prefetched_bytes_wasted as usize / CHUNK)
+            };
+            if kept {
+                raw::advise(a.ptr, a.len, Advice::ReadMostly, raw::HMM_HOST).unwrap();
+            }
+            raw::prefetch(a.ptr, a.len, 0, StreamId::DEFAULT).unwrap();
+            raw::stream_synchronize(StreamId::DEFAULT).unwrap();
+            assert_eq!((on(&a, 0), so_far()), (if kept { 0 } else { 8 }, (0, 0)));
+            visit(&b, 0, 12, AccessMode::ReadWrite).unwrap();
+            let left = raw::stats().evictions as usize;
+            assert!((4..=8).contains(&left), "{left}");
+            assert_eq!(so_far(), (0, left));
+            visit(&a, 0, 8, AccessMode::Read).unwrap();
+            assert_eq!(so_far(), (8 - left, left));
+            // What has been used and leaves then was not for nothing, nor what a launch brought.
+            visit(&b, 0, 12, AccessMode::ReadWrite).unwrap();
+            check(&a, 1);
+            check(&b, 2);
+            assert_eq!(so_far(), (8 - left, left));
+        }
+    });
+}
+
+#[test]
+fn what_leaves_goes_to_the_peer_with_the_most_room() {
+    if common::case().is_none() {
+        let host = [("HMMRT_HOST_MEMORY", "32M"), ("HMMRT_HOST_DEVICES", "3"), ("HMMRT_BACKEND", "host")];
+        let settings = [&host[..], &[("HMMRT_SPILL", "peer"), ("HMMRT_POLICY", "chunk")]].concat();
+        return run("what_leaves_goes_to_the_peer_with_the_most_room", "three", &settings);
+    }
+    assert_eq!(raw::device_count().unwrap(), 3);
+    let blocks = [12, 4, 8, 12, 4].map(|chunks| Block::new(chunks * CHUNK));
+    let [a, b, on_1, on_2, c] = &blocks;
+    blocks.iter().zip(1..).for_each(|(b, seed)| fill(b, seed));
+    raw::migrate(on_1.ptr, on_1.len, 1).unwrap();
+    for b in [a, b] {
+        visit(b, 0, b.len / CHUNK, AccessMode::ReadWrite).unwrap();
+    }
+    assert_eq!((left(), on(a, 0), on(b, 0)), ((0, 0), 12, 4), "the device is full");
+    visit(c, 0, 4, AccessMode::ReadWrite).unwrap();
+    assert_eq!((left(), on(a, 1), on(a, 2)), ((4, 0), 0, 4));
+    raw::migrate(on_2.ptr, on_2.len, 2).unwrap();
+    visit(a, 0, 4, AccessMode::ReadWrite).unwrap();
+    let (spilled, home) = left();
+    assert_eq!((home, on(a, 1) + on(b, 1) + on(c, 1)), (0, spilled - 4), "now there is more on the other");
+    assert!(spilled > 4, "{spilled}");
+    blocks.iter().zip(1..).for_each(|(b, seed)| check(b, seed));
 }

@@ -177,6 +177,89 @@ fn spawned() {
     assert!(holds(&away, 3));
 }
 
+/// From here on no process can be made, only threads: fork answers EAGAIN, as where RLIMIT_NPROC is reached.
+fn forbid_processes() {
+    let step = |code: u16, jt: u8, jf: u8, k: u32| libc::sock_filter { code, jt, jf, k };
+    let mut filter = [
+        step(0x20, 0, 0, 0), // the number
+        step(0x15, 0, 3, libc::SYS_clone as u32),
+        step(0x20, 0, 0, 16), // the low half of the flags
+        step(0x45, 1, 0, libc::CLONE_VM as u32),
+        step(0x06, 0, 0, 0x0005_0000 | libc::EAGAIN as u32), // SECCOMP_RET_ERRNO
+        step(0x06, 0, 0, 0x7FFF_0000),                       // SECCOMP_RET_ALLOW
+    ];
+    let program = libc::sock_fprog { len: filter.len() as u16, filter: filter.as_mut_ptr() };
+    // SAFETY: a program of that length.
+    unsafe {
+        assert_eq!(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
+        let (set_filter, all_threads) = (1, 1);
+        assert_eq!(libc::syscall(libc::SYS_seccomp, set_filter, all_threads, &program), 0);
+    }
+}
+
+fn mask() -> u64 {
+    let mut set = 0_u64;
+    // SAFETY: the kernel writes its set.
+    unsafe { libc::syscall(libc::SYS_rt_sigprocmask, libc::SIG_BLOCK, 0, &mut set, 8) };
+    set
+}
+
+/// A fork that fails leaves nothing locked, blocked or paused: for the thread that tried it, and for all others.
+fn refused() {
+    // SAFETY: kills a process that waits for ever; memory of the test's own, which stays.
+    let adopted = unsafe {
+        libc::alarm(120);
+        let (prot, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
+        let at = libc::mmap(std::ptr::null_mut(), 3 << 20, prot, flags, -1, 0);
+        assert_ne!(at, libc::MAP_FAILED);
+        raw::adopt(at.cast(), 3 << 20).unwrap();
+        std::mem::ManuallyDrop::new(Block { ptr: at.cast(), len: 3 << 20 })
+    };
+    let [large, small] = [Block::new(5 << 20), Block::new(60 << 10)];
+    let all = [&large, &small, &*adopted];
+    let away = |salt| {
+        for b in all {
+            fill(b, salt);
+            raw::migrate(b.ptr, b.len, 0).unwrap();
+        }
+    };
+    // Everything that takes a chunk's lock, the heap's or the regions'.
+    let work = |salt: u64| {
+        assert!(all.iter().all(|b| holds(b, salt)));
+        away(salt + 1);
+        let new: Vec<Block> = [100, 4096, 60 << 10, 3 << 20].map(Block::new).into();
+        new.iter().for_each(|b| fill(b, salt));
+        raw::migrate(new[3].ptr, new[3].len, 0).unwrap();
+        assert!(new.iter().all(|b| holds(b, salt)));
+        let (large, adopted) = (all[0], all[2]);
+        // SAFETY: the memory stays.
+        unsafe {
+            raw::disown(adopted.ptr, adopted.len).unwrap();
+            raw::adopt(adopted.ptr, adopted.len).unwrap();
+        }
+        raw::prefetch(large.ptr, large.len, 0, StreamId::DEFAULT).unwrap();
+        raw::stream_synchronize(StreamId::DEFAULT).unwrap();
+        assert!(all.iter().all(|b| holds(b, salt + 1)));
+        away(salt + 2);
+    };
+    away(0);
+    forbid_processes();
+    let before = mask();
+    for round in 0..10 {
+        // SAFETY: there is no child.
+        assert_eq!(unsafe { libc::fork() }, -1, "processes are forbidden");
+        assert_eq!(std::io::Error::last_os_error().raw_os_error(), Some(libc::EAGAIN));
+        assert_eq!(mask(), before);
+        // Others first: this thread would find what it had locked itself.
+        std::thread::scope(|s| s.spawn(|| work(4 * round)).join().unwrap());
+        work(4 * round + 2);
+    }
+    // SAFETY: nobody uses it.
+    unsafe { raw::disown(adopted.ptr, adopted.len).unwrap() };
+    drop((large, small));
+    raw::shutdown().unwrap();
+}
+
 #[test]
 fn cases() {
     match case().as_deref() {
@@ -186,12 +269,13 @@ fn cases() {
         Some("own_handlers") => return own_handlers(),
         Some("exec_only") => return exec_only(),
         Some("spawned") => return spawned(),
+        Some("refused") => return refused(),
         _ => {}
     }
     let exec = [("HMMRT_FORK", "exec")];
     let two = [("HMMRT_HOST_DEVICES", "2")];
     let driver = [("HMMRT_HOST_DEVICES", "2"), ("HMMRT_HOST_DIRECT", "0")];
-    let runs: [(&str, &[(&str, &str)]); 8] = [
+    let runs: [(&str, &[(&str, &str)]); 10] = [
         ("own_handlers", &[]),
         ("snapshot", &two),
         ("snapshot", &driver),
@@ -200,6 +284,8 @@ fn cases() {
         ("moving", &driver),
         ("exec_only", &exec),
         ("spawned", &[]),
+        ("refused", &two),
+        ("refused", &driver),
     ];
     for (name, env) in runs {
         let out = run_case("cases", name, env);

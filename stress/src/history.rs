@@ -33,7 +33,7 @@ pub static USED: AtomicUsize = AtomicUsize::new(0);
 static REPORTING: AtomicUsize = AtomicUsize::new(0);
 
 /// The names of operations: what the rings keep is an index.
-pub const NAMES: [&str; 36] = [
+pub const NAMES: [&str; 38] = [
     "-",
     "read words",
     "write words",
@@ -70,6 +70,8 @@ pub const NAMES: [&str; 36] = [
     "shutdown and init",
     "wait at the barrier",
     "relaunch on another device",
+    "rounds of a habit",
+    "read a field in order",
 ];
 
 /// The index of a name in [`NAMES`], at compile time.

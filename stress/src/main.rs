@@ -3,6 +3,7 @@
 //! its cause. README.md says what it does, and which broken runtimes it has caught.
 
 mod field;
+mod habit;
 mod history;
 mod kernels;
 mod os;
@@ -116,13 +117,18 @@ fn restart(cli: &Cli) {
 fn figures(begun: Instant) {
     let s = raw::stats();
     println!(
-        "{:>6.0} s: {} operations, {} M words, {} faults, {} MiB out, {} MiB home, {} waits, {} refused, {} forks, {} rounds",
+        "{:>6.0} s: {} operations, {} M words, {} faults, {} MiB out, {} MiB home, early {} out, {} home, {} used, {} wasted, {} waits, \
+         {} refused, {} forks, {} rounds",
         begun.elapsed().as_secs_f64(),
         (0..history::USED.load(Relaxed)).map(history::begun).sum::<u64>(),
         CHECKED.load(Relaxed) >> 20,
         s.faults,
         s.bytes_to_device >> 20,
         s.bytes_to_host >> 20,
+        s.ahead_bytes_to_device >> 20,
+        s.ahead_bytes_to_host >> 20,
+        s.prefetched_bytes_used >> 20,
+        s.prefetched_bytes_wasted >> 20,
         s.waits,
         REFUSED.load(Relaxed),
         CHILDREN.load(Relaxed),

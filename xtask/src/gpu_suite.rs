@@ -30,6 +30,7 @@ const EXPECTED: (u32, u32) = (2, 34);
 const LEFT_OUT: &[(&str, &str)] = &[
     ("driver", "tests the backends on the driver doubles, which it builds"),
     ("failures", "injects failures into the host backend"),
+    ("neighbours", "runs on the driver doubles, too"),
     ("interop_backend", "is empty without the crate's optional features"),
     ("interop_cudarc", "is empty without the feature cudarc"),
     ("interop_cust", "is empty without the feature cust"),

@@ -2,7 +2,7 @@
 
 use clap::Parser;
 use hmmrt_policy_lab::costs::Costs;
-use hmmrt_policy_lab::report::{Row, explain, table};
+use hmmrt_policy_lab::report::{Row, explain, summary, table};
 use hmmrt_policy_lab::{draw, record, traces};
 use std::error::Error;
 use std::path::PathBuf;
@@ -22,6 +22,9 @@ struct Cli {
     /// What sizes and speeds are drawn from
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// So many seeds from `seed` on: ours by shape instead of the table
+    #[arg(long, value_name = "COUNT")]
+    seeds: Option<u64>,
     /// The device's memory in chunks of 2 MiB, instead of the recording's
     #[arg(long, value_name = "CHUNKS")]
     device: Option<usize>,
@@ -40,17 +43,22 @@ fn main() -> Result<(), Box<dyn Error>> {
     let cli = Cli::parse();
     let mut costs = Costs::default();
     costs.bandwidth = cli.bandwidth.unwrap_or(costs.bandwidth);
+    let names: Vec<_> = if cli.held_out { traces::held_out().collect() } else { traces::names().collect() };
+    let wanted = names.into_iter().filter(|name| cli.only.as_deref().is_none_or(|text| name.contains(text)));
+    if let Some(count) = cli.seeds {
+        let seeds = cli.seed..cli.seed.saturating_add(count);
+        let made = wanted.flat_map(|name| seeds.clone().map(move |s| (s, traces::generate(name, s))));
+        let rows: Vec<_> = made.filter_map(|(s, t)| Some((s, Row::new(&t?, &costs)))).collect();
+        print!("{}", summary(&rows));
+        return Ok(());
+    }
     let mut all = Vec::new();
     for path in &cli.recordings {
         let recording = hmmrt::trace::Trace::read(path).map_err(|e| format!("{}: {e}", path.display()))?;
         all.push(record::from(&recording));
     }
     if cli.recordings.is_empty() {
-        let wanted = |name: &&str| cli.only.as_deref().is_none_or(|text| name.contains(text));
-        let names: Vec<_> =
-            if cli.held_out { traces::held_out().collect() } else { traces::names().collect() };
-        let of = names.into_iter().filter(wanted);
-        all.extend(of.filter_map(|name| traces::generate(name, cli.seed)));
+        all.extend(wanted.filter_map(|name| traces::generate(name, cli.seed)));
     }
     if let Some(device) = cli.device {
         all.iter_mut().for_each(|t| t.device = device);

@@ -110,6 +110,42 @@ pub fn table(rows: &[Row]) -> String {
     text
 }
 
+/// Ours over many seeds, a line a shape: the least, the middle and the worst ratio to the oracle and to the floor, and the worst, with
+/// its seed, to the best of the others and to unified memory. `rows` come with their seeds, shape by shape.
+pub fn summary(rows: &[(u64, Row)]) -> String {
+    let mut text = String::from(
+        "| trace | auto / oracle | auto / floor | worst / best other | worst / uvm |\n|---|---|---|---|---|\n",
+    );
+    for of in rows.chunk_by(|a, b| a.1.trace == b.1.trace) {
+        let ratios = |by: &dyn Fn(&Row) -> Option<u64>| -> Vec<(f64, u64)> {
+            let of = of.iter().filter_map(|(seed, row)| {
+                let by = by(row).filter(|by| *by > 0)?;
+                Some((row.stall("auto")? as f64 / by as f64, *seed))
+            });
+            let mut all: Vec<_> = of.collect();
+            all.sort_by(|a, b| a.0.total_cmp(&b.0));
+            all
+        };
+        let spread = |all: Vec<(f64, u64)>| match all.as_slice() {
+            [] => "-".to_owned(),
+            all => format!("{:.2} {:.2} {:.2}", all[0].0, all[all.len() / 2].0, all[all.len() - 1].0),
+        };
+        let worst = |all: Vec<(f64, u64)>| match all.last() {
+            None => "-".to_owned(),
+            Some((ratio, seed)) => format!("{ratio:.2} (seed {seed})"),
+        };
+        text += &format!(
+            "| {} | {} | {} | {} | {} |\n",
+            of[0].1.trace,
+            spread(ratios(&|r| Some(r.least()))),
+            spread(ratios(&|r| Some(r.floor()))),
+            worst(ratios(&Row::best_other)),
+            worst(ratios(&|r| r.stall("uvm")))
+        );
+    }
+    text
+}
+
 /// Why the contenders wait on a trace, in milliseconds and times: launches that come for the first or second time with what
 /// follows them, and the others.
 pub fn explain(row: &Row) -> String {

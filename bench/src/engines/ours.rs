@@ -3,7 +3,7 @@
 
 use crate::Found;
 use crate::case::{self, Case, Way, What};
-use hmmrt::{AccessMode, Error as HmmError, Page, raw};
+use hmmrt::{AccessMode, Config, Error as HmmError, Page, PolicyChoice, raw};
 use hmmrt_bench::floors::{self, CHUNK, PAGE};
 use hmmrt_bench::managed::Block;
 use hmmrt_bench::sample::{Random, time_ns};
@@ -17,7 +17,8 @@ const ROUND: usize = 64 << 20;
 
 pub fn measure(way: Way, quick: bool) -> Result<Found, Box<dyn Error>> {
     let mut found = Found { cases: Vec::new(), missing: None, machine: None };
-    match raw::init(None) {
+    // About the moving of a granule, not about how much comes with a touch.
+    match raw::init(Some(Config { policy: PolicyChoice::Chunk, ..Config::from_env()? })) {
         Err(error @ HmmError::Unsupported { .. }) if way != Way::Segv => {
             found.missing = Some(error.to_string());
             return Ok(found);

@@ -3,7 +3,7 @@
 //! defines the functions that do so. Any thread; costs a load where no device is open, and a look-up for each argument
 //! where none of them is managed.
 
-use crate::{names, settings};
+use crate::{given, names, settings};
 use core::ffi::{c_char, c_int, c_void};
 use core::mem::MaybeUninit;
 use hmmrt_core::raw;
@@ -11,6 +11,12 @@ use hmmrt_core::raw::preload::{self, Caller, Held, Want};
 
 /// So many ranges are held without allocating: a signal handler's call has fewer.
 const FEW: usize = 8;
+
+/// So many elements of an array are read at once.
+const PART: usize = 16;
+const PAGE: usize = 4096;
+
+const _: () = assert!(core::mem::offset_of!(libc::mmsghdr, msg_hdr) == 0);
 
 /// Managed memory that is held for a call.
 pub struct Holds {
@@ -127,18 +133,25 @@ impl Holds {
         if all.is_null() {
             return;
         }
-        // SAFETY: the caller's promise; touching the array brings it home.
-        unsafe {
-            let mut count = 0;
-            loop {
-                let text = all.add(count).read_unaligned();
+        const SIZE: usize = size_of::<*const c_char>();
+        let mut count = 0;
+        loop {
+            // Up to the end of a page: behind it there may be nothing.
+            let at = all.wrapping_add(count);
+            let mut some = [MaybeUninit::uninit(); PART];
+            let some = &mut some[..((PAGE - at.addr() % PAGE) / SIZE).clamp(1, PART)];
+            if !given::fill(at, some) {
+                return; // the kernel says so
+            }
+            for text in some {
+                // SAFETY: it was read.
+                let text = unsafe { text.assume_init() };
+                count += 1;
                 if text.is_null() {
-                    break;
+                    return self.reads(all, count * SIZE);
                 }
                 self.text(text);
-                count += 1;
             }
-            self.reads(all, (count + 1) * size_of::<*const c_char>());
         }
     }
 
@@ -148,9 +161,10 @@ impl Holds {
     /// `len` is NULL or valid.
     pub unsafe fn answer(&mut self, ptr: *const c_void, len: *const libc::socklen_t) {
         self.one(len);
-        if !len.is_null() {
-            // SAFETY: the caller's promise.
-            self.writes(ptr, unsafe { len.read_unaligned() } as usize);
+        if !len.is_null()
+            && let Some(len) = given::read(len)
+        {
+            self.writes(ptr, len as usize);
         }
     }
 
@@ -164,10 +178,17 @@ impl Holds {
             return;
         }
         self.reads(iov, count * size_of::<libc::iovec>());
-        for i in 0..count {
-            // SAFETY: the caller's promise. The kernel takes any alignment, and other threads may change it.
-            let part = unsafe { iov.add(i).read_unaligned() };
-            self.part(part.iov_base.cast_const().cast(), part.iov_len, write);
+        for first in (0..count).step_by(PART) {
+            let mut some = [MaybeUninit::uninit(); PART];
+            let some = &mut some[..PART.min(count - first)];
+            if !given::fill(iov.wrapping_add(first), some) {
+                return; // the kernel says so
+            }
+            for part in some {
+                // SAFETY: it was read.
+                let part = unsafe { part.assume_init() };
+                self.part(part.iov_base.cast_const().cast(), part.iov_len, write);
+            }
         }
     }
 
@@ -180,9 +201,9 @@ impl Holds {
             return;
         }
         self.one(message);
+        let Some(m) = given::read(message) else { return };
         // SAFETY: the caller's promise.
         unsafe {
-            let m = message.read_unaligned();
             self.part(m.msg_name.cast_const().cast(), m.msg_namelen as usize, write);
             self.part(m.msg_control.cast_const().cast(), m.msg_controllen as _, write);
             self.vectors(m.msg_iov, m.msg_iovlen as _, write);
@@ -199,8 +220,8 @@ impl Holds {
         }
         self.writes(all, count * size_of::<libc::mmsghdr>());
         for i in 0..count {
-            // SAFETY: the caller's promise.
-            unsafe { self.message(&raw const (*all.add(i)).msg_hdr, write) };
+            // SAFETY: the caller's promise; the header comes first.
+            unsafe { self.message(all.wrapping_add(i).cast(), write) };
         }
     }
 }

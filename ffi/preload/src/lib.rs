@@ -2,13 +2,15 @@
 //! exports names of the C library's and of GPU drivers', and nothing else. No driver is loaded and no thread started
 //! before a device is used.
 //!
-//! `names` is the C library behind it, `settings` the environment, `malloc` the allocator, `calls` what is given to the
-//! kernel, with what `holds` keeps on the host meanwhile, `trap` the same without the C library. There is no destructor, and nothing here has thread-local
-//! storage, but for jemalloc, which `small` objects come from where the library is built with them. `HMMRT_CHAOS=1` is a test aid (`chaos`).
+//! `names` is the C library behind it, `settings` the environment, `malloc` the allocator and `theirs` the C library's,
+//! `calls` what is given to the kernel, with what `holds` keeps on the host meanwhile and `given` reads of it, `trap` the same
+//! without the C library. There is no destructor, and nothing here has thread-local storage, but for jemalloc, which `small`
+//! objects come from where the library is built with them. `HMMRT_CHAOS=1` is a test aid (`chaos`).
 
 mod allocator;
 mod calls;
 mod chaos;
+mod given;
 mod gpu;
 mod holds;
 mod malloc;
@@ -19,12 +21,13 @@ mod settings;
 mod signals;
 mod size;
 mod small;
+mod theirs;
 mod trap;
 
 /// Runs before the program, but not before everything: every function works without it.
 extern "C" fn constructor() {
     settings::read();
-    malloc::resolve();
+    theirs::resolve();
     calls::resolve();
     maps::start();
     if settings::is_wanted() {

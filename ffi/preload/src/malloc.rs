@@ -2,10 +2,9 @@
 //! library, or from `small` where that is wanted; whose a block is, its address says. Each function first notes who called it, in a few instructions of
 //! assembly: what the C library allocates for itself stays its own. Any thread, any time, also before any constructor.
 
-use crate::{gpu, names, settings, small};
+use crate::{gpu, names, settings, small, theirs};
 use core::arch::naked_asm;
 use core::ffi::{c_int, c_void};
-use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use hmmrt_core::raw::preload as heap;
 use hmmrt_core::{Error, raw};
 use libc::{EINVAL, ENOMEM};
@@ -201,17 +200,16 @@ unsafe extern "C" fn realloc_for(ptr: *mut c_void, size: usize, caller: usize) -
         names::abort_with("realloc(): invalid pointer\n");
     }
     // The C library's own block. It moves if it becomes a large one, and if it is known how large it is.
-    let usable = USABLE_SIZE.known();
-    if usable != 0
+    if theirs::knows_sizes()
         && settings::is_large(size)
         && size != 0
         && let Some(block) = managed(size, 1, false, caller)
     {
         // SAFETY: the block is the C library's, live, and only the caller's; both are as long as what is copied.
         unsafe {
-            let old = usable_size_of_c_library(ptr);
+            let old = theirs::usable_size(ptr);
             core::ptr::copy_nonoverlapping(ptr.cast::<u8>(), block.cast(), old.min(size));
-            free_of_c_library(ptr);
+            theirs::free(ptr);
         }
         return block;
     }
@@ -304,7 +302,7 @@ pub unsafe extern "C" fn free(ptr: *mut c_void) {
     // SAFETY: the caller's promise.
     unsafe {
         match heap::may_be_ours(ptr.cast_const().cast()) {
-            false => free_of_c_library(ptr),
+            false => theirs::free(ptr),
             true => free_of_either(ptr),
         }
     }
@@ -343,7 +341,7 @@ unsafe extern "C" fn free_of_either(ptr: *mut c_void) {
             names::abort_with("free(): invalid pointer\n")
         }
         // SAFETY: NULL, or the C library's, by the caller's promise.
-        None => unsafe { free_of_c_library(ptr) },
+        None => unsafe { theirs::free(ptr) },
         Some((start, len)) => {
             if ptr.addr() != start {
                 names::abort_with("free(): invalid pointer\n");
@@ -351,27 +349,9 @@ unsafe extern "C" fn free_of_either(ptr: *mut c_void) {
             let saved = names::errno();
             // SAFETY: the caller's promise.
             unsafe { free_managed(ptr) };
-            teach(len);
+            theirs::teach(len);
             names::set_errno(saved);
         }
-    }
-}
-
-/// The C library's allocator learns from the large blocks that a program frees: from the longest on it keeps twice as much
-/// memory at the end of its own heap, instead of giving it back to the kernel and asking again. Those are ours, so it is
-/// shown one of that length: mapped and unmapped, if it is longer than all before. What the program or its environment has
-/// set stands.
-fn teach(len: usize) {
-    /// What it begins with.
-    const SHORTEST: usize = 128 << 10;
-    /// It learns from no longer ones.
-    const LONGEST: usize = 32 << 20;
-    static LEARNT: AtomicUsize = AtomicUsize::new(SHORTEST);
-    if len > LEARNT.load(Relaxed) && len < LONGEST && !heap::in_child() {
-        // By steps, so that a program whose blocks grow a little each time does not pay for each.
-        LEARNT.store(len + len / 4, Relaxed);
-        // SAFETY: a block of its own, which nobody touches.
-        unsafe { names::__libc_free(names::__libc_malloc(len)) };
     }
 }
 
@@ -390,59 +370,6 @@ unsafe fn free_managed(ptr: *mut c_void) {
     // Else a signal handler or a fork handler inside of the heap, or a thread of the runtime's: a leak.
 }
 
-/// # Safety
-/// As [`free`], for a block of the C library's.
-#[inline]
-unsafe fn free_of_c_library(ptr: *mut c_void) {
-    // It keeps errno itself since 2.33; before that, munmap of a large block may change it.
-    // SAFETY: the caller's promise.
-    unsafe {
-        match KEEPS_ERRNO.load(Relaxed) {
-            true => names::__libc_free(ptr),
-            false => free_keeping_errno(ptr),
-        }
-    }
-}
-
-/// # Safety
-/// As [`free`], for a block of the C library's.
-#[inline(never)]
-unsafe fn free_keeping_errno(ptr: *mut c_void) {
-    let saved = names::errno();
-    // SAFETY: the caller's promise.
-    unsafe { names::__libc_free(ptr) };
-    names::set_errno(saved);
-}
-
-/// Whether the C library's free keeps errno.
-static KEEPS_ERRNO: AtomicBool = AtomicBool::new(false);
-
-/// The C library's malloc_usable_size, which has no private name.
-static USABLE_SIZE: names::Real = names::Real::of_the_c_library(c"malloc_usable_size");
-
-/// Looks up what has no private name: the constructor.
-pub fn resolve() {
-    USABLE_SIZE.address();
-    // SAFETY: a C string that is there for good.
-    let version = unsafe { core::ffi::CStr::from_ptr(libc::gnu_get_libc_version()) }.to_str();
-    let minor = version.ok().and_then(|v| v.strip_prefix("2.")?.split('.').next()?.parse::<u32>().ok());
-    KEEPS_ERRNO.store(minor.is_some_and(|minor| minor >= 33), Relaxed);
-}
-
-/// # Safety
-/// A live block of the C library's.
-unsafe fn usable_size_of_c_library(ptr: *mut c_void) -> usize {
-    match USABLE_SIZE.address() {
-        0 => 0,
-        // SAFETY: the function of that name; the block is the C library's.
-        at => unsafe {
-            let f: unsafe extern "C" fn(*mut c_void) -> usize =
-                core::mem::transmute(core::ptr::with_exposed_provenance::<()>(at));
-            f(ptr)
-        },
-    }
-}
-
 /// malloc_usable_size(3).
 ///
 /// # Safety
@@ -458,7 +385,7 @@ pub unsafe extern "C" fn malloc_usable_size(ptr: *mut c_void) -> usize {
     }
     match raw::usable_size(ptr.cast_const().cast()) {
         // SAFETY: the caller's promise.
-        0 => unsafe { usable_size_of_c_library(ptr) },
+        0 => unsafe { theirs::usable_size(ptr) },
         n => n,
     }
 }

@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{compile, library, passes, preloaded, run};
+use common::{compile, library, passes, preloaded, run, spoken};
 use std::path::Path;
 use std::process::Command;
 
@@ -35,8 +35,32 @@ fn operations_that_go_on() {
 }
 
 #[test]
+fn rings_without_room() {
+    let (program, _) = compile("rings");
+    passes(&program, &[], &[]);
+}
+
+#[test]
 fn signal_masks() {
     passes_under_chaos("masks", &[]);
+}
+
+/// What can't be read or written is an error of the call's, as without the library, and no fault.
+#[test]
+fn pointers_to_nothing() {
+    let (program, _) = compile("faulty");
+    let plain = run(&mut Command::new(&program));
+    spoken("faulty", &plain);
+    let expected = String::from_utf8_lossy(&plain.stdout).into_owned();
+    assert!(expected.contains(&format!(": -1 {}\n", libc::EFAULT)), "{expected}");
+    let trap: &[(&str, &str)] = &[("HMMRT_SYSCALLS", "trap")];
+    for more in [&[][..], trap] {
+        for direct in ["1", "0"] {
+            let settings = [&CHAOS[..], more, &[("HMMRT_HOST_DIRECT", direct)]].concat();
+            let output = passes(&program, &[], &settings);
+            assert_eq!(String::from_utf8_lossy(&output.stdout), expected, "{settings:?}");
+        }
+    }
 }
 
 /// Whether calls can be trapped here; says so if not.

@@ -41,6 +41,7 @@ use crate::sys::signal::Blocked;
 use crate::sys::vma::Maps;
 use crate::trace::{self, What, Why};
 use crate::{access, holds, moves, pins, table, window};
+use core::sync::atomic::Ordering::Relaxed;
 use regions::Regions;
 
 static REGIONS: futex::Locked<Regions> = futex::Locked::new(Regions::new());
@@ -192,8 +193,12 @@ fn enter(regions: &mut Regions, range: ByteRange, closed: &dyn Fn(ByteRange) -> 
         let chunk = table::known(at);
         let g = Guard::lock(chunk, at);
         if chunk.kind() == Kind::Unused {
+            chunk.unit.store(0, Relaxed);
             chunk.set_kind(Kind::Adopted);
             table::account(part, true);
+        }
+        if at.0 > range.start {
+            chunk.unit.store(1, Relaxed);
         }
         let Closed { read_only, none } = closed(part);
         migrate::adopt(&g, PageMask::of(part), read_only, none);

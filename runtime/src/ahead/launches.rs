@@ -1,6 +1,7 @@
 //! What launches are followed by (`policy::Launches`), learnt and acted upon: what the CPU fetched behind a launch the last times
-//! comes home when the launch ends, what the launch after it reads goes to the device while it runs, and what a writer has left
-//! goes behind it. Told of launches by `access`, of touches by the fault path (signal-safe: `touched`, `written_behind`).
+//! comes home when the launch ends, what the launch after it reads goes to the device while it runs, what the CPU fills again is taken
+//! from the device before it writes, and what a writer has left goes behind it. Told of launches by `access`, of touches by the
+//! fault path (signal-safe: `touched`, `written_behind`).
 
 use super::queue::Kind;
 use super::{LENGTH, RUNNING, change, post, try_change};
@@ -25,6 +26,7 @@ const WORTH_FETCHING: u32 = 16;
 const MANY: usize = 4;
 /// The most ranges of one launch that are moved early.
 const MOST: usize = 48;
+const CHUNK_PAGES: u64 = (CHUNK / PAGE) as u64;
 
 fn learners() -> impl Iterator<Item = (usize, &'static Locked<Launches>)> {
     let launched = LAUNCHED.load(Relaxed);
@@ -67,10 +69,12 @@ impl Few {
     }
 }
 
-/// `stream` has acquired `uses`, for the kernel of that number (0: not known). Signals are blocked.
+/// `stream` has acquired `uses`, for the kernel of that number (0: not known); `late` chunks of what it reads were not there
+/// before. Signals are blocked.
 pub(crate) fn launched(
     stream: Stream,
     kernel: u64,
+    late: u32,
     uses: impl Iterator<Item = (ByteRange, AccessMode)> + Clone,
 ) {
     if !policy::the().predicts() || !RUNNING.load(Relaxed) {
@@ -81,10 +85,16 @@ pub(crate) fn launched(
         read: mode != AccessMode::Write,
         ..pages(range)
     });
-    let (mut home, mut out) = (Few::new(), Few::new());
+    let (mut home, mut take, mut out) = (Few::new(), Few::new(), Few::new());
     let key = Launches::key(kernel, ranges.clone());
     LAUNCHED.fetch_or(1 << stream.device, Relaxed);
-    LAUNCHES[stream.device].lock().launched(key, ranges.clone(), |r| home.push(r), |r| out.push(r));
+    {
+        let mut learner = LAUNCHES[stream.device].lock();
+        learner.late(late);
+        // What is not read is home already.
+        let to_cpu = |r: Range| if r.read { home.push(r) } else { take.push(r) };
+        learner.launched(key, ranges.clone(), to_cpu, |r| out.push(r));
+    }
     let all: u32 = home.all().iter().map(|r| r.pages).sum();
     let fetch = all >= WORTH_FETCHING || home.len >= MANY;
     // What this launch uses is there.
@@ -95,7 +105,13 @@ pub(crate) fn launched(
     };
     let mut wanted = false;
     if LENGTH.load(Relaxed) != 0 {
-        change(|q| q.drop_behind(stream.number));
+        change(|q| {
+            q.drop_behind(stream.number);
+            ranges.clone().for_each(|r| q.overtaken(bytes(&r)));
+        });
+    }
+    for r in take.all() {
+        wanted |= change(|q| q.push(0, bytes(r), Kind::Take, None));
     }
     for r in out.all().iter().filter(|r| !is_there(r)) {
         wanted |=
@@ -142,17 +158,27 @@ pub(crate) fn touched(range: ByteRange, write: bool, read: bool) {
     }
 }
 
-/// A writer has come past the chunk before `at`, of the allocation `key`: if the next launch reads it, it can go. Signal-safe.
+/// Whether who writes what a launch is to read has come to page `page` of the chunk at `at`, of the allocation `key`. What it has left can
+/// go: as far as it was not seen to come, or (`one`) the chunk before. Signal-safe.
 #[inline(never)] // the signal stack may be 8 KiB: no frame holds what another path needs
-pub(crate) fn written_behind(key: u64, at: HostAddr) {
-    let chunk = HostAddr(at.0 - CHUNK).range(CHUNK);
-    let Range { start, pages, .. } = pages(chunk);
+pub(crate) fn written_behind(key: u64, at: HostAddr, page: usize, one: bool) {
+    let start = (at.0 / PAGE) as u64;
     for (device, learner) in learners() {
-        if learner.lock().next_reads(start, start + u64::from(pages)) {
-            let kind = Kind::Out { device: device as u8, behind: true };
-            if RUNNING.load(Relaxed) && try_change(|q| q.push(key, chunk, kind, None)) == Some(true) {
-                post();
-            }
+        let left = {
+            let learner = learner.lock();
+            learner.left_behind(start + page as u64).or_else(|| {
+                let before = Range {
+                    start: start.saturating_sub(CHUNK_PAGES),
+                    pages: CHUNK_PAGES as u32,
+                    ..Range::default()
+                };
+                (one && learner.next_reads(before.start, start)).then_some(before)
+            })
+        };
+        let Some(left) = left else { continue };
+        let kind = Kind::Out { device: device as u8, behind: true };
+        if RUNNING.load(Relaxed) && try_change(|q| q.push(key, bytes(&left), kind, None)) == Some(true) {
+            post();
         }
     }
 }

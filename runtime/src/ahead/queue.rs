@@ -10,6 +10,8 @@ pub(super) enum Kind {
     Ahead { write: bool },
     /// Home, behind a launch; `write`: the CPU will write it.
     Home { write: bool },
+    /// The host's alone, for the CPU will write it: no byte moves.
+    Take,
     /// A copy to a device: of what the next launch reads, or (`behind`) of what a writer has left.
     Out { device: u8, behind: bool },
 }
@@ -87,8 +89,10 @@ impl Queue {
         let order = || (0..MOST).map(|i| (self.turn + i) % MOST);
         let class = |kind| match kind {
             Kind::Ahead { .. } => 0,
-            Kind::Home { .. } => 1,
-            Kind::Out { .. } => 2,
+            // Before what is behind a writer: what it has written since is taken, and nothing is done to it.
+            Kind::Take => 1,
+            Kind::Home { .. } => 2,
+            Kind::Out { .. } => 3,
         };
         let i = order()
             .filter(|&i| ready(&self.jobs[i]).is_some())
@@ -122,6 +126,12 @@ impl Queue {
     /// Whether ranges wait for a launch on `stream`.
     pub(super) fn has_behind(&self, stream: u16) -> bool {
         self.jobs.iter().flatten().any(|j| j.behind == Some(stream))
+    }
+
+    /// A launch has `range` on its device: what a writer was to be spared or has left there is over.
+    pub(super) fn overtaken(&mut self, range: ByteRange) {
+        let of_writers = |k| matches!(k, Kind::Take | Kind::Out { behind: true, .. });
+        self.retain(|j| !of_writers(j.kind) || !j.rest.overlaps(range));
     }
 
     /// Ranges that wait for a launch on `stream` are not wanted any more.
@@ -191,6 +201,25 @@ mod tests {
         q.arm(3);
         assert_eq!(numbers(&mut q), [10]);
         assert_eq!(q.len(), 0);
+    }
+
+    #[test]
+    fn what_a_launch_has_is_neither_taken_nor_sent_behind() {
+        let mut q = Queue::new();
+        let [behind, next] = [true, false].map(|behind| Kind::Out { device: 0, behind });
+        let home = Kind::Home { write: false };
+        for kind in [next, behind, home, Kind::Take] {
+            q.push(0, AT.range(2 * CHUNK), kind, None);
+        }
+        let other = HostAddr(40 * CHUNK);
+        q.push(0, other.range(CHUNK), behind, None);
+        q.push(0, other.range(CHUNK), Kind::Take, None);
+        q.overtaken(AT.add(CHUNK).range(1));
+        let left: Vec<Step> = core::iter::from_fn(|| q.next()).collect();
+        let sent = left.iter().filter(|s| s.kind == behind).map(|s| s.at);
+        assert_eq!(sent.collect::<Vec<_>>(), [other]);
+        assert_eq!(left[..3].iter().map(|s| s.kind).collect::<Vec<_>>(), [Kind::Take, home, home]);
+        assert_eq!((left[0].at, left.len()), (other, 6), "{left:?}");
     }
 
     #[test]

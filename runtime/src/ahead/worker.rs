@@ -10,7 +10,7 @@ use crate::holds;
 use crate::inflight::{self, Intent};
 use crate::mask::PageMask;
 use crate::migrate::{self, Outward, Probe};
-use crate::policy;
+use crate::policy::{self, advised};
 use crate::sys::futex;
 use crate::sys::thread;
 use crate::table;
@@ -137,6 +137,7 @@ fn take(step: Step) -> Found {
     match step.kind {
         Kind::Ahead { write } => home(step, chunk, write, Why::Ahead),
         Kind::Home { write } => home(step, chunk, write, Why::Predicted),
+        Kind::Take => take_from_devices(step, chunk),
         Kind::Out { device, behind } => {
             out(step, chunk, device.into(), if behind { Why::Behind } else { Why::Predicted })
         }
@@ -181,6 +182,29 @@ fn home(step: Step, chunk: &'static Chunk, write: bool, why: Why) -> Found {
         if came.is_ok() && why == Why::Ahead && !chunk.is_early() {
             policy::came_open(&g, pages, write); // its touches will not be seen
         }
+    }
+    Found::It
+}
+
+/// What both sides have of a step's pages becomes the CPU's alone, as its write would make it; kernels go on reading the copy that
+/// they were launched with.
+fn take_from_devices(step: Step, chunk: &'static Chunk) -> Found {
+    let both = || PageMask::of(step.part) & chunk.managed.get() & chunk.host.get() & chunk.on_devices();
+    if !is_meant(&step, chunk) {
+        return Found::Other;
+    }
+    if both().is_empty() || migrate::near_vma_limit() || advised::keeps_copies(chunk.advice.load(Relaxed)) {
+        return Found::It;
+    }
+    let g = Guard::lock_as_it_is(chunk, step.at);
+    if !is_meant(&step, chunk) {
+        return Found::Other;
+    }
+    let closed = chunk.pinned.get() | chunk.user_none.get() | chunk.user_read_only.get();
+    let pages = both() & !closed & !holds::pages_in(step.at) & !inflight::written_by_kernels(step.at);
+    if !pages.is_empty() && !chunk.is_early() {
+        g.why.set(Why::Predicted);
+        let _ = migrate::to_host(&g, pages, true); // whoever writes tries again
     }
     Found::It
 }

@@ -150,9 +150,6 @@ fn bring(g: &Guard, page: usize, write: bool) -> Bring {
     if bring.ahead > 0 {
         ahead::read_ahead(key, HostAddr(g.at.0 + CHUNK), bring.ahead, write);
     }
-    if bring.behind && key < g.at.0 as u64 {
-        ahead::written_behind(key, g.at);
-    }
     bring.pages = bring.pages & alike | one;
     if write {
         bring.pages = bring.pages & !chunk.user_read_only.get() | one;
@@ -160,6 +157,9 @@ fn bring(g: &Guard, page: usize, write: bool) -> Bring {
     if the().predicts() {
         for (first, count) in bring.pages.runs().take(MOST_LEARNT) {
             ahead::touched(g.page(first).range(count * PAGE), write, fetch);
+        }
+        if !fetch {
+            ahead::written_behind(key, g.at, page, bring.behind && key < g.at.0 as u64);
         }
     }
     bring

@@ -50,15 +50,19 @@ impl Policy for Auto {
             p.next = (touch.chunk + 1) * PAGES;
             return bring;
         }
-        if !touch.done.is_empty() {
-            return within(touch, p);
+        let like = match touch.fetch {
+            true => history.places.touched(touch.chunk, touch.page, touch.write),
+            false => PageMask::EMPTY,
+        };
+        let mut bring = opening(touch, p, expected);
+        bring.pages = bring.pages | like & touch.alike;
+        if touch.fetch {
+            match bring.pages == touch.alike {
+                true => history.places.all_of_it(),
+                false => history.places.came(bring.pages, touch.write),
+            }
         }
-        // Nothing is known of the first chunk: a few faults for it, and it is of all of them.
-        if p.is_dense() != Some(true) || p.is_time_to_look() {
-            p.opened();
-            return Bring { behind: !touch.fetch && expected, ..strided(touch, p, expected) };
-        }
-        whole(touch, p, expected)
+        bring
     }
 
     fn reached(&self, chunk: u64, history: &mut History) -> Option<(u64, u32)> {
@@ -86,6 +90,19 @@ impl Policy for Auto {
     fn predicts(&self) -> bool {
         true
     }
+}
+
+/// What a touch brings where nothing was said and there is more than a little.
+fn opening(touch: &Touch, p: &mut Pattern, expected: bool) -> Bring {
+    if !touch.done.is_empty() {
+        return within(touch, p);
+    }
+    // Nothing is known of the first chunk: a few faults for it, and it is of all of them.
+    if p.is_dense() != Some(true) || p.is_time_to_look() {
+        p.opened();
+        return Bring { behind: !touch.fetch && expected, ..strided(touch, p, expected) };
+    }
+    whole(touch, p, expected)
 }
 
 /// All of the chunk, and more of them if the touches go on from chunk to chunk.

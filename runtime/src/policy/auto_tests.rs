@@ -191,3 +191,13 @@ fn a_reader_who_is_seen_is_kept_ahead_of() {
     }
     assert_eq!(most, u64::from(MOST_AHEAD));
 }
+
+/// Four pages that lie apart in each chunk, always the same: four faults for the first, then one a chunk.
+#[test]
+fn a_chunk_is_touched_where_the_last_one_was() {
+    let mut h = History::default();
+    let places = [3, 90, 130, 400];
+    let pages = (0..12).flat_map(|c| places.map(|p| c * PAGES + p));
+    let (faults, came) = touch_all(&mut h, 12, pages, true);
+    assert_eq!((faults, came), (4 + 11, 12 * 4));
+}

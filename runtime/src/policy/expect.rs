@@ -7,8 +7,9 @@ use super::launches::Range;
 
 /// Pages of a chunk.
 const CHUNK: u64 = 512;
-/// One in so many times a piece of one range is left out.
+/// After so many times a piece of one range is left out, after twice as many again, and then once in so many.
 const TEST: u32 = 16;
+const TESTS: u32 = 64;
 /// A range of so many pages costs less to move than it costs to find out whether all of it is wanted.
 const FEW: u32 = 64;
 /// Shorter ranges of written chunks have no wires: there is nothing to be sent behind the writer.
@@ -100,11 +101,20 @@ impl Item {
         (self.range.pages > 0).then_some(self)
     }
 
+    /// Whether all of it is believed to be wanted.
+    fn is_known(&self) -> bool {
+        self.tested || self.range.pages <= FEW || self.sure && u64::from(self.range.pages) > CHUNK
+    }
+
+    /// What was left out was not wanted, though all of it was believed to be.
+    fn is_doubtful(&self) -> bool {
+        self.is_known() && self.ahead && !self.has_wires() && self.left.0 < self.left.1 && !self.hit
+    }
+
     /// What is left out this time if it is `due`, or if it is not known whether all of it is wanted. `number` is new each time.
     fn piece(&self, due: bool, number: u32) -> (u32, u32) {
         let (start, pages) = (self.range.start, self.range.pages);
-        let known = self.tested || pages <= FEW || self.sure && u64::from(pages) > CHUNK;
-        if known && !due {
+        if self.is_known() && !due {
             return (pages, pages);
         }
         if u64::from(pages) <= CHUNK {
@@ -150,10 +160,10 @@ impl<const N: usize> Expect<N> {
         if seen <= if strong { 1 } else { believed } {
             return;
         }
-        // One in turn, or all of them if one was not wanted.
-        let doubt = then.all().iter().any(|i| i.ahead && !i.has_wires() && i.left.0 < i.left.1 && !i.hit);
-        let turn =
-            if seen.is_multiple_of(TEST) { (seen / TEST) as usize % then.len.max(1) } else { usize::MAX };
+        // One in turn, or all of them if one was not wanted any more.
+        let doubt = then.all().iter().any(Item::is_doubtful);
+        let due = seen == TEST || seen == 2 * TEST || seen.is_multiple_of(TESTS);
+        let turn = if due { (seen / TEST / 2) as usize % then.len.max(1) } else { usize::MAX };
         for (i, item) in then.all().iter().enumerate() {
             let Some(mut item) = item.settled(dense[0]) else { continue };
             (item.ahead, item.hit, item.again, item.reached) = (true, false, false, 0);
@@ -218,8 +228,25 @@ impl<const N: usize> Expect<N> {
                 all[a] = all[len - 1];
                 self.len -= 1;
             }
-            (None, None) => self.push(item),
+            (None, None) => {
+                // The same place of another chunk says what this one is like.
+                let same =
+                    |i: &Item| i.sure && i.range.pages == r.pages && i.range.start % CHUNK == r.start % CHUNK;
+                let sure = r.pages < CHUNK as u32 && all.iter().any(same);
+                self.push(Item { sure, ..item });
+            }
         }
+    }
+
+    /// What followed a launch as it follows another of the same kind: `map` says where its ranges are there.
+    pub(super) fn moved(&self, map: impl Fn(&Range) -> Option<Range>) -> Expect<N> {
+        let mut there = Expect::NONE;
+        for item in self.all() {
+            if let Some(range) = map(&item.range) {
+                there.push(Item { range, sure: item.sure, tested: item.tested, ..Item::NONE });
+            }
+        }
+        there
     }
 
     /// A writer has come to the chunk of page `at`, which had been left closed: what it has left behind since the last of these.

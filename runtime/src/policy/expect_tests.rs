@@ -129,3 +129,26 @@ fn a_second_pass_is_seen() {
     e.note(at(TAKE, CHUNK, CHUNK as u32));
     assert!(e.was_again());
 }
+
+#[test]
+fn the_same_place_of_another_chunk_is_as_sure_as_the_first() {
+    let mut e: Expect<8> = Expect::NONE;
+    e.note(at(HOME, 20, 1));
+    e.note(at(HOME, 21, 64));
+    e.note(at(HOME, 5 * CHUNK + 20, 65));
+    assert!(e.all()[1].sure);
+    e.note(at(HOME, 7 * CHUNK + 20, 64));
+    e.note(at(HOME, 9 * CHUNK + 21, 65));
+    assert!(!e.all()[2].sure && !e.all()[3].sure, "another length, another place");
+}
+
+/// What came along with a run without being wanted says nothing of the others; what was believed and is not wanted does.
+#[test]
+fn the_end_of_a_run_casts_no_doubt_on_others() {
+    let mut e: Expect<8> = Expect::NONE;
+    for (start, pages) in [(1000, 1), (1001, 127), (5000, 1), (5001, 7)] {
+        e.note(at(HOME, start, pages));
+    }
+    assert_eq!(again(&mut e, 3, [false; 2]), [(1000, 1096), (5000, 5008)]);
+    assert_eq!(again(&mut e, 4, [false; 2]), [(1000, 1072), (5000, 5008)]);
+}

@@ -2,8 +2,10 @@
 //! of the last faults agree on (Leap, ATC'20), and whether chunks that are opened by one page are then touched in many.
 //! Small and of fixed size. Signal-safe.
 
+use super::places::Places;
+
 /// Of one allocation.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub struct History {
     /// Touches that bring bytes home.
     pub fetch: Pattern,
@@ -11,11 +13,20 @@ pub struct History {
     pub take: Pattern,
     /// How often a device began to use it.
     pub rounds: u32,
+    /// Where chunks are touched.
+    pub places: Places,
+}
+
+impl Default for History {
+    fn default() -> Self {
+        History::NEW
+    }
 }
 
 impl History {
     /// An empty one, for tables.
-    pub const NEW: History = History { fetch: Pattern::NEW, take: Pattern::NEW, rounds: 0 };
+    pub const NEW: History =
+        History { fetch: Pattern::NEW, take: Pattern::NEW, rounds: 0, places: Places::NEW };
 
     /// A device is to use the allocation.
     pub fn device_uses(&mut self) {

@@ -71,6 +71,22 @@ impl Site {
     fn is_dense(&self) -> bool {
         self.seen <= self.dense_until
     }
+    /// This launch comes for the first time: what followed the last of its kind, which had other ranges of the same lengths, follows
+    /// this one at the same places of its own (two buffers in turn, a ring, tiles).
+    fn learn_from(&mut self, other: &Site) {
+        let pairs = || self.uses.all().iter().zip(other.uses.all());
+        if self.uses.len != other.uses.len || !pairs().all(|(u, o)| u.is_like(o) && u.pages == o.pages) {
+            return;
+        }
+        let within = |r: &Range, write: bool| {
+            let has = |(_, o): &(&Range, &Range)| {
+                (if write { o.write } else { o.read }) && o.start <= r.start && r.end() <= o.end()
+            };
+            pairs().find(has).map(|(u, o)| Range { start: r.start - o.start + u.start, ..*r })
+        };
+        let (home, take) = (other.home.moved(|r| within(r, true)), other.take.moved(|r| within(r, false)));
+        (self.seen, self.home, self.take) = (other.seen, home, take);
+    }
     fn is_rewritten(&self) -> bool {
         self.seen < self.whole_until || self.take.was_again()
     }
@@ -89,6 +105,12 @@ impl<const N: usize> Few<N> {
     fn all(&self) -> &[Range] {
         &self.of[..self.len]
     }
+    fn add(&mut self, r: Range) {
+        if self.len < N {
+            self.of[self.len] = r;
+            self.len += 1;
+        }
+    }
     fn push(&mut self, r: Range) {
         // What goes on where another ends is one with it.
         let like = |o: &&mut Range| o.is_like(&r);
@@ -98,9 +120,8 @@ impl<const N: usize> Few<N> {
             .find(|o| o.end() == r.start || o.start <= r.start && r.end() <= o.end())
         {
             o.pages = (r.end().max(o.end()) - o.start) as u32;
-        } else if self.len < N {
-            self.of[self.len] = r;
-            self.len += 1;
+        } else {
+            self.add(r);
         }
     }
 }
@@ -143,10 +164,14 @@ impl Launches {
         Launches { sites: [[UNKNOWN; WAYS]; SETS], recent: [0; RECENT], late: 0 }
     }
 
-    /// What a launch is known by; never 0.
+    /// What a launch is known by; never 0. Its upper half is the same for all launches of the kernel with ranges of the same
+    /// lengths.
     pub fn key(kernel: u64, uses: impl Iterator<Item = Range>) -> u64 {
         let mix = |h: u64, x: u64| (h ^ x).wrapping_mul(0x0000_0100_0000_01b3).rotate_left(29);
-        uses.fold(mix(0xcbf2_9ce4_8422_2325, kernel), |h, r| mix(mix(h, r.start), u64::from(r.pages))).max(1)
+        let new = (mix(0xcbf2_9ce4_8422_2325, kernel), 1);
+        let (kind, place) = uses.fold(new, |(k, p), r| (mix(k, r.pages.into()), mix(p, r.start)));
+        let fold = |h: u64| h.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
+        (fold(kind) << 32 | fold(place)).max(1)
     }
 
     fn site(&self, key: u64) -> Option<&Site> {
@@ -178,6 +203,7 @@ impl Launches {
             before.wrote = before.writes;
             before.writes = Few::NONE;
         }
+        let alike = if self.site(key).is_none() { self.alike(key) } else { None };
         self.recent.rotate_right(1);
         self.recent[0] = key;
         let set = &mut self.sites[place(key, SETS)];
@@ -188,10 +214,14 @@ impl Launches {
                 set.iter_mut().for_each(|s| s.seen -= s.seen / 4);
                 let Some(i) = (0..WAYS).min_by_key(|&i| set[i].seen) else { return };
                 set[i] = Site { key, ..UNKNOWN };
-                uses.for_each(|r| set[i].uses.push(r));
+                uses.for_each(|r| set[i].uses.add(r));
+                if let Some(other) = &alike {
+                    set[i].learn_from(other);
+                }
                 &mut set[i]
             }
         };
+        let is_new = alike.is_some();
         let was_dense = site.is_dense();
         site.seen = site.seen.saturating_add(1);
         let seen = site.seen;
@@ -205,6 +235,9 @@ impl Launches {
         let dense = [was_dense, site.is_dense()];
         site.home.again(seen, LEARNT, dense, &mut home);
         site.take.again(seen, LEARNT, dense, &mut home);
+        if is_new && site.home.all().is_empty() && site.take.all().is_empty() {
+            site.seen = 1; // it has to learn for itself
+        }
         let (wrote, next) = (site.wrote, site.next);
         let Some(next) = self.site(next) else { return };
         for r in next.uses.all().iter().filter(|r| r.read) {
@@ -235,6 +268,11 @@ impl Launches {
         {
             site.take.note(pages);
         }
+    }
+
+    /// The last launch of the same kind.
+    fn alike(&self, key: u64) -> Option<Site> {
+        self.recent.iter().filter(|k| **k >> 32 == key >> 32).find_map(|k| self.site(*k)).copied()
     }
 
     /// The last launch that has such a use.

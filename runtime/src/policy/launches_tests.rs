@@ -161,3 +161,40 @@ fn who_comes_twice_is_not_followed() {
     filled(&mut l, 8);
     assert!(!l.next_reads(0, 1), "nor the next time");
 }
+
+/// A kernel from one buffer to another: what is to come home.
+fn between(l: &mut Launches, kernel: u64, from: u64, to: u64, pages: u32) -> Vec<Range> {
+    let uses = [r(from, pages, false, true), r(to, pages, true, false)];
+    let mut home = Vec::new();
+    l.launched(Launches::key(kernel, uses.into_iter()), uses.into_iter(), |r| home.push(r), |_| ());
+    home
+}
+
+#[test]
+fn two_buffers_in_turn_are_learnt_as_one() {
+    let learnt = || {
+        let mut l = Launches::new();
+        assert_eq!(between(&mut l, 1, 0, 10_000, 2048), []);
+        l.touched(r(10_100, 1, false, true));
+        l.touched(r(10_101, 49, false, true));
+        l
+    };
+    assert_eq!(between(&mut learnt(), 1, 10_000, 0, 2048), [r(100, 50, false, true)], "at the same place");
+    assert_eq!(between(&mut learnt(), 2, 10_000, 0, 2048), [], "another kernel");
+    assert_eq!(between(&mut learnt(), 1, 10_000, 0, 1024), [], "another length");
+}
+
+/// Places that lie apart are not believed after one time, nor after one time of each of two.
+#[test]
+fn what_is_not_sure_is_learnt_by_each() {
+    let mut l = Launches::new();
+    for round in 0..2 {
+        for (from, to) in [(0, 10_000), (10_000, 0)] {
+            assert_eq!(between(&mut l, 1, from, to, 2048), [], "{round}");
+            l.touched(r(to + 100, 1, false, true));
+            l.touched(r(to + 300, 1, false, true));
+        }
+    }
+    assert_eq!(between(&mut l, 1, 0, 10_000, 2048).len(), 2);
+    assert_eq!(between(&mut l, 1, 10_000, 0, 2048).len(), 2);
+}

@@ -11,6 +11,7 @@ mod expect;
 mod history;
 mod launches;
 mod mirror;
+mod places;
 mod recency;
 mod uvm;
 

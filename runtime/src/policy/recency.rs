@@ -1,7 +1,8 @@
 //! When launches last used what, and how regularly: for choosing what leaves a device that is full. By ranges as launches
 //! name them, in a table of fixed size. Time is counted in launches. Signal-safe.
 
-/// When something was last used, and how many launches lay between its last two uses (0: there was one).
+/// When something was last used, and how many launches lay between its last two uses (0: there was one, or the time before was quite
+/// another).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Used {
     /// The number of the launch.
@@ -28,9 +29,12 @@ struct Entry {
     start: u64,
     end: u64,
     used: Used,
+    /// How many launches lay between its last two uses, whatever there was before; 0: there was one.
+    gap: u64,
 }
 
-const UNUSED: Entry = Entry { device: 0, around: 0, start: 0, end: 0, used: Used { last: 0, period: 0 } };
+const UNUSED: Entry =
+    Entry { device: 0, around: 0, start: 0, end: 0, used: Used { last: 0, period: 0 }, gap: 0 };
 
 const SETS: usize = 256;
 const WAYS: usize = 4;
@@ -59,13 +63,17 @@ impl Recency {
         let set = &mut self.entries[place(start ^ end.rotate_left(20) ^ u64::from(device), SETS)];
         if let Some(e) = set.iter_mut().find(|e| e.device == device && (e.start, e.end) == (start, end)) {
             if now > e.used.last {
-                e.used = Used { last: now, period: now - e.used.last };
+                // Sweeps to and fro have no period: there the last used comes first.
+                let (gap, before) = (now - e.used.last, e.gap);
+                let steady = before == 0 || gap.abs_diff(before) <= gap.max(before) / 8;
+                e.used = Used { last: now, period: if steady { gap } else { 0 } };
+                e.gap = gap;
                 self.regular[place(around, 16)] = (around, e.used.period);
             }
             return;
         }
         if let Some(e) = set.iter_mut().min_by_key(|e| e.used.last) {
-            *e = Entry { device, around, start, end, used: Used { last: now, period: 0 } };
+            *e = Entry { device, around, start, end, used: Used { last: now, period: 0 }, gap: 0 };
         }
     }
 
@@ -78,7 +86,7 @@ impl Recency {
         };
         let (around, period) = self.regular[place(e.around, 16)];
         match e.used.period {
-            0 if around == e.around => Used { period, ..e.used },
+            0 if e.gap == 0 && around == e.around => Used { period, ..e.used },
             _ => e.used,
         }
     }
@@ -105,6 +113,35 @@ mod tests {
         assert_eq!(first(5), 1, "tile 5 comes next");
         assert!((0..10).all(|i| first(i) <= first(4)), "tile 4 has just been");
         assert_eq!(r.of(1, 0, 100), Used::default());
+    }
+
+    #[test]
+    fn sweeps_to_and_fro_give_up_what_was_used_longest_ago() {
+        let mut r = Recency::new();
+        let (mut now, order) = (0, |round: u64, i: u64| if round.is_multiple_of(2) { i } else { 9 - i });
+        for round in 0..5 {
+            for i in 0..10 {
+                now += 1;
+                let start = order(round, i) * 100;
+                r.uses(0, 7, start, start + 100, now);
+            }
+        }
+        // It has just been at 9 and turns round.
+        let of = |i: u64| r.of(0, i * 100, i * 100 + 100).distance(now);
+        assert!((0..9).all(|i| of(i) >= of(i + 1)), "{:?}", (0..10).map(of).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn what_has_no_period_does_not_take_that_of_others() {
+        let mut r = Recency::new();
+        [1, 11, 13].iter().for_each(|now| r.uses(0, 7, 0, 100, *now));
+        [20, 27].iter().for_each(|now| r.uses(0, 7, 500, 600, *now));
+        r.uses(0, 7, 800, 900, 28);
+        assert_eq!(
+            (r.of(0, 0, 100).period, r.of(0, 800, 900).period),
+            (0, 7),
+            "one use may be the first of many"
+        );
     }
 
     #[test]

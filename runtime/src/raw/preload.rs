@@ -10,7 +10,7 @@ use crate::mask::PageMask;
 use crate::moves::{self, Patience};
 use crate::span::Span;
 use crate::sys::signal::Blocked;
-use crate::sys::{clock, segv, thread};
+use crate::sys::{clock, segv, thread, trial};
 use crate::trace::Why;
 use crate::{adopt, arenas, block, heap, holds, inflight, migrate, runtime, table, window};
 use core::sync::atomic::{AtomicU8, Ordering::*};
@@ -37,6 +37,13 @@ pub fn in_child() -> bool {
 #[inline]
 pub fn may_be_ours(ptr: *const u8) -> bool {
     arenas::may_be_in_arena(HostAddr(ptr.addr()))
+}
+
+/// Whether the kernel can read, or write, each page of `len` bytes from `ptr`, as far as it is not away. Signal-safe.
+pub fn is_accessible(ptr: *const u8, len: usize, write: bool) -> bool {
+    let can = |r: ByteRange| (r.start..r.end).step_by(PAGE).all(|page| trial::can(HostAddr(page), write));
+    let range = ByteRange::new(ptr.addr(), len).filter(|r| r.end < usize::MAX - PAGE);
+    range.is_some_and(|range| can(range.pages_out()))
 }
 
 /// The start and the length of the live block of the heap that `ptr` lies in. Signal-safe.

@@ -3,6 +3,7 @@
 //! three of the files have others in their place (`standin/`): a kernel of plain Rust, which Miri can look into.
 
 pub(crate) mod clock;
+pub(crate) mod decode;
 #[cfg_attr(hmmrt_standin, path = "standin/frame.rs")]
 pub(crate) mod frame;
 pub(crate) mod futex;
@@ -10,6 +11,7 @@ pub(crate) mod futex;
 pub(crate) mod gate;
 pub(crate) mod kernel;
 pub(crate) mod library;
+pub(crate) mod life;
 pub(crate) mod limits;
 pub(crate) mod lock;
 pub(crate) mod map;

@@ -67,6 +67,7 @@ impl Thread {
     pub(crate) fn join(self) {
         // SAFETY: a thread that was made joinable, once.
         unsafe { libc::pthread_join(self.0, core::ptr::null_mut()) };
+        super::thread::forget(self.0 as usize);
         core::mem::forget(self);
     }
 }

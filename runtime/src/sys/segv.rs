@@ -1,8 +1,9 @@
-//! The door of the fault path: our handler for SIGSEGV, and for SIGBUS where userfaultfd sends that, decoding read or write
-//! from the context, and chaining to whatever the program installed before or after us. Runs in signal context with all
+//! The door of the fault path: our handler for SIGSEGV, and for SIGBUS where userfaultfd sends that, and chaining to whatever the program installed before or after us. Runs in signal context with all
 //! asynchronous signals blocked. Modelled on Android ART's sigchain and OpenJDK's libjsig: the program's actions are kept
 //! in a table and given back when asked.
 
+use super::decode;
+pub(crate) use super::decode::Touch;
 use super::frame;
 use super::futex::Locked;
 use super::reserve;
@@ -11,14 +12,6 @@ use super::stderr::Line;
 use crate::addr::HostAddr;
 use core::ffi::{c_int, c_void};
 use core::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU64, Ordering::*};
-
-/// How an instruction touched memory.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Touch {
-    Read,
-    Write,
-    Execute,
-}
 
 /// What the runtime says of a fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -302,7 +295,8 @@ fn ask(addr: HostAddr, cause: Cause, context: &libc::ucontext_t) -> Verdict {
     }
     // SAFETY: only `ensure_installed` stores here, and it stores a `Hook`.
     let hook: Hook = unsafe { core::mem::transmute(hook) };
-    let mut question = Question { hook, addr, touch: decode(context), cause, verdict: Verdict::NotOurs };
+    let mut question =
+        Question { hook, addr, touch: decode::touch(context), cause, verdict: Verdict::NotOurs };
     let argument = (&raw mut question).cast();
     if reserve::is_needed(context) {
         reserve::call(answer, argument)
@@ -379,77 +373,4 @@ fn raise_bus(addr: HostAddr, why: &str, context: &mut libc::ucontext_t) {
     let action = signal::current(libc::SIGBUS);
     let ours = is_ours(&action).then(|| *PROGRAM[1].lock()).flatten();
     forward(&ours.unwrap_or(action), libc::SIGBUS, &mut info, context);
-}
-
-#[cfg(target_arch = "x86_64")]
-fn decode(context: &libc::ucontext_t) -> Touch {
-    decode_x86_64(context.uc_mcontext.gregs[libc::REG_ERR as usize] as u64)
-}
-
-#[cfg(target_arch = "aarch64")]
-fn decode(context: &libc::ucontext_t) -> Touch {
-    // fault_address, x0..x30, sp, pc, pstate: 35 words, then the records, aligned to 16.
-    let at = (&raw const context.uc_mcontext).cast::<u8>();
-    // SAFETY: the kernel puts 4,096 bytes of records behind the registers.
-    decode_aarch64(unsafe { core::slice::from_raw_parts(at.add(288), 4096) })
-}
-
-/// From the page-fault error code: bit 1 write, bit 4 instruction fetch (Intel SDM 3A, 4.7).
-#[cfg_attr(not(target_arch = "x86_64"), allow(dead_code, reason = "tested on every machine"))]
-fn decode_x86_64(error: u64) -> Touch {
-    if error & 1 << 4 != 0 {
-        Touch::Execute
-    } else if error & 1 << 1 != 0 {
-        Touch::Write
-    } else {
-        Touch::Read
-    }
-}
-
-/// From the ESR record (magic "ESR\x01") of the signal frame: exception class, and WnR (Arm ARM, D17.2.37).
-#[cfg_attr(not(target_arch = "aarch64"), allow(dead_code, reason = "tested on every machine"))]
-fn decode_aarch64(mut records: &[u8]) -> Touch {
-    while let Some((head, _)) = records.split_first_chunk::<16>() {
-        let word = |i: usize| u32::from_le_bytes([head[i], head[i + 1], head[i + 2], head[i + 3]]);
-        let (magic, size) = (word(0), word(4) as usize);
-        if magic == 0x4553_5201 {
-            let esr = u64::from(word(8)) | u64::from(word(12)) << 32;
-            return match esr >> 26 & 0x3f {
-                0x20 | 0x21 => Touch::Execute,
-                _ if esr >> 6 & 1 != 0 && esr >> 8 & 1 == 0 => Touch::Write, // a cache operation (CM) is no write
-                _ => Touch::Read,
-            };
-        }
-        if magic == 0 || size < 8 || size > records.len() {
-            break;
-        }
-        records = &records[size..];
-    }
-    Touch::Write // unknown: a page that may be written can be read
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn decodes_both_architectures() {
-        assert_eq!(decode_x86_64(0b0_0110), Touch::Write);
-        assert_eq!(decode_x86_64(0b0_0100), Touch::Read);
-        assert_eq!(decode_x86_64(0b1_0101), Touch::Execute);
-        let record = |esr: u64| {
-            let mut r = vec![0u8; 64];
-            r[..4].copy_from_slice(&0x4650_8001u32.to_le_bytes()); // some other record first
-            r[4..8].copy_from_slice(&16u32.to_le_bytes());
-            r[16..20].copy_from_slice(&0x4553_5201u32.to_le_bytes());
-            r[20..24].copy_from_slice(&16u32.to_le_bytes());
-            r[24..32].copy_from_slice(&esr.to_le_bytes());
-            r
-        };
-        assert_eq!(decode_aarch64(&record(0x24 << 26 | 1 << 6)), Touch::Write);
-        assert_eq!(decode_aarch64(&record(0x24 << 26)), Touch::Read);
-        assert_eq!(decode_aarch64(&record(0x24 << 26 | 1 << 6 | 1 << 8)), Touch::Read);
-        assert_eq!(decode_aarch64(&record(0x20 << 26)), Touch::Execute);
-        assert_eq!(decode_aarch64(&[0; 64]), Touch::Write);
-    }
 }

@@ -44,6 +44,20 @@ impl Drop for OwnThread {
     }
 }
 
+/// A thread of ours, which had this id, has ended, perhaps without a word: the next thread may have the same id.
+#[cfg_attr(hmmrt_standin, expect(dead_code, reason = "its caller is `process`, which is another there"))]
+pub(crate) fn forget(id: usize) {
+    for (own, number) in OWN.iter().zip(&OWN_NUMBERS) {
+        let number = number.load(SeqCst) as usize;
+        // SAFETY: asks whether there is such a thread; no signal is sent.
+        let is_there =
+            || unsafe { kernel::raw(libc::SYS_tgkill, [libc::getpid() as usize, number, 0, 0, 0, 0]) == 0 };
+        if own.load(SeqCst) == id && number != 0 && !is_there() {
+            let _ = own.compare_exchange(id, 0, SeqCst, Relaxed);
+        }
+    }
+}
+
 /// Whether the calling thread is one of the runtime's own. Signal-safe.
 pub(crate) fn is_own() -> bool {
     let me = id();

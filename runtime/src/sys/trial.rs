@@ -1,6 +1,6 @@
 //! What may be done with a page, found out by having the kernel do it: for when /proc can't be opened (none is mounted, or the
-//! process has no descriptor left). Not for pages that userfaultfd watches, where the kernel's own accesses fail or wait.
-//! Called by migrate and the fault path. Signal-safe.
+//! process has no descriptor left), and for pointers that a program gives to calls. Not for pages that userfaultfd watches, where the
+//! kernel's own accesses fail or wait. Called by migrate, the fault path and the preload library. Signal-safe.
 
 use super::kernel;
 use crate::addr::{HostAddr, PAGE};
@@ -18,9 +18,10 @@ pub(crate) fn can_write(at: HostAddr) -> bool {
 
 /// Whether the word at `at` can be read.
 pub(crate) fn can_read(at: HostAddr) -> bool {
+    const UNLIKELY: usize = 0x5EED_0BAD; // were it this, the kernel would set a timer first
     let now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     let op = (libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG) as usize;
-    let a = [at.0, op, 0, core::ptr::from_ref(&now).expose_provenance(), 0, 0];
+    let a = [at.0, op, UNLIKELY, core::ptr::from_ref(&now).expose_provenance(), 0, 0];
     // SAFETY: the kernel reads a word and compares it; it does not wait at all.
     unsafe { kernel::raw(libc::SYS_futex, a) != -libc::EFAULT as isize }
 }

@@ -178,6 +178,14 @@ pub(crate) fn out_of_the_way(fd: c_int) -> c_int {
     fd
 }
 
+/// The whole address space, as machines may have it: the kernel takes the first that is not more than there is.
+pub(crate) fn everything() -> impl Iterator<Item = (HostAddr, usize)> {
+    // Up to the last page; from vm.mmap_min_addr on, which nothing can be mapped below.
+    const STARTS: [usize; 4] = [4 << 10, 32 << 10, 64 << 10, 1 << 20];
+    let ends = [56, 52, 48, 47, 42, 39].into_iter().flat_map(|bits| [1 << bits, (1 << bits) - (4 << 10)]);
+    ends.flat_map(|end: usize| STARTS.map(|start| (HostAddr(start), end - start)))
+}
+
 /// A touch that a message tells of.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Message {

@@ -2,6 +2,10 @@
 //! pages home as the signal handler would; the touching thread waits in the kernel. What has to wait for a kernel is put
 //! aside and looked at again, so that no thread of ours ever waits for one: all of them could, and nobody would be left to
 //! answer. What can't be answered is made inaccessible: the touching thread runs on into SIGSEGV, which `fault` knows.
+//!
+//! A program may end threads that it does not know. The keeper's thread is told by the kernel (`sys/life.rs`), has the
+//! touches that such a thread had taken sent again, and starts another; where it can't, and none is left, it answers itself
+//! (`Watch`).
 
 use super::threads::claim;
 use crate::addr::{ByteRange, HostAddr, PAGE};
@@ -11,12 +15,14 @@ use crate::fork;
 use crate::inflight::Blocker;
 use crate::migrate;
 use crate::stats::STATS;
+use crate::sys::life::Life;
 use crate::sys::map::{self, Prot};
 use crate::sys::segv::{Cause, Verdict};
 use crate::sys::uffd::{self as kernel, Message};
-use crate::sys::{stderr, thread};
+use crate::sys::{futex, stderr, thread};
 use crate::{table, trace};
-use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering::*};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::*};
+use std::sync::Mutex;
 
 /// How long a thread that has put touches aside waits before it looks again.
 const AGAIN_NS: u64 = 100_000;
@@ -29,6 +35,11 @@ const MOST: usize = 8;
 /// Pages that are touched only to tell a thread that it is to end: one for each.
 static DOORBELLS: AtomicUsize = AtomicUsize::new(0);
 static STOP: AtomicBool = AtomicBool::new(false);
+/// Whether each thread is still there.
+static LIVES: [Life; MOST] = [const { Life::new() }; MOST];
+
+/// Those that the keeper has started.
+static REPLACEMENTS: Mutex<Vec<thread::Thread>> = Mutex::new(Vec::new());
 
 /// The running threads.
 pub(super) struct Handler {
@@ -46,8 +57,9 @@ impl Handler {
         super::watch(handler.doorbells)?;
         DOORBELLS.store(at.0, SeqCst);
         STOP.store(false, SeqCst);
-        for _ in 0..count {
-            match thread::spawn("hmmrt-uffd", move || run(fd)) {
+        LIVES.iter().for_each(Life::reset);
+        for life in &LIVES[..count] {
+            match thread::spawn("hmmrt-uffd", move || run(fd, life)) {
                 Ok(thread) => handler.threads.push(thread),
                 Err(e) => {
                     handler.stop();
@@ -56,13 +68,17 @@ impl Handler {
                 }
             }
         }
+        // Those that are there are watched from here on.
+        LIVES[..count].iter().for_each(|life| life.wait_for_begin(BEGIN_NS));
         Ok(handler)
     }
 
-    /// Ends them. Each touch of a doorbell is a message that one of them gets.
+    /// Ends them. Each touch of a doorbell is a message that one of them gets, or the keeper where none is left.
     pub(super) fn stop(self) {
         STOP.store(true, SeqCst);
-        for i in 0..self.threads.len() {
+        let there =
+            if super::keeper::has_died() { LIVES.iter().filter(|l| l.is_alive()).count() } else { MOST };
+        for i in 0..self.threads.len().min(there) {
             // SAFETY: a page of ours that is missing until one of the threads puts it there.
             unsafe { HostAddr(self.doorbells.start).add(i * PAGE).ptr().read_volatile() };
         }
@@ -79,30 +95,109 @@ struct Aside {
     begun: u64,
 }
 
-fn run(fd: i32) {
-    thread::leave_files();
-    let mut aside: Vec<Aside> = Vec::with_capacity(MOST_ASIDE + 16);
-    let nothing = Message { addr: HostAddr(0), write: false, thread: 0 };
-    let mut messages = [nothing; 16];
-    loop {
-        if aside.len() < MOST_ASIDE {
-            kernel::wait(fd, if aside.is_empty() { None } else { Some(AGAIN_NS) });
-            let count = kernel::read(fd, &mut messages);
+/// Who answers messages.
+struct Answerer {
+    fd: i32,
+    aside: Vec<Aside>,
+}
+
+impl Answerer {
+    fn new(fd: i32) -> Answerer {
+        Answerer { fd, aside: Vec::with_capacity(MOST_ASIDE + 16) }
+    }
+
+    /// Answers what there is, or comes within `idle_ns`. Whether a doorbell was among it. Allocates nothing: who touched may
+    /// have the allocator's locks.
+    fn answer(&mut self, idle_ns: Option<u64>) -> bool {
+        let nothing = Message { addr: HostAddr(0), write: false, thread: 0 };
+        let mut messages = [nothing; 16];
+        let mut rung = false;
+        if self.aside.len() < MOST_ASIDE {
+            kernel::wait(self.fd, if self.aside.is_empty() { idle_ns } else { Some(AGAIN_NS) });
+            let count = kernel::read(self.fd, &mut messages);
             for m in &messages[..count] {
                 if m.addr.0.wrapping_sub(DOORBELLS.load(SeqCst)) < MOST * PAGE && STOP.load(SeqCst) {
                     super::fill_hole(m.addr);
-                    return;
+                    rung = true;
+                    continue;
                 }
                 let begun = trace::now();
                 if !answer(*m, begun) {
                     STATS.waits.add(1);
-                    aside.push(Aside { touch: *m, begun });
+                    self.aside.push(Aside { touch: *m, begun });
                 }
             }
         } else {
             kernel::pause(AGAIN_NS);
         }
-        aside.retain(|a| !answer(a.touch, a.begun));
+        self.aside.retain(|a| !answer(a.touch, a.begun));
+        rung
+    }
+}
+
+fn run(fd: i32, life: &'static Life) {
+    thread::leave_files();
+    if !life.begin() {
+        return; // too late
+    }
+    let mut answerer = Answerer::new(fd);
+    while !answerer.answer(None) {}
+    life.end();
+}
+
+/// Waits for the end of those that the keeper, which has ended, had started.
+pub(super) fn join_replacements() {
+    let all = core::mem::take(&mut *REPLACEMENTS.lock().unwrap_or_else(|e| e.into_inner()));
+    all.into_iter().for_each(thread::Thread::join);
+}
+
+/// How long a thread takes at most to begin.
+const BEGIN_NS: u64 = 1_000_000_000;
+
+/// Starts another thread in the place of one that has died. Whether it is there.
+fn replace(fd: i32, life: &'static Life) -> bool {
+    life.reset();
+    if let Ok(thread) = thread::spawn("hmmrt-uffd", move || run(fd, life)) {
+        REPLACEMENTS.lock().unwrap_or_else(|e| e.into_inner()).push(thread);
+        life.wait_for_begin(BEGIN_NS);
+    }
+    life.give_up();
+    life.is_alive()
+}
+
+/// How long the keeper waits for a message when it answers them: then it looks whether it is asked for something.
+const IDLE_NS: u64 = 5_000_000;
+
+/// What the keeper's thread does about handlers that end.
+pub(super) struct Watch {
+    answerer: Answerer,
+    seen: [u32; MOST],
+}
+
+impl Watch {
+    /// Of the handlers of `fd`, none of which is there yet.
+    pub(super) fn new(fd: i32) -> Watch {
+        Watch { answerer: Answerer::new(fd), seen: [0; MOST] }
+    }
+
+    /// Waits until `state` is something else than `expected`, or something has been done.
+    pub(super) fn wait(&mut self, state: &AtomicU32, expected: u32) {
+        let now: [u32; MOST] = core::array::from_fn(|i| LIVES[i].word().load(SeqCst));
+        let died = |i: usize| LIVES[i].has_died();
+        if (0..MOST).any(|i| now[i] != self.seen[i] && died(i)) {
+            super::wake_all(); // what it had read, and not answered, is sent again
+        }
+        self.seen = now;
+        let mut lacks = false;
+        for life in LIVES.iter().filter(|life| life.has_died()) {
+            lacks |= STOP.load(SeqCst) || !replace(self.answerer.fd, life);
+        }
+        if lacks && !LIVES.iter().any(Life::is_alive) {
+            self.answerer.answer(Some(IDLE_NS));
+        } else {
+            let words = core::array::from_fn::<_, MOST, _>(|i| (LIVES[i].word(), now[i]));
+            futex::wait_any(state, expected, &words);
+        }
     }
 }
 

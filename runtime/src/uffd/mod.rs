@@ -105,9 +105,8 @@ pub(crate) fn probe(engine: FaultEngine) -> Result<bool> {
     Ok(offered & feature::MOVE != 0)
 }
 
-/// The running engine's threads.
+/// The running engine's threads, beside the keeper.
 pub(crate) struct Threads {
-    keeper: keeper::Keeper,
     handler: Option<handler::Handler>,
 }
 
@@ -121,11 +120,12 @@ pub(crate) fn start(engine: FaultEngine, moves: bool) -> Result<Option<Threads>>
     thread::keep_file(fd);
     let system =
         |e: std::io::Error| Error::System { call: "starting a thread", errno: e.raw_os_error().unwrap_or(0) };
-    let started = keeper::Keeper::start().map_err(system).and_then(|keeper| {
-        match (delivery == Delivery::Message).then(|| handler::Handler::start(fd)).transpose() {
-            Ok(handler) => Ok(Threads { keeper, handler }),
+    let messages = delivery == Delivery::Message;
+    let started = keeper::start(messages).map_err(system).and_then(|()| {
+        match messages.then(|| handler::Handler::start(fd)).transpose() {
+            Ok(handler) => Ok(Threads { handler }),
             Err(e) => {
-                keeper.stop();
+                keeper::stop();
                 Err(e)
             }
         }
@@ -154,7 +154,8 @@ pub(crate) fn stop(threads: Threads, ranges: impl Iterator<Item = ByteRange>) {
         handler.stop();
     }
     close();
-    threads.keeper.stop(); // whose descriptor is the last: its end unwatches all
+    keeper::stop(); // whose descriptor is the last: its end unwatches all
+    handler::join_replacements();
 }
 
 fn close() {
@@ -303,6 +304,20 @@ pub(crate) fn zero_watched(at: HostAddr, len: usize) -> Result<()> {
 /// Lets run again who waits for a page.
 pub(crate) fn wake(addr: HostAddr) {
     make(&mut Request::wake(HostAddr(addr.0 & !(PAGE - 1)), PAGE));
+}
+
+/// Lets run again whoever waits for a page: who still has to is told of anew.
+fn wake_all() {
+    kernel::everything().any(|(at, len)| make(&mut Request::wake(at, len)) == 0);
+}
+
+/// Sees to it that touches are answered, if the program has ended the threads that do it, the keeper among them. On every call
+/// that uses a device. API context.
+#[inline]
+pub(crate) fn look_after() {
+    if delivery() == Delivery::Message && keeper::has_died() {
+        keeper::replace();
+    }
 }
 
 /// Zeros to copy from.

@@ -3,7 +3,7 @@
 use crate::device;
 use crate::memory::{ACCESS, Kind::*, LEN, Memory, PAGE, RW, STATE, pattern};
 use crate::os;
-use crate::row::{Kind, row};
+use crate::row::{Kind, row, row_with};
 use hmmrt::raw::{self, HMM_HOST};
 use hmmrt::{Error, Page};
 
@@ -119,7 +119,9 @@ fn anon_read_multiple() {
 /// Catches: huge pages that a write of the device's, or a round trip, splits for good.
 #[test]
 fn anon_write_huge() {
-    let Some(row) = row("anon::anon_write_huge", Kind::Same, "") else { return };
+    // By `auto` a chunk whose touches have to show how it is used comes in pieces, and stays in small pages.
+    let chunks = [("HMMRT_POLICY", "chunk")];
+    let Some(row) = row_with("anon::anon_write_huge", Kind::Same, "", &chunks) else { return };
     let plain = Memory::filled(Huge, LEN, 1);
     if os::huge_bytes(plain.ptr.addr(), LEN) != LEN {
         row.skip("the system has no huge pages for new memory at this moment");

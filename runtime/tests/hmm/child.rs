@@ -1,7 +1,7 @@
 //! Children of fork, and copy on write.
 
 use crate::device;
-use crate::memory::{BOTH, Kind::*, LEN, Memory, PAGE, RW, pattern};
+use crate::memory::{BOTH, Kind::*, LEN, Memory, PAGE, RW, STATE, pattern};
 use crate::os::{self, Signal};
 use crate::row::{Kind, row};
 use hmmrt::{Error, Page, raw};
@@ -115,6 +115,13 @@ fn exclusive_cow() {
         increment();
         assert!(incremented(), "{kind:?}");
         assert_eq!(os::wait(pid), 0, "{kind:?}");
-        assert!(incremented() && m.all_are(Page::HOST), "{kind:?}");
+        assert!(incremented(), "{kind:?}");
+        // Behind the writer copies may have gone to the device; what else there was is taken.
+        let copies = raw::stats().ahead_bytes_to_device as usize / PAGE;
+        let not_taken = m.flags().iter().filter(|f| *f & STATE != Page::HOST).count();
+        assert!(
+            not_taken <= copies && m.flags().iter().all(|f| f & Page::HOST != 0),
+            "{kind:?}: {not_taken}"
+        );
     }
 }

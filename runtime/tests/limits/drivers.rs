@@ -6,9 +6,10 @@
 
 use crate::common::double::{self, Double};
 use crate::common::{self, Block};
-use crate::room::{child, dies, on_gpu, passes};
+use crate::room::{WAYS, child, dies, on_gpu, passes};
 use crate::touch;
 use hmmrt::raw::{self, HMM_HOST};
+use hmmrt::{Access, AccessMode};
 use std::sync::atomic::{AtomicBool, Ordering::*};
 use std::time::{Duration, Instant};
 
@@ -212,17 +213,116 @@ fn no_service() {
     b.word(0).load(Relaxed);
 }
 
-/// All but one of the threads that answer messages have ended: that one answers.
+/// All but one of the threads that answer messages have ended: that one answers, and others come in their place.
 fn one_handler() {
     let b = away(4 * CHUNK);
     until("three threads", || threads("hmmrt-uffd").len() >= 3);
     let all = threads("hmmrt-uffd"); // the first keeps the descriptor
     end(&all[2..], "hmmrt-uffd");
+    until("others in their place", || threads("hmmrt-uffd").len() == all.len());
     for _ in 0..20 {
         check(&b);
         raw::migrate(b.ptr, b.len, 0).unwrap();
     }
     check(&b);
+}
+
+/// None of the threads that answer messages is left; nor, with `keeper`, the one that stands in for them, until a call starts
+/// another.
+fn no_handler(keeper: bool) {
+    let [b, used] = [away(4 * CHUNK), away(CHUNK)].map(leaked);
+    until("three threads", || threads("hmmrt-uffd").len() >= 3);
+    let all = threads("hmmrt-uffd"); // the first keeps the descriptor
+    let stream = raw::stream_create(0).unwrap();
+    let access = Access { ptr: used.ptr, len: used.len, mode: AccessMode::ReadWrite };
+    // SAFETY: no kernel runs.
+    unsafe { raw::acquire(0, stream, &[access]).unwrap() };
+    let aside = reader(used);
+    until("a touch that a handler puts aside", || raw::stats().waits > 0);
+    end(if keeper { &all } else { &all[1..] }, "hmmrt-uffd");
+    let touch = reader(b);
+    raw::release(0, stream).unwrap();
+    raw::stream_synchronize(stream).unwrap(); // a call
+    for (what, thread) in [("a touch after their end", touch), ("one that was put aside", aside)] {
+        until(what, || thread.is_finished());
+        thread.join().unwrap();
+    }
+    for _ in 0..20 {
+        raw::migrate(b.ptr, b.len, 0).unwrap();
+        check(b);
+    }
+    until("others in their place", || threads("hmmrt-uffd").len() == all.len());
+    all_is_home_after_shutdown(&[b, used]);
+}
+
+/// No thread can be made any more: as where RLIMIT_NPROC is reached.
+fn forbid_threads() {
+    let step = |code: u16, jt: u8, jf: u8, k: u32| libc::sock_filter { code, jt, jf, k };
+    let mut filter = [
+        step(0x20, 0, 0, 0), // the number
+        step(0x15, 1, 0, libc::SYS_clone as u32),
+        step(0x15, 0, 1, libc::SYS_clone3 as u32),
+        step(0x06, 0, 0, 0x0005_0000 | libc::EAGAIN as u32), // SECCOMP_RET_ERRNO
+        step(0x06, 0, 0, 0x7FFF_0000),                       // SECCOMP_RET_ALLOW
+    ];
+    let program = libc::sock_fprog { len: filter.len() as u16, filter: filter.as_mut_ptr() };
+    // SAFETY: a program of that length.
+    unsafe {
+        assert_eq!(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
+        let (set_filter, all_threads) = (1, 1);
+        assert_eq!(libc::syscall(libc::SYS_seccomp, set_filter, all_threads, &program), 0);
+    }
+    assert!(std::thread::Builder::new().spawn(|| {}).is_err());
+}
+
+/// No handler is left, and there is no room for others: the one that keeps the descriptor answers, and is still asked to make
+/// requests.
+fn no_room_for_handlers() {
+    let b = away(4 * CHUNK);
+    until("three threads", || threads("hmmrt-uffd").len() >= 3);
+    forbid_threads();
+    let all = threads("hmmrt-uffd");
+    end(&all[1..], "hmmrt-uffd");
+    for round in 0..20 {
+        check(&b);
+        raw::migrate(b.ptr, b.len, 0).unwrap();
+        if round == 10 {
+            let name = |fd: &i32| std::fs::read_link(format!("/proc/self/fd/{fd}")).unwrap_or_default();
+            let fds: Vec<i32> =
+                (0..1100).filter(|fd| name(fd).ends_with("anon_inode:[userfaultfd]")).collect();
+            assert_eq!(fds.len(), 1);
+            // SAFETY: what a daemon does that closes all.
+            unsafe { libc::close(fds[0]) };
+        }
+    }
+    raw::shutdown().unwrap();
+    check(&b);
+}
+
+/// Nobody is left, and no call starts anybody before shutdown. What waits then is woken.
+fn no_thread_at_shutdown() {
+    let b = leaked(away(2 * CHUNK));
+    until("three threads", || threads("hmmrt-uffd").len() >= 3);
+    end(&threads("hmmrt-uffd"), "hmmrt-uffd");
+    let touch = reader(b);
+    all_is_home_after_shutdown(&[b]);
+    until("a touch", || touch.is_finished());
+    touch.join().unwrap();
+}
+
+/// Shutdown ends, and so it does the next time.
+fn all_is_home_after_shutdown(blocks: &[&'static Block]) {
+    for _ in 0..2 {
+        let ended = std::thread::spawn(|| raw::shutdown().unwrap());
+        until("the end of shutdown", || ended.is_finished());
+        ended.join().unwrap();
+        blocks.iter().for_each(|b| check(b));
+        assert_eq!(threads("hmmrt-uffd"), []);
+        raw::init(None).unwrap();
+        for b in blocks {
+            raw::migrate(b.ptr, b.len, 0).unwrap();
+        }
+    }
 }
 
 /// A handler thread of the messages is in a copy that does not end: the others answer.
@@ -248,6 +348,10 @@ fn that_do_not_answer() {
         Some("stuck for good") => return stuck(false),
         Some("no service") => return no_service(),
         Some("one handler") => return one_handler(),
+        Some("no handler") => return no_handler(false),
+        Some("no handler and no keeper") => return no_handler(true),
+        Some("no room for handlers") => return no_room_for_handlers(),
+        Some("no thread at shutdown") => return no_thread_at_shutdown(),
         Some("one handler is stuck") => return one_handler_is_stuck(),
         _ => {}
     }
@@ -275,7 +379,15 @@ fn that_do_not_answer() {
     command.env("HMMRT_CASE_CALLS", "1");
     passes(command);
     if common::is_messaged() {
-        passes(child(TEST, "one handler", &[]));
-        passes(child(TEST, "one handler is stuck", &[]));
+        for case in ["one handler", "one handler is stuck"] {
+            passes(child(TEST, case, &[]));
+        }
+        for way in WAYS {
+            let cases =
+                ["no handler", "no handler and no keeper", "no room for handlers", "no thread at shutdown"];
+            for case in cases {
+                passes(child(TEST, case, way));
+            }
+        }
     }
 }

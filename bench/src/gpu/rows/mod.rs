@@ -12,7 +12,7 @@ mod triad;
 use crate::Outcome;
 use crate::run::Run;
 use clap::ValueEnum;
-use hmmrt::Config;
+use hmmrt::{Config, PolicyChoice};
 
 /// What `--only` can name.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -57,6 +57,8 @@ impl Group {
     pub fn settings(self, quick: bool, config: &mut Config) {
         match self {
             Self::HomeWarm => config.spare_bytes = if quick { 96 << 20 } else { 2 << 30 },
+            // About the moving of one chunk, not about how much comes with a touch.
+            Self::Fault => config.policy = PolicyChoice::Chunk,
             Self::FirstTouch2 => config.device_group = 2 << 20,
             Self::FirstTouch8 => config.device_group = 8 << 20,
             Self::FirstTouch32 => config.device_group = 32 << 20,

@@ -3,6 +3,7 @@
 //! program is told that the operation is over.
 
 use super::flight::{self, Pins};
+use crate::given;
 use crate::names::{self, Real};
 use core::ffi::c_int;
 use libc::{aiocb, sigevent};
@@ -163,6 +164,7 @@ pub fn resolve() {
 
 /// The kernel's control block (linux/aio_abi.h).
 #[repr(C)]
+#[derive(Clone, Copy)]
 struct Iocb {
     data: u64,
     key: u32,
@@ -197,10 +199,12 @@ pub unsafe fn submitting(count: usize, list: usize) {
         return;
     }
     for i in 0..count {
-        // SAFETY: the caller's promise; a block is at an address that the program can read.
+        // What can't be read the kernel refuses, and all behind it.
+        let list = core::ptr::with_exposed_provenance::<usize>(list).wrapping_add(i);
+        let Some(at) = given::read(list) else { return };
+        let Some(block) = given::read(core::ptr::with_exposed_provenance::<Iocb>(at)) else { return };
+        // SAFETY: the caller's promise.
         unsafe {
-            let at = core::ptr::with_exposed_provenance::<usize>(list).add(i).read_unaligned();
-            let block = core::ptr::with_exposed_provenance::<Iocb>(at).read_unaligned();
             let mut pins = Pins::default();
             pins.range(at, size_of::<Iocb>());
             match block.opcode {

@@ -3,6 +3,7 @@
 //! handlers, like the calls that it serves, but one may come at any time: they are kept off while the list is locked.
 
 use super::mask::Quiet;
+use crate::given;
 use hmmrt_core::raw;
 use hmmrt_core::raw::preload;
 use std::sync::Mutex;
@@ -73,9 +74,8 @@ impl Pins {
         }
         self.range(at, count * size_of::<libc::iovec>());
         for i in 0..count {
-            // SAFETY: the caller's promise.
-            let part =
-                unsafe { core::ptr::with_exposed_provenance::<libc::iovec>(at).add(i).read_unaligned() };
+            let at = core::ptr::with_exposed_provenance::<libc::iovec>(at).wrapping_add(i);
+            let Some(part) = given::read(at) else { return };
             self.range(part.iov_base.expose_provenance(), part.iov_len);
         }
     }
@@ -89,12 +89,12 @@ impl Pins {
             return;
         }
         self.range(at, size_of::<libc::msghdr>());
+        let Some(m) = given::read(core::ptr::with_exposed_provenance::<libc::msghdr>(at)) else { return };
         // SAFETY: the caller's promise.
         unsafe {
-            let m = core::ptr::with_exposed_provenance::<libc::msghdr>(at).read_unaligned();
             self.range(m.msg_name.expose_provenance(), m.msg_namelen as usize);
-            self.range(m.msg_control.expose_provenance(), m.msg_controllen as usize);
-            self.vectors(m.msg_iov.expose_provenance(), m.msg_iovlen as usize);
+            self.range(m.msg_control.expose_provenance(), m.msg_controllen as _);
+            self.vectors(m.msg_iov.expose_provenance(), m.msg_iovlen as _);
         }
     }
 }

@@ -2,7 +2,7 @@
 //! away. What the program blocks is blocked, but for SIGSEGV and SIGBUS; it is told that those are, too, if it has asked for
 //! that. A signal stack in managed memory stays on the host. Any context.
 
-use crate::names;
+use crate::{given, names};
 use core::ffi::{c_int, c_void};
 use core::sync::atomic::{AtomicI32, AtomicU64, Ordering::*};
 use hmmrt_core::raw;
@@ -121,18 +121,17 @@ pub fn never_block(signum: c_int) {
     }
 }
 
-/// A set of the program's, as a call may have it.
-///
-/// # Safety
-/// NULL or valid.
-pub unsafe fn allowed(set: *const sigset_t) -> Option<sigset_t> {
-    // SAFETY: the caller's promise; the kernel's set is the first 8 bytes of the C library's.
+/// A set of the program's, as a call may have it. `None` if there is none, or it can't be read.
+pub fn allowed(set: *const sigset_t) -> Option<sigset_t> {
+    if set.is_null() {
+        return None;
+    }
+    let given = given::read(set.cast::<u64>())?;
+    // SAFETY: zeroed is the empty set; the kernel's is the first 8 bytes of the C library's.
     unsafe {
-        (!set.is_null()).then(|| {
-            let mut copy: sigset_t = core::mem::zeroed();
-            (&raw mut copy).cast::<u64>().write(without_faults(set.cast::<u64>().read()));
-            copy
-        })
+        let mut copy: sigset_t = core::mem::zeroed();
+        (&raw mut copy).cast::<u64>().write(without_faults(given));
+        Some(copy)
     }
 }
 
@@ -185,12 +184,10 @@ unsafe fn change_sets(how: c_int, set: *const sigset_t, old: *mut sigset_t) -> R
     // SAFETY: the caller's promise; the kernel's set is the first 8 bytes of the C library's.
     unsafe {
         let before = change(how, (!set.is_null()).then(|| set.cast::<u64>().read()))?;
-        if !old.is_null() {
-            old.cast::<u8>().write_bytes(0, size_of::<sigset_t>());
-            old.cast::<u64>().write(before);
-        }
+        let mut told: sigset_t = core::mem::zeroed();
+        (&raw mut told).cast::<u64>().write(before);
+        if old.is_null() || given::write(old, told) { Ok(()) } else { Err(libc::EFAULT) }
     }
-    Ok(())
 }
 
 /// Keeps the program's signal handlers from this thread while it lives.
@@ -246,20 +243,18 @@ static SIGALTSTACK: names::Real = names::Real::new(c"sigaltstack");
 pub unsafe extern "C" fn sigaltstack(new: *const libc::stack_t, old: *mut libc::stack_t) -> c_int {
     // SAFETY: the caller's promise; the function of that name.
     unsafe {
-        let mut ours = None;
-        if !new.is_null() {
-            let stack = *new; // of ours: the kernel reads it
-            if stack.ss_flags & libc::SS_DISABLE == 0 {
-                keep(stack.ss_sp, stack.ss_size);
-            }
-            ours = Some(stack);
+        // Of ours: the kernel reads it. What can't be read is for the kernel to refuse.
+        let ours = (!new.is_null()).then(|| given::read(new)).flatten();
+        if let Some(stack) = ours.filter(|stack| stack.ss_flags & libc::SS_DISABLE == 0) {
+            keep(stack.ss_sp, stack.ss_size);
         }
         let mut before: libc::stack_t = core::mem::zeroed();
         let f: unsafe extern "C" fn(*const libc::stack_t, *mut libc::stack_t) -> c_int =
             core::mem::transmute(core::ptr::with_exposed_provenance::<()>(SIGALTSTACK.address()));
-        let answer = f(ours.as_ref().map_or(core::ptr::null(), |s| &raw const *s), &raw mut before);
-        if answer == 0 && !old.is_null() {
-            *old = before;
+        let answer = f(ours.as_ref().map_or(new, core::ptr::from_ref), &raw mut before);
+        if answer == 0 && !old.is_null() && !given::write(old, before) {
+            names::set_errno(libc::EFAULT);
+            return -1;
         }
         answer
     }
@@ -313,7 +308,7 @@ pub unsafe extern "C" fn pthread_attr_setsigmask_np(
             let f: unsafe extern "C" fn(*mut libc::pthread_attr_t, *const sigset_t) -> c_int =
                 core::mem::transmute(core::ptr::with_exposed_provenance::<()>(at));
             let copy = allowed(set);
-            f(attributes, copy.as_ref().map_or(core::ptr::null(), core::ptr::from_ref))
+            f(attributes, copy.as_ref().map_or(set, core::ptr::from_ref))
         },
     }
 }

@@ -27,7 +27,7 @@ macro_rules! masked {
                     let f: unsafe extern "C-unwind" fn($($type,)* *const sigset_t $(, $last)?) -> c_int =
                         core::mem::transmute(core::ptr::with_exposed_provenance::<()>(at));
                     let copy = super::mask::allowed($mask);
-                    let mask = copy.as_ref().map_or(core::ptr::null(), core::ptr::from_ref);
+                    let mask = copy.as_ref().map_or($mask, core::ptr::from_ref);
                     let call = || f($($arg,)* mask $(, $after)?);
                     crate::holds::around(false, |$h| $body, call, crate::holds::has_failed)
                 }

@@ -4,7 +4,7 @@
 
 use super::{aio, mask, ring};
 use crate::holds::{self, Holds};
-use crate::names;
+use crate::{given, names};
 use core::ffi::{c_int, c_long, c_ulong};
 use hmmrt_core::raw::mapping;
 use libc::{EFAULT, iovec};
@@ -56,7 +56,7 @@ pub unsafe fn perform(number: c_long, a: [usize; 6], call: impl Fn([usize; 6]) -
             libc::SYS_ppoll => with_mask(a, 3, held),
             libc::SYS_epoll_pwait | libc::SYS_epoll_pwait2 => with_mask(a, 4, held),
             libc::SYS_pselect6 | IO_PGETEVENTS if a[5] != 0 => {
-                let given = at::<[usize; 2]>(a[5]).read_unaligned();
+                let Some(given) = given::read(at::<[usize; 2]>(a[5])) else { return held(a) };
                 let mut inner = a;
                 inner[4] = given[0];
                 with_mask(inner, 4, |inner| {
@@ -112,8 +112,8 @@ unsafe fn with_mask(mut a: [usize; 6], which: usize, call: impl FnOnce([usize; 6
     if a[which] == 0 {
         return call(a);
     }
-    // SAFETY: the caller's promise; the kernel takes any alignment.
-    let set = mask::without_faults(unsafe { at::<u64>(a[which]).read_unaligned() });
+    let Some(set) = given::read(at::<u64>(a[which])) else { return call(a) };
+    let set = mask::without_faults(set);
     a[which] = (&raw const set).expose_provenance();
     call(a)
 }
@@ -123,18 +123,17 @@ unsafe fn with_mask(mut a: [usize; 6], which: usize, call: impl FnOnce([usize; 6
 /// # Safety
 /// As the system call.
 unsafe fn change_mask(a: [usize; 6]) -> isize {
-    // SAFETY: the caller's promise.
-    unsafe {
-        let set = (a[1] != 0).then(|| at::<u64>(a[1]).read_unaligned());
-        match mask::change(a[0] as c_int, set) {
-            Ok(before) => {
-                if a[2] != 0 {
-                    core::ptr::with_exposed_provenance_mut::<u64>(a[2]).write_unaligned(before);
-                }
-                0
-            }
-            Err(error) => -(error as isize),
-        }
+    let set = match a[1] {
+        0 => None,
+        address => match given::read(at::<u64>(address)) {
+            None => return -(EFAULT as isize),
+            set => set,
+        },
+    };
+    match mask::change(a[0] as c_int, set) {
+        Ok(before) if a[2] == 0 || given::write(core::ptr::with_exposed_provenance_mut(a[2]), before) => 0,
+        Ok(_) => -(EFAULT as isize), // it is changed all the same, as the kernel does it
+        Err(error) => -(error as isize),
     }
 }
 

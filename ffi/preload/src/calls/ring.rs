@@ -4,12 +4,14 @@
 
 use super::flight::{self, Pin, Pins};
 use super::mask::Quiet;
+use crate::given;
 use core::ffi::c_long;
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering::*};
 use std::sync::{Mutex, MutexGuard};
 
 /// The head of `struct io_uring_params` (linux/io_uring.h).
 #[repr(C)]
+#[derive(Clone, Copy)]
 struct Params {
     sq_entries: u32,
     cq_entries: u32,
@@ -24,6 +26,7 @@ struct Params {
 }
 
 #[repr(C)]
+#[derive(Clone, Copy)]
 struct SqOffsets {
     head: u32,
     tail: u32,
@@ -37,6 +40,7 @@ struct SqOffsets {
 }
 
 #[repr(C)]
+#[derive(Clone, Copy)]
 struct CqOffsets {
     _head: u32,
     tail: u32,
@@ -56,6 +60,31 @@ const NO_MMAP: u32 = 1 << 14;
 const REGISTERED_FD_ONLY: u32 = 1 << 15;
 const NO_SQARRAY: u32 = 1 << 16;
 
+/// Mappings of our own.
+struct Maps(Vec<(usize, usize)>);
+
+impl Maps {
+    /// A new one of what the descriptor has at `at`; where it is.
+    fn add(&mut self, fd: i32, len: usize, at: i64) -> Option<usize> {
+        let (prot, shared) = (libc::PROT_READ, libc::MAP_SHARED | libc::MAP_POPULATE);
+        // SAFETY: a new mapping; of what, the descriptor says.
+        let to = unsafe { libc::mmap(core::ptr::null_mut(), len, prot, shared, fd, at) };
+        (to != libc::MAP_FAILED).then(|| {
+            self.0.push((to.expose_provenance(), len));
+            to.expose_provenance()
+        })
+    }
+}
+
+impl Drop for Maps {
+    fn drop(&mut self) {
+        for (at, len) in self.0.drain(..) {
+            // SAFETY: mappings of our own, used only through their ring, which goes with them.
+            unsafe { libc::munmap(core::ptr::with_exposed_provenance_mut(at), len) };
+        }
+    }
+}
+
 /// A ring that the program has made.
 struct Ring {
     fd: i32,
@@ -70,8 +99,8 @@ struct Ring {
     cq_mask: u32,
     cqes: usize,
     cqe_size: usize,
-    /// Mappings of ours.
-    maps: Vec<(usize, usize)>,
+    /// What the addresses above are in.
+    _maps: Maps,
     /// The completions that were looked at, and how many of them say that more will come for the same entry.
     seen: u32,
     more: u32,
@@ -114,16 +143,7 @@ impl Ring {
         let sq_bytes = p.sq.array as usize + p.sq_entries as usize * 4;
         let cq_bytes = p.cq.cqes as usize + p.cq_entries as usize * cqe_size;
         let sqe_bytes = p.sq_entries as usize * sqe_size;
-        let mut maps = Vec::new();
-        let mut map = |len: usize, at: i64| {
-            let (prot, shared) = (libc::PROT_READ, libc::MAP_SHARED | libc::MAP_POPULATE);
-            // SAFETY: a new mapping; of what, the descriptor says.
-            let to = unsafe { libc::mmap(core::ptr::null_mut(), len, prot, shared, fd, at) };
-            (to != libc::MAP_FAILED).then(|| {
-                maps.push((to.expose_provenance(), len));
-                to.expose_provenance()
-            })
-        };
+        let mut maps = Maps(Vec::new());
         let (sq, cq, sqes) = if p.flags & NO_MMAP != 0 {
             // The program's own memory, which the kernel keeps using.
             flight::pin(p.cq.user as usize, cq_bytes.max(sq_bytes));
@@ -131,7 +151,11 @@ impl Ring {
             (p.cq.user as usize, p.cq.user as usize, p.sq.user as usize)
         } else {
             // linux/io_uring.h: IORING_OFF_SQ_RING, _CQ_RING, _SQES.
-            (map(sq_bytes, 0)?, map(cq_bytes, 0x800_0000)?, map(sqe_bytes, 0x1000_0000)?)
+            (
+                maps.add(fd, sq_bytes, 0)?,
+                maps.add(fd, cq_bytes, 0x800_0000)?,
+                maps.add(fd, sqe_bytes, 0x1000_0000)?,
+            )
         };
         // SAFETY: offsets that the kernel gave.
         unsafe {
@@ -148,7 +172,7 @@ impl Ring {
                 cq_mask: word(cq + p.cq.ring_mask as usize),
                 cqes: cq + p.cq.cqes as usize,
                 cqe_size,
-                maps,
+                _maps: maps,
                 seen: 0,
                 more: 0,
                 lost: false,
@@ -215,15 +239,6 @@ impl Ring {
     }
 }
 
-impl Drop for Ring {
-    fn drop(&mut self) {
-        for (at, len) in self.maps.drain(..) {
-            // SAFETY: mappings of our own, used only through this ring.
-            unsafe { libc::munmap(core::ptr::with_exposed_provenance_mut(at), len) };
-        }
-    }
-}
-
 /// Pins what one submission queue entry names: by its operation where that says a length; otherwise what can be a
 /// pointer is taken for one to something of this size at most.
 ///
@@ -272,14 +287,12 @@ pub unsafe fn call(number: c_long, a: [usize; 6], call: impl FnOnce() -> isize) 
 /// As io_uring_setup(2).
 unsafe fn setup(a: [usize; 6], call: impl FnOnce() -> isize) -> isize {
     let params = core::ptr::with_exposed_provenance::<Params>(a[1]);
-    if params.is_null() {
-        return call();
-    }
+    let Some(asked) = (!params.is_null()).then(|| given::read(params)).flatten() else { return call() };
     // SAFETY: the caller's promise.
     unsafe {
         // Entries that a thread of the kernel's takes by itself can't be seen. Older kernels refuse both, so programs
         // know what to do.
-        match (&raw const (*params).flags).read_unaligned() {
+        match asked.flags {
             flags if flags & SQPOLL != 0 => return -(libc::EPERM as isize),
             flags if flags & REGISTERED_FD_ONLY != 0 => return -(libc::EINVAL as isize),
             _ => {}
@@ -287,7 +300,7 @@ unsafe fn setup(a: [usize; 6], call: impl FnOnce() -> isize) -> isize {
         let answer = call();
         if answer >= 0 {
             let _quiet = Quiet::new();
-            let ring = Ring::new(answer as i32, &params.read_unaligned());
+            let ring = given::read(params).and_then(|p| Ring::new(answer as i32, &p));
             let mut all = rings();
             all.retain(|old| old.fd != answer as i32); // it was closed: its pins stay until their memory is freed
             all.extend(ring);
@@ -325,7 +338,10 @@ unsafe fn register(a: [usize; 6], call: impl FnOnce() -> isize) -> isize {
             // REGISTER_BUFFERS
             0 => pins.vectors(at, count),
             // REGISTER_BUFFERS2, REGISTER_BUFFERS_UPDATE
-            15 | 16 if at != 0 => pins.vectors(word::<u64>(at + 16) as usize, word::<u32>(at) as usize),
+            15 | 16 if at != 0 => {
+                let given = given::read(core::ptr::with_exposed_provenance::<[u64; 3]>(at));
+                given.into_iter().for_each(|[count, _, at]| pins.vectors(at as usize, count as u32 as usize));
+            }
             // REGISTER_RING_FDS, REGISTER_PBUF_RING: neither which ring is entered nor which memory is used would be
             // seen. Kernels before 5.18 do not know them, so programs do without.
             20 | 22 => return -(libc::EINVAL as isize),

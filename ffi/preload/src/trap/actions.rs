@@ -2,7 +2,7 @@
 
 use super::{entry, handler};
 use crate::names::{self, bare};
-use crate::{calls, settings};
+use crate::{calls, given, settings};
 use core::ffi::{c_int, c_long, c_void};
 use core::sync::atomic::{AtomicUsize, Ordering::*};
 use libc::{SIGSEGV, SIGSYS, siginfo_t, ucontext_t};
@@ -105,12 +105,14 @@ pub unsafe fn set(a: [usize; 6], caller: usize) -> isize {
     if size != 8 {
         return -(libc::EINVAL as isize);
     }
-    let new = (new_at != 0).then(|| {
-        // SAFETY: the caller's promise. A copy: the kernel sees no memory of the program's.
-        let mut new = unsafe { core::ptr::with_exposed_provenance::<Action>(new_at).read_unaligned() };
-        new.mask = calls::without_kept(new.mask);
-        new
-    });
+    // A copy: the kernel sees no memory of the program's.
+    let new = match new_at {
+        0 => None,
+        at => match given::read(core::ptr::with_exposed_provenance::<Action>(at)) {
+            None => return -(libc::EFAULT as isize),
+            Some(new) => Some(Action { mask: calls::without_kept(new.mask), ..new }),
+        },
+    };
     let mut old = Action::default();
     let within = C_LIBRARY[0].load(Relaxed)..C_LIBRARY[1].load(Relaxed);
     let answer = match signum {
@@ -128,9 +130,8 @@ pub unsafe fn set(a: [usize; 6], caller: usize) -> isize {
         SIGSEGV if !within.contains(&caller) && settings::is_own_process() => segv(new, &mut old),
         _ => kernel(signum, new.as_ref(), &mut old),
     };
-    if answer == 0 && old_at != 0 {
-        // SAFETY: the caller's promise.
-        unsafe { core::ptr::with_exposed_provenance_mut::<Action>(old_at).write_unaligned(old) };
+    if answer == 0 && old_at != 0 && !given::write(core::ptr::with_exposed_provenance_mut(old_at), old) {
+        return -(libc::EFAULT as isize);
     }
     answer
 }

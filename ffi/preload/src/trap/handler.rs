@@ -2,7 +2,7 @@
 //! meanwhile is handled as if the program itself waited in the kernel: a call is interrupted or goes on as ever.
 
 use super::{actions, entry, spawn};
-use crate::{calls, names};
+use crate::{calls, given, names};
 use core::ffi::{c_int, c_void};
 use libc::{siginfo_t, ucontext_t};
 
@@ -86,10 +86,15 @@ unsafe fn dispatch(number: i64, a: [usize; 6], context: *mut ucontext_t) -> Opti
 /// # Safety
 /// As the system call.
 unsafe fn alternate_stack(a: [usize; 6], context: *mut ucontext_t) -> isize {
-    // SAFETY: the caller's promise. The kernel sees copies.
+    // SAFETY: the kernel sees copies; the context is its own.
     unsafe {
-        let new =
-            (a[0] != 0).then(|| core::ptr::with_exposed_provenance::<libc::stack_t>(a[0]).read_unaligned());
+        let new = match a[0] {
+            0 => None,
+            at => match given::read(core::ptr::with_exposed_provenance::<libc::stack_t>(at)) {
+                None => return -(libc::EFAULT as isize),
+                new => new,
+            },
+        };
         let mut old: libc::stack_t = core::mem::zeroed();
         if let Some(new) = new.filter(|new| new.ss_flags & libc::SS_DISABLE == 0) {
             calls::keep(new.ss_sp, new.ss_size);
@@ -101,8 +106,8 @@ unsafe fn alternate_stack(a: [usize; 6], context: *mut ucontext_t) -> isize {
             if let Some(new) = new {
                 (*context).uc_stack = new;
             }
-            if a[1] != 0 {
-                core::ptr::with_exposed_provenance_mut::<libc::stack_t>(a[1]).write_unaligned(old);
+            if a[1] != 0 && !given::write(core::ptr::with_exposed_provenance_mut(a[1]), old) {
+                return -(libc::EFAULT as isize);
             }
         }
         answer

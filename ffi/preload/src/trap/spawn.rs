@@ -3,7 +3,7 @@
 //! when the handler has returned, with the program's registers.
 
 use super::entry::{self, Slot};
-use crate::calls;
+use crate::{calls, given};
 use core::ffi::c_long;
 use libc::ucontext_t;
 
@@ -11,6 +11,7 @@ const CLONE_VM: u64 = 0x100;
 
 /// The head of `struct clone_args` (linux/sched.h).
 #[repr(C)]
+#[derive(Clone, Copy)]
 struct Arguments {
     flags: u64,
     _ids: [u64; 4],
@@ -28,9 +29,10 @@ pub unsafe fn call(number: c_long, a: [usize; 6], context: *mut ucontext_t) -> O
         libc::SYS_fork => (0, 0),
         libc::SYS_vfork => (CLONE_VM, 0),
         libc::SYS_clone3 if a[0] != 0 && a[1] >= size_of::<Arguments>() => {
-            // SAFETY: the caller's promise.
-            let arguments = unsafe { core::ptr::with_exposed_provenance::<Arguments>(a[0]).read_unaligned() };
-            (arguments.flags, arguments.stack.wrapping_add(arguments.size))
+            match given::read(core::ptr::with_exposed_provenance::<Arguments>(a[0])) {
+                Some(arguments) => (arguments.flags, arguments.stack.wrapping_add(arguments.size)),
+                None => (0, 0), // to be refused
+            }
         }
         libc::SYS_clone => (a[0] as u64, a[1] as u64),
         _ => (0, 0), // to be refused

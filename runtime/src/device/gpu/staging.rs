@@ -7,7 +7,7 @@ use super::context::Context;
 use super::table::Handle;
 use crate::addr::DeviceAddr;
 use crate::device::Run;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::log::log;
 use crate::transfer::transfer;
 use core::cell::Cell;
@@ -67,16 +67,29 @@ impl Staging {
         self.lanes.lock().unwrap_or_else(|e| e.into_inner())
     }
 
+    /// A lane of this caller's own; where there is no memory for another, one that is given back.
     fn take(&self) -> Result<Lane> {
         let mut lanes = self.lanes();
+        let mut most = LANES;
         loop {
             if let Some(lane) = lanes.free.pop() {
                 return Ok(lane);
             }
-            if lanes.made < LANES {
+            if lanes.made < most {
                 lanes.made += 1;
                 drop(lanes);
-                return Lane::new(self.context).inspect_err(|_| self.lanes().made -= 1);
+                let e = match Lane::new(self.context) {
+                    Ok(lane) => return Ok(lane),
+                    Err(e) => e,
+                };
+                lanes = self.lanes();
+                lanes.made -= 1;
+                if lanes.made == 0 {
+                    self.given_back.notify_all(); // who waits for this one makes its own, or fails as well
+                    return Err(e);
+                }
+                most = 1;
+                continue;
             }
             lanes = self.given_back.wait(lanes).unwrap_or_else(|e| e.into_inner());
         }
@@ -229,7 +242,7 @@ impl Lane {
             }
         };
         if buffer.is_null() {
-            std::alloc::handle_alloc_error(Lane::layout());
+            return Err(Error::NoMemory { what: "staging memory", bytes: Lane::layout().size() });
         }
         let mut lane = Lane {
             stream: core::ptr::null_mut(),

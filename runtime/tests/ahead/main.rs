@@ -1,10 +1,12 @@
 //! Reading ahead, case by case: what comes home in the background and what must not, what is counted, and that it is quiet
 //! while the process forks. Each case has a process of its own, under the policy `auto` on the host backend.
 
+#[path = "../common/mod.rs"]
 mod common;
-#[path = "common/traces.rs"]
+#[path = "../common/traces.rs"]
 #[allow(dead_code, reason = "each test uses its part")]
 mod traces;
+mod writers;
 
 use common::{Block, is_watched, kernels};
 use hmmrt::raw::{self, Advice, HMM_HOST};
@@ -248,29 +250,6 @@ fn inputs_go_ahead_of_their_launch() {
     assert!(used >= 2 * 4 * CHUNK, "{used}");
 }
 
-/// What a writer has left goes to the device behind it, if the next launch reads it.
-fn what_is_written_goes_behind_the_writer() {
-    let b = Block::new(8 * CHUNK);
-    let kernel = kernels::kernel(0, "test_add_bytes");
-    for round in 0..10 {
-        for chunk in 0..8 {
-            for i in (chunk * WORDS..(chunk + 1) * WORDS).step_by(512) {
-                b.word(i).store(i as u64 ^ round, Relaxed);
-            }
-        }
-        if round > 6 {
-            let begun = Instant::now();
-            while b.pages()[3 * 512..4 * 512].iter().any(|p| p.flags & Page::DEVICE == 0) {
-                assert!(begun.elapsed() < Duration::from_secs(60), "round {round}: it does not go");
-                std::thread::sleep(Duration::from_millis(1));
-            }
-        }
-        launch(kernel, &b, 0..8, AccessMode::Read, &[&0_u64.to_ne_bytes(), &[0]]);
-        raw::stream_synchronize(StreamId::DEFAULT).unwrap();
-        (0..8).for_each(|c| read(&b, c, round));
-    }
-}
-
 /// Of chunks that go to and fro for one word each, one word's page comes in the end, and nothing for nothing.
 fn to_and_fro_with_what_is_touched() {
     let b = Block::new(12 * CHUNK);
@@ -377,14 +356,17 @@ fn restarts_with_fewer_devices() {
     (0..8).for_each(|c| read(&b, c, 5));
 }
 
-const CASES: [(&str, fn()); 12] = [
+const CASES: [(&str, fn()); 15] = [
     ("a_reader_is_read_ahead_of", a_reader_is_read_ahead_of),
     ("no_order_no_reading_ahead", no_order_no_reading_ahead),
     ("kernels_keep_what_they_write", kernels_keep_what_they_write),
     ("what_came_early_is_like_any_other", what_came_early_is_like_any_other),
     ("results_come_home_behind_their_launch", results_come_home_behind_their_launch),
     ("inputs_go_ahead_of_their_launch", inputs_go_ahead_of_their_launch),
-    ("what_is_written_goes_behind_the_writer", what_is_written_goes_behind_the_writer),
+    ("what_is_written_goes_behind_the_writer", writers::what_is_written_goes_behind_the_writer),
+    ("what_is_filled_again_is_taken_ahead", writers::what_is_filled_again_is_taken_ahead),
+    ("what_is_to_stay_is_not_taken", writers::what_is_to_stay_is_not_taken),
+    ("where_launches_wait_nothing_is_taken", writers::where_launches_wait_nothing_is_taken),
     ("to_and_fro_with_what_is_touched", to_and_fro_with_what_is_touched),
     ("restarts", restarts),
     ("restarts_with_fewer_devices", restarts_with_fewer_devices),

@@ -1,0 +1,47 @@
+//! Reading and writing what a call of the program's points to, as the kernel would: what can't be read is no fault, and the
+//! kernel says EFAULT when it is given it. The kernel is asked first, by a system call that every filter allows (futex); what
+//! lies beside the stack pointer, where most of it is, is there. Managed memory is touched, which brings it home. Any context.
+
+use core::mem::MaybeUninit;
+use hmmrt_core::raw::{self, preload};
+
+/// So far above the stack pointer is the stack of callers.
+const NEAR: usize = 16 << 10;
+
+/// Whether `len` bytes, one at least, can be read, or written.
+fn can(at: *const u8, len: usize, write: bool) -> bool {
+    let here = 0_u8;
+    at.addr().wrapping_sub((&raw const here).addr()) < NEAR
+        || preload::is_accessible(at, len, write)
+        || raw::owns(at)
+        || raw::owns(at.wrapping_add(len - 1))
+}
+
+/// Reads so many values from `at`; whether they can be read.
+pub fn fill<T: Copy>(at: *const T, to: &mut [MaybeUninit<T>]) -> bool {
+    let len = size_of_val(to);
+    if len == 0 || !can(at.cast(), len, false) {
+        return len == 0;
+    }
+    // SAFETY: memory of the program's, of which it says that there are so many values. It may change meanwhile, and has any
+    // alignment: bytes.
+    unsafe { core::ptr::copy(at.cast::<u8>(), to.as_mut_ptr().cast(), len) };
+    true
+}
+
+/// The value at `at`, if it can be read. `T` is valid for any bytes.
+pub fn read<T: Copy>(at: *const T) -> Option<T> {
+    let mut value = [MaybeUninit::<T>::uninit()];
+    // SAFETY: written; plain numbers and addresses of the kernel's interface are valid for any bytes.
+    fill(at, &mut value).then(|| unsafe { value[0].assume_init() })
+}
+
+/// Writes a value; whether that could be done.
+pub fn write<T: Copy>(to: *mut T, value: T) -> bool {
+    if !can(to.cast_const().cast(), size_of::<T>(), true) {
+        return false;
+    }
+    // SAFETY: as in `fill`.
+    unsafe { to.write_unaligned(value) };
+    true
+}
