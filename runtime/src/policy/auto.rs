@@ -141,7 +141,7 @@ fn within(touch: &Touch, p: &mut Pattern) -> Bring {
 /// One page, or those of the stride that the last touches had: twice as many each time that it holds.
 fn strided(touch: &Touch, p: &mut Pattern, expected: bool) -> Bring {
     let mut pages = PageMask::span(touch.page, 1);
-    let stride = p.stride().filter(|s| (2..PAGES as i32).contains(&s.abs()));
+    let stride = p.stride().filter(|s| (2..PAGES as u32).contains(&s.unsigned_abs()));
     let Some(stride) = stride else {
         p.next = (touch.chunk + 1) * PAGES;
         p.width = 1;
