@@ -72,7 +72,7 @@ pub(crate) fn allocation(chunk: &Chunk, at: HostAddr) -> u64 {
 }
 
 /// How many runs of pages that come with one touch are learnt as what a launch is followed by.
-const MOST_LEARNT: usize = 8;
+const MOST_LEARNT: usize = 12;
 
 /// How many allocations are remembered; a new one takes the place of another.
 const REMEMBERED: usize = 512;
