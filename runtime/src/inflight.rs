@@ -309,7 +309,10 @@ pub(crate) fn release(stream: Stream, launches_only: bool, ticket: u64) {
         let near_at = near.min(all.len());
         match (0..near_at).rev().chain(near_at..all.len()).find(|k| same(&all[*k])) {
             Some(earlier) => {
-                all[earlier].phase = Phase::Released(ticket);
+                // Another thread may have taken its ticket after us, and have been here before.
+                if let Phase::Released(t) = all[earlier].phase {
+                    all[earlier].phase = Phase::Released(t.max(ticket));
+                }
                 near = earlier;
                 registry.len -= 1;
                 registry.uses[i] = registry.uses[registry.len];
@@ -413,6 +416,30 @@ mod tests {
         s.slot.timeline.reach(6);
         release(s, false, 7);
         assert_eq!(entries(7), (0, 0));
+    }
+
+    /// Two threads launch the same on one stream: whose kernel comes later may be the first to say so here.
+    #[test]
+    fn the_later_ticket_counts_whoever_comes_first() {
+        let range = ByteRange { start: 0x5000_3000_0000, end: 0x5000_3000_1000 };
+        let s = stream(905, 4);
+        let begin = || {
+            assert_eq!(publish(s, true, &[Claim { range, write: true }], &mut [(0, 0); MOST_AFTER]), Ok(0));
+            assert!(open(s));
+        };
+        begin();
+        let other = || {
+            begin();
+            release(s, true, 2);
+        };
+        std::thread::scope(|scope| scope.spawn(other).join().unwrap());
+        release(s, true, 1);
+        s.slot.timeline.reach(1);
+        let b = blocker(range, Intent::Take { to: None }).expect("the second kernel may be writing still");
+        assert!(!b.is_open());
+        s.slot.timeline.reach(2);
+        assert_eq!(blocker(range, Intent::Take { to: None }), None);
+        release(s, true, 3);
     }
 
     #[test]
