@@ -263,6 +263,11 @@ impl<const N: usize> Expect<N> {
         self.all().iter().any(|i| i.ahead && i.range.meets(start, end))
     }
 
+    /// Whether something could have been sent behind its writer.
+    pub(super) fn could_go(&self) -> bool {
+        self.all().iter().any(|i| i.ahead && i.has_wires())
+    }
+
     /// Whether something was taken twice.
     pub(super) fn was_again(&self) -> bool {
         self.all().iter().any(|i| i.again)

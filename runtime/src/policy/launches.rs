@@ -225,7 +225,8 @@ impl Launches {
         let was_dense = site.is_dense();
         site.seen = site.seen.saturating_add(1);
         let seen = site.seen;
-        if late > LATE {
+        // What nobody foresaw comes late whoever writes it: only what could go behind its writer says that he is too quick.
+        if late > LATE && site.take.could_go() {
             let until = seen.saturating_add(if was_dense { 1 } else { RETRY });
             site.dense_until = site.dense_until.max(until);
         }

@@ -150,6 +150,26 @@ fn who_is_late_is_met_at_each_chunk_for_a_while() {
     assert!(rounds > 10, "{rounds}");
 }
 
+/// A launch that is late before anything was foreseen, or only of another one, says nothing of who writes for it.
+#[test]
+fn what_nobody_foresaw_makes_no_writer_quick() {
+    let mut l = Launches::new();
+    assert_eq!(filled(&mut l, 8), []);
+    fill(&mut l, &[]);
+    let taken = filled(&mut l, 8);
+    assert!(!taken.is_empty(), "sparse");
+    assert_eq!(fill(&mut l, &taken), 7);
+    let there = |l: &mut Launches, late: u32| {
+        let uses = [r(99 * CHUNK, 8 * CHUNK as u32, false, true)];
+        let mut home = Vec::new();
+        l.late(late);
+        l.launched(Launches::key(5, uses.into_iter()), uses.into_iter(), |r| home.push(r), |_| ());
+        home
+    };
+    let moved: Vec<Range> = taken.iter().map(|t| r(t.start + 99 * CHUNK, t.pages, true, false)).collect();
+    assert_eq!(there(&mut l, 8), moved, "the first of its own, as the other");
+}
+
 #[test]
 fn who_comes_twice_is_not_followed() {
     let mut l = Launches::new();
