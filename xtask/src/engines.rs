@@ -10,7 +10,7 @@ use crate::workspace::Workspace;
 const ENGINES: [&str; 2] = ["uffd", "uffd-thread"];
 
 /// All in which pages come and go.
-const SUITES: [&str; 17] = [
+const SUITES: [&str; 18] = [
     "roundtrip",
     "model",
     "races",
@@ -18,6 +18,7 @@ const SUITES: [&str; 17] = [
     "holds",
     "pins",
     "mapping",
+    "neighbours",
     "evict",
     "failures",
     "fork",

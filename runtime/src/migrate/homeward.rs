@@ -23,9 +23,8 @@ use core::sync::atomic::Ordering::*;
 /// More pieces than this in one chunk: take the chunk home in one piece.
 const MOST_PIECES: u16 = 96;
 
-/// So many pages cost less in one huge page, with what had come home before copied along, than as small ones: those come from
-/// the kernel one by one, and are looked at one by one whenever the chunk moves again.
-const MOST_OF_A_CHUNK: usize = 128;
+/// So many pages that come at once come out of a spare block, which has its memory: small pages come from the kernel one by one.
+const MANY: usize = 128;
 
 /// Makes `want` (managed pages of one chunk) valid on the host, and with `write` valid only there. The caller has made
 /// sure that no kernel may be writing them. Returns how many pages came home. Signal-safe.
@@ -157,11 +156,7 @@ fn may_replace_chunk(g: &Guard, missing: PageMask) -> bool {
     if !alone && g.chunk.managed.get().meets(kept & !missing) {
         return false;
     }
-    let wanted = if alone {
-        !near || pieces > 1
-    } else {
-        pieces > MOST_PIECES || near || missing.count() >= MOST_OF_A_CHUNK
-    };
+    let wanted = if alone { !near || pieces > 1 } else { near };
     let stayed = g.chunk.managed.get() & !missing & !g.chunk.on_devices();
     g.is_exchangeable() && wanted && is_open(g, stayed)
 }
@@ -274,46 +269,80 @@ fn whole(g: &Guard, devices: &Devices, missing: PageMask, write: bool) -> Result
     if uniform { Ok(()) } else { settle(g, PageMask::FULL) }
 }
 
-/// Puts runs of pages in place from a scratch block, each in one step.
+/// Puts runs of pages in place from a scratch block, or many of them from a spare one, each in one step. What is there already
+/// stays as it is: the kernel may be at work on it.
 #[inline(never)] // the signal stack may be 8 KiB: no frame holds what another path needs
 fn parts(g: &Guard, devices: &Devices, missing: PageMask, write: bool) -> Result<()> {
-    let c = g.chunk;
-    let Some(scratch) = scratch::take(missing) else { return in_place(g, devices, missing, write) };
-    if let Err(e) = fetch(g, devices, missing, scratch.mirror) {
-        scratch.empty();
-        return Err(e);
+    let spare = if missing.count() >= MANY { pool::take() } else { None };
+    let placed = match spare {
+        Some(spare) => {
+            let placed = fetch(g, devices, missing, spare.at)
+                .map_err(Failed::Told)
+                .and_then(|()| place(g, missing, write, spare.at, &|_, _| ()));
+            let _ = map::give_back(spare.at, CHUNK); // what lay between the runs
+            pool::put(spare, false);
+            placed
+        }
+        None => {
+            let Some(scratch) = scratch::take(missing) else { return in_place(g, devices, missing, write) };
+            let placed = fetch(g, devices, missing, scratch.mirror)
+                .map_err(Failed::Told)
+                .and_then(|()| place(g, missing, write, scratch.mirror, &|at, len| scratch.reopen(at, len)));
+            if placed.is_err() {
+                scratch.empty();
+            }
+            placed
+        }
+    };
+    match placed {
+        Err(Failed::Place(Error::NoMemory { .. } | Error::System { .. })) => {
+            in_place(g, devices, missing & !g.chunk.host.get(), write)
+        }
+        Err(Failed::Told(e) | Failed::Place(e)) => Err(e),
+        Ok(()) => Ok(()),
     }
-    let mut result = Ok(());
+}
+
+/// What of [`parts`] could not be done.
+enum Failed {
+    /// The device's bytes did not come, or a page could not be opened: the caller is told.
+    Told(Error),
+    /// Bytes could not be put in place: there is another way.
+    Place(Error),
+}
+
+/// Puts the runs of `missing` in place, which are filled at `mirror`. `reopen` is told what was made less than writable there.
+#[inline(never)] // the signal stack may be 8 KiB: no frame holds what another path needs
+fn place(
+    g: &Guard,
+    missing: PageMask,
+    write: bool,
+    mirror: HostAddr,
+    reopen: &dyn Fn(HostAddr, usize),
+) -> core::result::Result<(), Failed> {
+    let c = g.chunk;
     for (first, count) in missing.runs() {
         let run = PageMask::span(first, count);
-        let (from, len) = (scratch.mirror.add(first * PAGE), count * PAGE);
+        let (from, len) = (HostAddr(mirror.0 + first * PAGE), count * PAGE);
         let uniform = !run.meets(c.user_none.get() | c.user_read_only.get());
         let prot = match (uniform, write) {
             (false, _) => Prot::None,
             (true, true) => Prot::ReadWrite,
             (true, false) => Prot::Read,
         };
-        result = if prot == Prot::ReadWrite { Ok(()) } else { map::protect(from, len, prot) };
-        result = result.and_then(|()| map::move_pages(from, g.page(first), len, prot));
+        let closed = if prot == Prot::ReadWrite { Ok(()) } else { map::protect(from, len, prot) };
+        let moved = closed.and_then(|()| map::move_pages(from, g.page(first), len, prot));
         if prot != Prot::ReadWrite {
-            scratch.reopen(from, len);
+            reopen(from, len);
         }
-        if result.is_err() {
-            break;
-        }
+        moved.map_err(Failed::Place)?;
         g.split(true);
         arrived(g, run, write);
         if !uniform {
-            settle(g, run)?;
+            settle(g, run).map_err(Failed::Told)?;
         }
     }
-    let Err(e) = result else { return Ok(()) };
-    scratch.empty();
-    drop(scratch);
-    match e {
-        Error::NoMemory { .. } | Error::System { .. } => in_place(g, devices, missing & !c.host.get(), write),
-        e => Err(e),
-    }
+    Ok(())
 }
 
 /// Fills the pages where they are, through /proc/self/mem: slower, but adds no mapping that would not merge again.
