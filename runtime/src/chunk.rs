@@ -13,7 +13,7 @@ use core::sync::atomic::{AtomicPtr, AtomicU16, AtomicU32, AtomicU64, AtomicUsize
 
 /// What a chunk's pages are used for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u32)]
+#[repr(u16)]
 pub(crate) enum Kind {
     /// Nothing of ours.
     Unused = 0,
@@ -42,7 +42,9 @@ pub(crate) struct Chunk {
     lock: FutexLock,
     /// The block whose summary this chunk counts in, if any.
     block: AtomicPtr<Block>,
-    kind: AtomicU32,
+    kind: AtomicU16,
+    /// 1: the program has asked for it to be ready for the kernel's accesses, too, and no device has been given any of it since.
+    pub(crate) asked_for: AtomicU16,
     /// Slab: pages per block. Adopted: 1 if a range goes on here from the chunk before, or has done so.
     pub(crate) unit: AtomicU32,
     /// Large: the address of the block's first chunk.
@@ -101,7 +103,7 @@ impl Chunk {
     }
     /// Sets what it is used for: heap and adoption, before its pages become managed.
     pub(crate) fn set_kind(&self, kind: Kind) {
-        self.kind.store(kind as u32, Release);
+        self.kind.store(kind as u16, Release);
     }
     /// The pages valid on any device.
     pub(crate) fn on_devices(&self) -> PageMask {

@@ -159,6 +159,9 @@ fn fetch(
     g.why.set(why);
     if why == Why::HostReady {
         migrate::account_early(&g, true);
+        if write {
+            chunk.asked_for.store(1, Relaxed);
+        }
     }
     let asked = matches!(why, Why::Prefetch | Why::Migrate);
     let write = write && !(asked && advised::keeps_copies(chunk.advice.load(Relaxed)));

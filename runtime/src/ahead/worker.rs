@@ -237,6 +237,8 @@ fn out(step: Step, chunk: &'static Chunk, device: usize, why: Why) -> Found {
     let pages = lacks() & !kept;
     let Some(around) = pages.first().and_then(|page| around(&g, page)) else { return Found::It };
     let used = inflight::blocker(g.range(), Intent::Overwrite { device, stream: None }).is_some();
+    // A copy there makes pages read-only here, for the kernel's own accesses, too.
+    let used = used || chunk.asked_for.load(Relaxed) != 0;
     if used || chunk.is_early() {
         return Found::It; // what came home early stays for who it came for
     }

@@ -36,6 +36,7 @@ pub(crate) fn start_block(g: &Guard, managed: PageMask) {
     c.host.set(PageMask::FULL);
     c.managed.set(managed);
     c.advice.store(0, Relaxed);
+    c.asked_for.store(0, Relaxed);
     c.unsettled.store(0, Relaxed);
     g.set_watched(Watched::No);
 }

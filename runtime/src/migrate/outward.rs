@@ -16,7 +16,7 @@ use crate::sys::map::{self, Prot};
 use crate::sys::pagemap::Pagemap;
 use crate::sys::trial;
 use crate::sys::vma::{Maps, Vma};
-use crate::trace::{self, Sent, What};
+use crate::trace::{self, Sent, What, Why};
 use crate::uffd;
 use core::sync::atomic::Ordering::*;
 
@@ -165,6 +165,9 @@ pub(crate) fn to_device(
     around: ByteRange,
     probe: &mut Probe,
 ) -> core::result::Result<usize, Stop> {
+    if !matches!(g.why.get(), Why::Behind | Why::Predicted) {
+        g.chunk.asked_for.store(0, Relaxed);
+    }
     let watched = watched::watch(g, want, around)?;
     if !watched
         && !want.is_full()

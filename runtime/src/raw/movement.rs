@@ -58,6 +58,7 @@ pub fn host_ready(ptr: *const u8, len: usize, mode: AccessMode) -> Result<()> {
     counted((|| {
         runtime::ensure_started("hmm_host_ready")?;
         let span = span::find(HostAddr::from(ptr), len, "ptr")?;
+        ahead::withdraw(span.range);
         moves::to_host(span.range, mode.writes(), Patience::Wait, Why::HostReady, "ptr").map(|_| ())
     })())
 }

@@ -13,6 +13,7 @@ use hmmrt::raw::{self, Advice, HMM_HOST};
 use hmmrt::trace::{Trace, What, Why};
 use hmmrt::{AccessMode, Config, KernelId, LaunchArg, LaunchConfig, Page, StreamId};
 use std::ops::Range;
+use std::os::fd::AsRawFd;
 use std::process::Command;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
@@ -250,6 +251,46 @@ fn inputs_go_ahead_of_their_launch() {
     assert!(used >= 2 * 4 * CHUNK, "{used}");
 }
 
+/// What the program has asked for to be ready for a system call that writes it is not sent ahead: it would be read-only then.
+fn what_is_asked_for_is_not_sent_ahead() {
+    let (x, y) = (Block::new(CHUNK), Block::new(4 * CHUNK));
+    let [first, second] = ["test_slow_increment", "test_add_bytes"].map(|k| kernels::kernel(0, k));
+    let (words, ns, none) = (1_u64, 50_000_000_u64, 0_u64);
+    let zeros = std::fs::File::open("/dev/zero").unwrap();
+    for round in 0..10 {
+        let asked = round > 5 && round != 8;
+        raw::migrate(y.ptr, y.len, HMM_HOST).unwrap();
+        fill(&y, round);
+        if asked {
+            raw::host_ready(y.ptr, y.len, AccessMode::Write).unwrap();
+        }
+        let behind = raw::stats().ahead_bytes_to_device;
+        launch(first, &x, 0..1, AccessMode::ReadWrite, &[&words.to_ne_bytes(), &ns.to_ne_bytes()]);
+        let begun = Instant::now();
+        while asked && begun.elapsed() < Duration::from_millis(40) {
+            // SAFETY: into the block, which nobody else uses now.
+            let got =
+                unsafe { libc::read(zeros.as_raw_fd(), y.ptr.wrapping_add(3 * CHUNK).cast(), CHUNK / 8) };
+            assert_eq!(got, (CHUNK / 8) as isize, "round {round}: {}", std::io::Error::last_os_error());
+        }
+        if round == 8 {
+            let is_there = || y.pages().iter().all(|p| p.flags & Page::DEVICE != 0);
+            while !is_there() {
+                assert!(
+                    begun.elapsed() < Duration::from_secs(60),
+                    "what nobody asks for does not go any more"
+                );
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        } else if asked {
+            assert_eq!(raw::stats().ahead_bytes_to_device, behind);
+        }
+        launch(second, &y, 0..4, AccessMode::Read, &[&none.to_ne_bytes(), &[0]]);
+        raw::stream_synchronize(StreamId::DEFAULT).unwrap();
+        (0..3).for_each(|c| read(&y, c, round));
+    }
+}
+
 /// Of chunks that go to and fro for one word each, one word's page comes in the end, and nothing for nothing.
 fn to_and_fro_with_what_is_touched() {
     let b = Block::new(12 * CHUNK);
@@ -356,7 +397,7 @@ fn restarts_with_fewer_devices() {
     (0..8).for_each(|c| read(&b, c, 5));
 }
 
-const CASES: [(&str, fn()); 15] = [
+const CASES: [(&str, fn()); 16] = [
     ("a_reader_is_read_ahead_of", a_reader_is_read_ahead_of),
     ("no_order_no_reading_ahead", no_order_no_reading_ahead),
     ("kernels_keep_what_they_write", kernels_keep_what_they_write),
@@ -367,6 +408,7 @@ const CASES: [(&str, fn()); 15] = [
     ("what_is_filled_again_is_taken_ahead", writers::what_is_filled_again_is_taken_ahead),
     ("what_is_to_stay_is_not_taken", writers::what_is_to_stay_is_not_taken),
     ("where_launches_wait_nothing_is_taken", writers::where_launches_wait_nothing_is_taken),
+    ("what_is_asked_for_is_not_sent_ahead", what_is_asked_for_is_not_sent_ahead),
     ("to_and_fro_with_what_is_touched", to_and_fro_with_what_is_touched),
     ("restarts", restarts),
     ("restarts_with_fewer_devices", restarts_with_fewer_devices),
