@@ -309,7 +309,10 @@ pub(crate) fn release(stream: Stream, launches_only: bool, ticket: u64) {
         let near_at = near.min(all.len());
         match (0..near_at).rev().chain(near_at..all.len()).find(|k| same(&all[*k])) {
             Some(earlier) => {
-                all[earlier].phase = Phase::Released(ticket);
+                // Another thread may have taken its ticket after us, and have been here before.
+                if let Phase::Released(t) = all[earlier].phase {
+                    all[earlier].phase = Phase::Released(t.max(ticket));
+                }
                 near = earlier;
                 registry.len -= 1;
                 registry.uses[i] = registry.uses[registry.len];
@@ -344,92 +347,5 @@ pub(crate) fn wait_for_release(stream: u16, owner: usize) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn stream(number: u16, device: usize) -> Stream {
-        Stream { slot: Stream::slot(number), number, device }
-    }
-
-    /// A page that leaves between acquire's look and its opening must make acquire look again: the window is too narrow
-    /// for a race test to hit.
-    #[test]
-    fn a_change_meets_what_is_being_acquired() {
-        let range = ByteRange { start: 0x5000_0000_0000, end: 0x5000_0000_1000 };
-        let (s, mut after) = (stream(900, 0), [(0, 0); MOST_AFTER]);
-        let claim = [Claim { range, write: true }];
-        assert_eq!(publish(s, false, &claim, &mut after), Ok(0));
-        assert_eq!(blocker(range, Intent::Take { to: None }), None, "nothing runs yet: the page may go");
-        assert!(!open(s), "but acquire must look again");
-        settle(s);
-        let b = blocker(range, Intent::Take { to: None }).expect("what is being made resident stays");
-        assert!(b.is_open() && b.is_own());
-        assert_eq!(blocker(range, Intent::Take { to: Some(0) }), None, "to the same device it may go");
-        assert!(open(s));
-        // Another device's writer has to wait, its own device's other stream for overlapping bytes only.
-        let other = Claim { range: ByteRange { start: range.end - 8, end: range.end }, write: true };
-        assert!(publish(stream(901, 1), false, &[other], &mut after).is_err());
-        release(s, false, 1);
-        assert_eq!(publish(stream(901, 1), false, &[other], &mut after), Ok(1));
-        assert_eq!(after[0], (900, 1));
-        abandon(stream(901, 1));
-        assert!(blocker(range, Intent::Forget).is_some());
-        s.slot.timeline.reach(1);
-        assert_eq!(blocker(range, Intent::Forget), None);
-    }
-
-    /// The same ranges again and again, on a stream that is slow: one entry for each, with the last ticket.
-    #[test]
-    fn what_is_released_again_is_one_entry() {
-        let at =
-            |i: usize| ByteRange { start: 0x5000_2000_0000 + i * 0x1000, end: 0x5000_2000_1000 + i * 0x1000 };
-        let (s, mut after) = (stream(904, 3), [(0, 0); MOST_AFTER]);
-        let claims: Vec<Claim> = (0..9).map(|i| Claim { range: at(i), write: i % 2 == 0 }).collect();
-        let entries = |ticket: u64| {
-            let mut registry = REGISTRY.lock();
-            let mine = registry.all().iter().filter(|u| u.stream == s.number);
-            let (all, of_ticket): (Vec<&Use>, Vec<&Use>) =
-                (mine.clone().collect(), mine.filter(|u| u.phase == Phase::Released(ticket)).collect());
-            (all.len(), of_ticket.len())
-        };
-        for ticket in 1..=4 {
-            // Turned round each time, and a part only in the third.
-            let these = if ticket == 3 { &claims[2..5] } else { &claims[..] };
-            let these: Vec<Claim> =
-                if ticket % 2 == 0 { these.iter().rev().copied().collect() } else { these.to_vec() };
-            assert_eq!(publish(s, false, &these, &mut after), Ok(0));
-            assert!(open(s));
-            release(s, false, ticket);
-            assert_eq!(entries(ticket), (9, these.len()), "ticket {ticket}");
-        }
-        // A launch's release leaves open what `hmm_acquire` opened, and the other way round takes both.
-        assert_eq!(publish(s, false, &claims[..1], &mut after), Ok(0));
-        assert_eq!(publish(s, true, &claims[1..2], &mut after), Ok(0));
-        assert!(open(s));
-        release(s, true, 5);
-        assert_eq!(entries(5), (10, 1));
-        release(s, false, 6);
-        assert_eq!(entries(6), (9, 1));
-        s.slot.timeline.reach(6);
-        release(s, false, 7);
-        assert_eq!(entries(7), (0, 0));
-    }
-
-    #[test]
-    fn overwriting_meets_readers_of_the_same_device() {
-        let range = ByteRange { start: 0x5000_1000_0000, end: 0x5000_1000_1000 };
-        let (s, mut after) = (stream(902, 2), [(0, 0); MOST_AFTER]);
-        assert_eq!(publish(s, false, &[Claim { range, write: false }], &mut after), Ok(0));
-        settle(s);
-        let from_outside = Intent::Overwrite { device: 2, stream: Some(903) };
-        assert_eq!(blocker(range, from_outside), None);
-        assert!(!open(s), "its bytes may be new ones: look again");
-        settle(s);
-        assert!(open(s));
-        assert_eq!(blocker(range, Intent::Take { to: None }), None, "a reader keeps its copy");
-        assert!(blocker(range, from_outside).is_some());
-        assert_eq!(blocker(range, Intent::Overwrite { device: 1, stream: None }), None);
-        release(s, false, 1);
-        s.slot.timeline.reach(1);
-    }
-}
+#[path = "inflight_tests.rs"]
+mod tests;

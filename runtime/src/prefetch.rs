@@ -1,6 +1,7 @@
 //! Prefetch: moves that return at once and take their place in a stream. The stream's thread does the work when the
 //! stream gets there, with the crew's help. API context and the streams' threads.
 
+use crate::ahead;
 use crate::device::Devices;
 use crate::error::{Error, Result};
 use crate::log::log;
@@ -36,6 +37,7 @@ pub(crate) fn prefetch(devices: &Devices, span: Span, target: Target, stream: St
 }
 
 fn run(span: Span, target: Target) {
+    ahead::withdraw(span.range);
     let done = match target {
         Target::Host => moves::to_host(span.range, true, Patience::Skip, Why::Prefetch, "ptr"),
         Target::Device(d) => moves::to_device(span, d, Patience::Skip, Why::Prefetch, "ptr"),

@@ -4,7 +4,7 @@
 mod common;
 
 use common::{kernels, two_devices};
-use hmmrt::raw::{self, mapping};
+use hmmrt::raw::{self, HMM_HOST, mapping};
 use hmmrt::{Access, AccessMode, Error, LaunchArg, LaunchConfig, Page, StreamId};
 use std::ptr::without_provenance_mut;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -311,6 +311,30 @@ fn what_is_closed_stays_closed_while_its_neighbours_come_home() {
     // SAFETY: the same page.
     unsafe { mapping::protect(at, PAGE, RW, None).unwrap() };
     assert!(holds(b.ptr, b.len, 1));
+}
+
+/// Catches: what the program has made executable by itself is ordinary memory when the rest of its chunk has come home.
+#[test]
+fn what_may_be_executed_stays_so_while_its_neighbours_come_home() {
+    let _alone = alone();
+    let b = common::Block::new(2 * MIB);
+    fill(b.ptr, b.len, 1);
+    // SAFETY: a page of the block.
+    assert_eq!(unsafe { libc::mprotect(b.ptr.cast(), PAGE, RW | libc::PROT_EXEC) }, 0);
+    let rest = b.ptr.wrapping_add(64 * PAGE);
+    for _ in 0..3 {
+        raw::migrate(rest, b.len - 64 * PAGE, two_devices()[0]).unwrap();
+        raw::migrate(rest, b.len - 64 * PAGE, HMM_HOST).unwrap();
+        let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+        let line = maps.lines().find(|line| {
+            let mut ends = line.split([' ', '-']).map(|n| usize::from_str_radix(n, 16).unwrap_or(0));
+            ends.next().zip(ends.next()).is_some_and(|(a, z)| (a..z).contains(&b.ptr.addr()))
+        });
+        assert!(line.is_some_and(|line| line.contains("rwxp")), "{line:?}");
+        assert!(holds(b.ptr, b.len, 1));
+    }
+    // SAFETY: the same page.
+    assert_eq!(unsafe { libc::mprotect(b.ptr.cast(), PAGE, RW) }, 0);
 }
 
 #[test]

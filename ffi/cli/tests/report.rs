@@ -95,7 +95,9 @@ fn what_happened_is_what_is_reported() {
     let (program, folder) = (program(), scratch("report"));
     let file = folder.join("t");
     let mut command = run();
-    command.current_dir(&folder).args(["--backend", "host", "--trace", "t"]).arg(program);
+    // How much moves is known of this policy.
+    command.current_dir(&folder).env("HMMRT_POLICY", "chunk");
+    command.args(["--backend", "host", "--trace", "t"]).arg(program);
     let counted: Vec<u64> = good(&mut command).split_whitespace().map(|n| n.parse().unwrap()).collect();
     let report = json(&file);
     let copied = |way: &str| number(&report[way]["copied"]);

@@ -75,6 +75,18 @@ fn can_trap() -> bool {
     said.is_empty()
 }
 
+/// Whether this machine has that engine; says so if not.
+#[cfg(target_arch = "x86_64")]
+fn has_uffd() -> bool {
+    use hmmrt_core::{Config, Error, FaultEngine, raw};
+    let config = Config { fault: FaultEngine::Uffd, ..Config::default() };
+    match raw::init(Some(config)).and_then(|()| raw::device_count()) {
+        Err(Error::Unsupported { what: "HMMRT_FAULT", why }) => eprintln!("skipped: {why}"),
+        other => return other.map(|_| true).unwrap_or_else(|e| panic!("{e}")),
+    }
+    false
+}
+
 #[test]
 #[cfg(target_arch = "x86_64")]
 fn calls_without_the_c_library() {
@@ -83,8 +95,14 @@ fn calls_without_the_c_library() {
     }
     let trap = [("HMMRT_SYSCALLS", "trap")];
     passes_under_chaos("trap", &trap);
-    // Wrapping can't see them.
     let (program, dir) = compile("trap");
+    // Where touches come as SIGBUS the program's action for that is kept beside ours, too.
+    if has_uffd() {
+        let settings = [&CHAOS[..], &trap, &[("HMMRT_FAULT", "uffd")]].concat();
+        let output = run(preloaded(&program, &settings).args([&dir, Path::new("handlers")]));
+        assert!(output.status.success(), "{}: {}", output.status, String::from_utf8_lossy(&output.stderr));
+    }
+    // Wrapping can't see them.
     let output = run(preloaded(&program, &CHAOS).arg(&dir));
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(!output.status.success() && said.contains("trap.c:"), "{}: {said}", output.status);

@@ -10,6 +10,7 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::{env, process};
 
 /// `-std` and the warnings that the header promises to be free of.
@@ -108,7 +109,9 @@ pub fn has_cpp() -> bool {
 pub fn compile(sources: &[&str], link: Link) -> PathBuf {
     let prefix = prefix();
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/c");
-    let dir = scratch(&format!("{}-{link:?}", sources[0]));
+    // Two tests may want the same program at the same time.
+    static NUMBER: AtomicUsize = AtomicUsize::new(0);
+    let dir = scratch(&format!("{}-{link:?}-{}", sources[0], NUMBER.fetch_add(1, Relaxed)));
     let any_cpp = sources.iter().any(|source| source.ends_with(".cpp"));
     let mut objects = Vec::new();
     for source in sources {

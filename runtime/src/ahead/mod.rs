@@ -15,7 +15,7 @@ pub(crate) use awaited::Awaited;
 pub(crate) use launches::{launched, released, touched, written_behind};
 pub(crate) use worker::{Ahead, Paused, pause};
 
-use crate::addr::HostAddr;
+use crate::addr::{ByteRange, HostAddr};
 use crate::sys::futex::{self, Locked};
 use crate::sys::signal::Blocked;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::*};
@@ -73,6 +73,14 @@ pub(crate) fn read_ahead(key: u64, at: HostAddr, count: u32, write: bool) {
 #[inline(never)] // the signal stack may be 8 KiB: no frame holds what another path needs
 pub(crate) fn awaits(key: u64, at: HostAddr) -> bool {
     LENGTH.load(Relaxed) != 0 && QUEUE.try_lock().is_some_and(|q| q.awaits(key, at))
+}
+
+/// The program itself says where `range` is to be: nothing of it moves on a guess that was made before. No lock is held.
+pub(crate) fn withdraw(range: ByteRange) {
+    if RUNNING.load(Relaxed) {
+        change(|q| q.withdraw(range));
+        worker::finish_step();
+    }
 }
 
 /// A device is to use the allocation `key`: nothing more of it comes home ahead of anybody. Signals are blocked.

@@ -139,6 +139,11 @@ impl Queue {
         self.retain(|j| j.behind != Some(stream));
     }
 
+    /// Somebody says where `range` is to be: no guess holds against that.
+    pub(super) fn withdraw(&mut self, range: ByteRange) {
+        self.retain(|j| !j.rest.overlaps(range));
+    }
+
     /// Nothing is to be done any more.
     pub(super) fn clear(&mut self) {
         self.retain(|_| false);
@@ -232,6 +237,18 @@ mod tests {
         assert!(!q.push(0, HostAddr(0).range(2), Kind::Home { write: false }, None));
         q.clear();
         assert_eq!(q.len(), 0);
+    }
+
+    #[test]
+    fn what_is_said_ends_what_was_guessed() {
+        let mut q = Queue::new();
+        q.read_ahead(1, AT, 5, false);
+        q.push(0, HostAddr(40 * CHUNK).range(CHUNK), Kind::Home { write: false }, Some(3));
+        q.push(0, HostAddr(50 * CHUNK).range(CHUNK), Kind::Home { write: false }, None);
+        q.withdraw(AT.add(4 * CHUNK).range(1));
+        q.withdraw(HostAddr(39 * CHUNK).range(CHUNK + 1));
+        assert!(!q.has_behind(3));
+        assert_eq!(numbers(&mut q), [50]);
     }
 
     #[test]

@@ -62,6 +62,13 @@ pub(crate) fn pause() -> Paused {
     Paused(())
 }
 
+/// Waits until what is being moved at this moment has been. (Whoever takes something from the queue is busy before.)
+pub(super) fn finish_step() {
+    if BUSY.load(SeqCst) != 0 {
+        drop(pause());
+    }
+}
+
 impl Drop for Paused {
     fn drop(&mut self) {
         PAUSES.fetch_sub(1, SeqCst);

@@ -166,8 +166,8 @@ fn may_replace_chunk(g: &Guard, missing: PageMask) -> bool {
     g.is_exchangeable() && wanted && is_open(g, stayed)
 }
 
-/// Whether the program can read and write all of `pages`, which were not away: what it has done to their protection itself is
-/// learnt only when they leave.
+/// Whether the program can read and write all of `pages`, which were not away, and nothing else can be done with them: what it
+/// has done to them itself (made them executable, or put other memory there) is learnt only when they leave.
 #[inline(never)] // the signal stack may be 8 KiB: no frame holds what another path needs
 fn is_open(g: &Guard, pages: PageMask) -> bool {
     if pages.is_empty() {
@@ -178,7 +178,7 @@ fn is_open(g: &Guard, pages: PageMask) -> bool {
         let (mut at, end) = (g.page(first), g.page(first + count));
         while at < end {
             match maps.at(at) {
-                Some(v) if v.read && v.write => at = HostAddr(v.end),
+                Some(v) if v.read && v.write && !v.exec && v.private_anonymous => at = HostAddr(v.end),
                 _ => return false,
             }
         }

@@ -9,7 +9,7 @@ use crate::policy::{advice, advised};
 use crate::prefetch::{self, Target};
 use crate::stream::{Stream, StreamId};
 use crate::trace::{self, What, Why};
-use crate::{pins, runtime, span, table};
+use crate::{ahead, pins, runtime, span, table};
 use core::sync::atomic::Ordering::*;
 
 /// Starts moving a range to `location` in the order of `stream` and returns at once. A hint: pages that are in use or
@@ -44,7 +44,9 @@ pub fn migrate(ptr: *const u8, len: usize, to: i32) -> Result<usize> {
     counted((|| {
         let devices = runtime::devices("hmm_migrate")?;
         let span = span::find(HostAddr::from(ptr), len, "ptr")?;
-        match location(to, devices.count())? {
+        let to = location(to, devices.count())?;
+        ahead::withdraw(span.range);
+        match to {
             Some(device) => moves::to_device(span, device, Patience::Wait, Why::Migrate, "ptr"),
             None => moves::to_host(span.range, true, Patience::Wait, Why::Migrate, "ptr"),
         }

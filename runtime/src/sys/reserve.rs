@@ -42,6 +42,11 @@ pub(crate) fn call(what: extern "C" fn(*mut ()), argument: *mut ()) {
     futex::wake(&RETURNS, 1);
 }
 
+/// In a forked child: the threads that had the stacks are not there. The one that has forked is in no fault.
+pub(crate) fn in_child() {
+    TAKEN.store(0, SeqCst);
+}
+
 fn take() -> usize {
     loop {
         let seen = RETURNS.load(SeqCst);
@@ -86,8 +91,37 @@ mod tests {
     use super::*;
     use std::sync::atomic::AtomicUsize;
 
+    static ONE: std::sync::Mutex<()> = std::sync::Mutex::new(());
+
+    /// What threads had that are not in the child can be had there.
+    #[test]
+    fn a_child_has_all_of_them() {
+        let _one = ONE.lock().unwrap_or_else(|e| e.into_inner());
+        extern "C" fn note(argument: *mut ()) {
+            // SAFETY: the caller's word.
+            unsafe { *argument.cast::<u32>() += 1 };
+        }
+        super::super::thread::claim_process();
+        TAKEN.store(u64::MAX, SeqCst);
+        // SAFETY: the child only counts, and is ended if it waits for ever.
+        unsafe {
+            let child = libc::fork();
+            if child == 0 {
+                libc::alarm(10);
+                let mut calls = 0_u32;
+                (0..COUNT + 1).for_each(|_| call(note, (&raw mut calls).cast()));
+                libc::_exit(i32::from(calls as usize != COUNT + 1));
+            }
+            TAKEN.store(0, SeqCst);
+            let mut status = 0;
+            assert_eq!(libc::waitpid(child, &mut status, 0), child);
+            assert_eq!(status, 0);
+        }
+    }
+
     #[test]
     fn every_thread_has_its_own() {
+        let _one = ONE.lock().unwrap_or_else(|e| e.into_inner());
         static INSIDE: AtomicUsize = AtomicUsize::new(0);
         extern "C" fn count(argument: *mut ()) {
             let room = core::hint::black_box([argument as usize; 1000]);

@@ -48,11 +48,17 @@ impl Drop for OwnThread {
 #[cfg_attr(hmmrt_standin, expect(dead_code, reason = "its caller is `process`, which is another there"))]
 pub(crate) fn forget(id: usize) {
     for (own, number) in OWN.iter().zip(&OWN_NUMBERS) {
-        let number = number.load(SeqCst) as usize;
+        let its = number.load(SeqCst);
         // SAFETY: asks whether there is such a thread; no signal is sent.
-        let is_there =
-            || unsafe { kernel::raw(libc::SYS_tgkill, [libc::getpid() as usize, number, 0, 0, 0, 0]) == 0 };
-        if own.load(SeqCst) == id && number != 0 && !is_there() {
+        let is_there = || unsafe {
+            kernel::raw(libc::SYS_tgkill, [libc::getpid() as usize, its as usize, 0, 0, 0, 0]) == 0
+        };
+        // The number first: whoever has the place next sets its own. A thread of the program's may get it again, too.
+        if own.load(SeqCst) == id
+            && its != 0
+            && !is_there()
+            && number.compare_exchange(its, 0, SeqCst, Relaxed).is_ok()
+        {
             let _ = own.compare_exchange(id, 0, SeqCst, Relaxed);
         }
     }
@@ -137,6 +143,7 @@ static OWNER_PID: AtomicI32 = AtomicI32::new(0);
 pub(crate) fn claim_process() {
     extern "C" fn in_child() {
         OWNER_PID.store(-1, SeqCst);
+        super::reserve::in_child();
     }
     static ONCE: std::sync::Once = std::sync::Once::new();
     // SAFETY: getpid has no preconditions.
@@ -154,4 +161,23 @@ pub(crate) fn is_owner() -> bool {
 /// Whether this process is a forked child of the one that started the runtime. Signal-safe.
 pub(crate) fn forked() -> bool {
     OWNER_PID.load(Relaxed) == -1
+}
+
+#[cfg(all(test, not(hmmrt_standin)))] // what the kernel itself does
+mod tests {
+    use super::*;
+
+    /// Who is ended without a word is not taken for one of ours later, nor whoever gets its number.
+    #[test]
+    fn who_has_ended_without_a_word_is_forgotten() {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let thread = spawn("test", || {
+            NUMBER.store(number(), SeqCst);
+            assert!(is_own() && is_own_number(number()));
+            // SAFETY: ends the thread, and nothing of it is needed.
+            unsafe { kernel::raw(libc::SYS_exit, [0; 6]) };
+        });
+        thread.unwrap().join();
+        assert!(NUMBER.load(SeqCst) != 0 && !is_own_number(NUMBER.load(SeqCst)));
+    }
 }

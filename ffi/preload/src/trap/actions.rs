@@ -5,7 +5,7 @@ use crate::names::{self, bare};
 use crate::{calls, given, settings};
 use core::ffi::{c_int, c_long, c_void};
 use core::sync::atomic::{AtomicUsize, Ordering::*};
-use libc::{SIGSEGV, SIGSYS, siginfo_t, ucontext_t};
+use libc::{SIGBUS, SIGSEGV, SIGSYS, siginfo_t, ucontext_t};
 
 /// The kernel's `struct sigaction`.
 #[repr(C)]
@@ -127,7 +127,9 @@ pub unsafe fn set(a: [usize; 6], caller: usize) -> isize {
             0
         }
         // The C library's come from our `sigaction` and from the runtime.
-        SIGSEGV if !within.contains(&caller) && settings::is_own_process() => segv(new, &mut old),
+        SIGSEGV | SIGBUS if !within.contains(&caller) && settings::is_own_process() => {
+            fault(signum, new, &mut old)
+        }
         _ => kernel(signum, new.as_ref(), &mut old),
     };
     if answer == 0 && old_at != 0 && !given::write(core::ptr::with_exposed_provenance_mut(old_at), old) {
@@ -136,8 +138,8 @@ pub unsafe fn set(a: [usize; 6], caller: usize) -> isize {
     answer
 }
 
-/// The program's action for SIGSEGV, set without the C library.
-fn segv(new: Option<Action>, old: &mut Action) -> isize {
+/// The program's action for a signal by which faults of ours may come, set without the C library.
+fn fault(signum: c_int, new: Option<Action>, old: &mut Action) -> isize {
     // SAFETY: zeroed is a valid action; the kernel's set is the first 8 bytes of the C library's.
     unsafe {
         let mut given: libc::sigaction = core::mem::zeroed();
@@ -148,7 +150,7 @@ fn segv(new: Option<Action>, old: &mut Action) -> isize {
             (&raw mut given.sa_mask).cast::<u64>().write(new.mask);
         }
         let pointer = if new.is_some() { &raw const given } else { core::ptr::null() };
-        if hmmrt_core::program_sigaction(SIGSEGV, pointer, &mut before) != 0 {
+        if hmmrt_core::program_sigaction(signum, pointer, &mut before) != 0 {
             return -(names::errno() as isize);
         }
         old.handler = before.sa_sigaction;

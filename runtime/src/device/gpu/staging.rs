@@ -5,13 +5,13 @@
 
 use super::context::Context;
 use super::table::Handle;
-use crate::addr::DeviceAddr;
+use crate::addr::{DeviceAddr, HostAddr, PAGE};
 use crate::device::Run;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::log::log;
+use crate::sys::map::{self, Prot};
 use crate::transfer::transfer;
 use core::cell::Cell;
-use std::alloc::Layout;
 use std::sync::{Condvar, Mutex, MutexGuard};
 
 /// Bytes of a slot. Large enough that a copy's fixed cost does not show (about 5 us of 12 at 40 GB/s), small enough that
@@ -237,13 +237,10 @@ impl Lane {
             Ok(buffer) => (buffer, true),
             Err(e) => {
                 log!(Warn, "staging memory is not pinned, copies will be slow: {e}");
-                // SAFETY: the layout is not empty. Zeroed: memory of ours that was never written is never sent.
-                (unsafe { std::alloc::alloc_zeroed(Lane::layout()) }, false)
+                // Not from the allocator, which may be ours: a chunk is locked.
+                (map::map(SLOT * SLOTS, PAGE, Prot::ReadWrite, "staging memory")?.ptr(), false)
             }
         };
-        if buffer.is_null() {
-            return Err(Error::NoMemory { what: "staging memory", bytes: Lane::layout().size() });
-        }
         let mut lane = Lane {
             stream: core::ptr::null_mut(),
             buffer,
@@ -265,10 +262,6 @@ impl Lane {
         Ok(lane)
     }
 
-    fn layout() -> Layout {
-        Layout::from_size_align(SLOT * SLOTS, 4096).expect("a page-aligned buffer")
-    }
-
     /// # Safety
     /// `slot` is below [`SLOTS`].
     unsafe fn slot(&self, slot: usize) -> *mut u8 {
@@ -286,8 +279,7 @@ impl Lane {
         if self.pinned {
             let _ = context.host_free(self.buffer);
         } else {
-            // SAFETY: allocated with this layout.
-            unsafe { std::alloc::dealloc(self.buffer, Lane::layout()) };
+            map::unmap(HostAddr::from(self.buffer.cast_const()), SLOT * SLOTS);
         }
     }
 }
