@@ -86,8 +86,8 @@ fn migrate_multiple() {
             mappings.push(os::mapping_count());
             device_bytes.push(raw::stats().device_bytes);
         }
-        // One left behind in each round would be eight; threads that help now and then have a few of their own.
-        assert!(mappings[9] <= mappings[1] + 6, "{kind:?}: {mappings:?}");
+        // One left behind in each round would be five; threads that help begin in the first rounds, with mappings of their own.
+        assert!(mappings[9] <= mappings[4] + 3, "{kind:?}: {mappings:?}");
         assert!(device_bytes[9] == device_bytes[1], "{kind:?}: {device_bytes:?}");
     }
 }
