@@ -195,7 +195,7 @@ typedef enum {
 
 // What moves when (HMMRT_POLICY).
 typedef enum {
-    // HMMRT_POLICY, or else HMM_POLICY_AUTO.
+    // HMMRT_POLICY, or else HMM_POLICY_CHUNK.
     HMM_POLICY_DEFAULT = 0,
     // All of the 2 MiB that is like the touched page.
     HMM_POLICY_CHUNK = 1,

@@ -34,7 +34,7 @@ int main(void) {
 // > new       ..
 // > written   HH
 // > migrated  DD  1024 pages moved
-// > read      %D
-// > changed   %D
+// > read      =D
+// > changed   HD
 // > 1 read fault, 1 write fault
 */

@@ -14,7 +14,7 @@ int main(void) {
     CHECK(hmm_migrate(x + PAGE, PAGE, 0, NULL));   /* one page of chunk 0: the others stay */
     CHECK(hmm_migrate(x + 2 * CHUNK, 2 * CHUNK, 0, NULL));
     volatile char *read = x;
-    EXPECT(read[2 * CHUNK] == 1);                  /* a part of chunk 2 then is on both sides */
+    EXPECT(read[2 * CHUNK] == 1);                  /* chunk 2 is then valid on both sides */
     printf("map  %s\n", signs(x, size));
 
     hmm_page page[2];
@@ -33,7 +33,7 @@ int main(void) {
 }
 
 /* Prints:
-// > map  %H%D.
+// > map  %H=D.
 // > page 0: host 1, device 0
 // > page 1: host 0, device 1
 // > chunk 3: on device 0, the program may write 1

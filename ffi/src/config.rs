@@ -54,7 +54,7 @@ pub enum hmm_fork_mode {
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub enum hmm_policy {
-    /// HMMRT_POLICY, or else HMM_POLICY_AUTO.
+    /// HMMRT_POLICY, or else HMM_POLICY_CHUNK.
     HMM_POLICY_DEFAULT = 0,
     /// All of the 2 MiB that is like the touched page.
     HMM_POLICY_CHUNK = 1,

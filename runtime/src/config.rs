@@ -141,7 +141,7 @@ pub struct Config {
     /// `HMMRT_FORK`: snapshot or exec.
     pub fork: ForkMode,
     /// `HMMRT_POLICY`: auto, demand, chunk or uvm: what comes home at a CPU touch, and what leaves a device that is full
-    /// (default auto).
+    /// (default chunk).
     pub policy: PolicyChoice,
     /// `HMMRT_SPILL`: home or peer: where what only a full device has goes when it leaves: home, or to another device as long
     /// as one has room (default home).
@@ -181,7 +181,7 @@ impl Default for Config {
             driver_timeout: 30,
             vma_budget: 0,
             fork: ForkMode::Snapshot,
-            policy: PolicyChoice::Auto,
+            policy: PolicyChoice::Chunk,
             spill: SpillTo::Home,
             stats: false,
             stats_file: String::new(),

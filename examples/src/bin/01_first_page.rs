@@ -31,6 +31,6 @@ fn main() -> Result<(), hmmrt::Error> {
 // > new       ..
 // > written   HH
 // > migrated  DD  1024 pages moved
-// > read      %D
-// > changed   %D
+// > read      =D
+// > changed   HD
 // > 1 read fault, 1 write fault

@@ -12,7 +12,7 @@ fn main() -> Result<(), Error> {
     x[..4 * CHUNK].fill(1); // chunk 4 is never touched: it takes no memory
     x[PAGE..2 * PAGE].migrate(Location::Device(0))?; // one page of chunk 0: the others stay
     x[2 * CHUNK..4 * CHUNK].migrate(Location::Device(0))?;
-    assert_eq!(x[2 * CHUNK], 1); // a part of chunk 2 is then valid on both sides
+    assert_eq!(x[2 * CHUNK], 1); // chunk 2 is then valid on both sides
     println!("map  {}", signs(&x)?);
 
     for (number, page) in x[..2 * PAGE].pages()?.iter().enumerate() {
@@ -31,7 +31,7 @@ fn main() -> Result<(), Error> {
     Ok(())
 }
 
-// > map  %H%D.
+// > map  %H=D.
 // > page 0: host true, device false
 // > page 1: host false, device true
 // > chunk 3: on device 0, the program may write true

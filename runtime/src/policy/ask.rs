@@ -33,8 +33,8 @@ pub(crate) mod advice {
     pub(crate) const ACCESSED: u32 = 0xff << ACCESSED_SHIFT;
 }
 
-/// The number of the chosen policy: at first `auto`.
-static CHOSEN: AtomicUsize = AtomicUsize::new(0);
+/// The number of the chosen policy: at first `chunk`.
+static CHOSEN: AtomicUsize = AtomicUsize::new(2);
 
 /// Chooses a policy by its name, one of [`ALL`].
 pub(crate) fn choose(name: &str) {
