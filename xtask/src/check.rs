@@ -50,6 +50,7 @@ const STEPS: &[Step] = &[
         (0, missing) => Ok(Skipped(format!("this machine lacks {}", missing.join(" and ")))),
         (passed, _) => Ok(Passed(passed)),
     }),
+    ("tests under the policy auto", |w| Ok(Passed(engines::suites_under_auto(w)?))),
     // Its figures are tests' (bench/policy/tests); that the command runs is this.
     ("the policy lab", |w| {
         lab::run(w, &["--only".to_owned(), "solver".to_owned()])?;

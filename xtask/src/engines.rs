@@ -1,5 +1,5 @@
-//! The runtime's test suites with the fault engines that are not the default one: what holds by page protection must hold by
-//! userfaultfd. Called by `check`.
+//! The runtime's test suites with the fault engines that are not the default one, and under the policy that is not: what holds by
+//! page protection must hold by userfaultfd, and whatever moves in the background. Called by `check`.
 
 use anyhow::{Context, Result};
 
@@ -47,12 +47,21 @@ pub fn suites(workspace: &Workspace) -> Result<(u64, Vec<&'static str>)> {
             missing.push(engine);
             continue;
         }
-        println!("  {engine}:");
-        let mut args = vec!["test", "--package", "hmmrt"];
-        SUITES.iter().for_each(|suite| args.extend(["--test", suite]));
-        args.extend(workspace.locked());
-        let command = course::without_settings(workspace.cargo(args)).env("HMMRT_TEST_SCALE", "0.15");
-        passed += command.env("HMMRT_FAULT", engine).run_counting_tests()?;
+        passed += with(workspace, "HMMRT_FAULT", engine)?;
     }
     Ok((passed, missing))
+}
+
+/// Runs them under the policy that moves most by itself. How many tests passed.
+pub fn suites_under_auto(workspace: &Workspace) -> Result<u64> {
+    with(workspace, "HMMRT_POLICY", "auto")
+}
+
+fn with(workspace: &Workspace, name: &str, value: &str) -> Result<u64> {
+    println!("  {name}={value}:");
+    let mut args = vec!["test", "--package", "hmmrt"];
+    SUITES.iter().for_each(|suite| args.extend(["--test", suite]));
+    args.extend(workspace.locked());
+    let command = course::without_settings(workspace.cargo(args)).env("HMMRT_TEST_SCALE", "0.15");
+    command.env(name, value).run_counting_tests()
 }
