@@ -269,58 +269,68 @@ fn whole(g: &Guard, devices: &Devices, missing: PageMask, write: bool) -> Result
     if uniform { Ok(()) } else { settle(g, PageMask::FULL) }
 }
 
+/// Where parts of a chunk are filled before they are put in place.
+enum Source {
+    Scratch(scratch::Scratch),
+    /// What lies between the runs is given back in the end.
+    Spare(Option<pool::Spare>, HostAddr),
+}
+
+impl Source {
+    #[inline(never)] // the signal stack may be 8 KiB: no frame holds what another path needs
+    fn take(pages: PageMask) -> Option<Source> {
+        if pages.count() >= MANY
+            && let Some(spare) = pool::take()
+        {
+            let at = spare.at;
+            return Some(Source::Spare(Some(spare), at));
+        }
+        scratch::take(pages).map(Source::Scratch)
+    }
+    /// Page n of them is filled here + n pages.
+    fn mirror(&self) -> HostAddr {
+        match self {
+            Source::Scratch(scratch) => scratch.mirror,
+            Source::Spare(_, at) => *at,
+        }
+    }
+    /// A part was made less than writable.
+    fn reopen(&self, from: HostAddr, len: usize) {
+        if let Source::Scratch(scratch) = self {
+            scratch.reopen(from, len);
+        }
+    }
+    /// Not all of it was put in place.
+    fn empty(&self) {
+        if let Source::Scratch(scratch) = self {
+            scratch.empty();
+        }
+    }
+}
+
+impl Drop for Source {
+    fn drop(&mut self) {
+        if let Source::Spare(spare, at) = self
+            && let Some(spare) = spare.take()
+        {
+            let _ = map::give_back(*at, CHUNK);
+            pool::put(spare, false);
+        }
+    }
+}
+
 /// Puts runs of pages in place from a scratch block, or many of them from a spare one, each in one step. What is there already
 /// stays as it is: the kernel may be at work on it.
 #[inline(never)] // the signal stack may be 8 KiB: no frame holds what another path needs
 fn parts(g: &Guard, devices: &Devices, missing: PageMask, write: bool) -> Result<()> {
-    let spare = if missing.count() >= MANY { pool::take() } else { None };
-    let placed = match spare {
-        Some(spare) => {
-            let placed = fetch(g, devices, missing, spare.at)
-                .map_err(Failed::Told)
-                .and_then(|()| place(g, missing, write, spare.at, &|_, _| ()));
-            let _ = map::give_back(spare.at, CHUNK); // what lay between the runs
-            pool::put(spare, false);
-            placed
-        }
-        None => {
-            let Some(scratch) = scratch::take(missing) else { return in_place(g, devices, missing, write) };
-            let placed = fetch(g, devices, missing, scratch.mirror)
-                .map_err(Failed::Told)
-                .and_then(|()| place(g, missing, write, scratch.mirror, &|at, len| scratch.reopen(at, len)));
-            if placed.is_err() {
-                scratch.empty();
-            }
-            placed
-        }
-    };
-    match placed {
-        Err(Failed::Place(Error::NoMemory { .. } | Error::System { .. })) => {
-            in_place(g, devices, missing & !g.chunk.host.get(), write)
-        }
-        Err(Failed::Told(e) | Failed::Place(e)) => Err(e),
-        Ok(()) => Ok(()),
-    }
-}
-
-/// What of [`parts`] could not be done.
-enum Failed {
-    /// The device's bytes did not come, or a page could not be opened: the caller is told.
-    Told(Error),
-    /// Bytes could not be put in place: there is another way.
-    Place(Error),
-}
-
-/// Puts the runs of `missing` in place, which are filled at `mirror`. `reopen` is told what was made less than writable there.
-#[inline(never)] // the signal stack may be 8 KiB: no frame holds what another path needs
-fn place(
-    g: &Guard,
-    missing: PageMask,
-    write: bool,
-    mirror: HostAddr,
-    reopen: &dyn Fn(HostAddr, usize),
-) -> core::result::Result<(), Failed> {
     let c = g.chunk;
+    let Some(source) = Source::take(missing) else { return in_place(g, devices, missing, write) };
+    let mirror = source.mirror();
+    if let Err(e) = fetch(g, devices, missing, mirror) {
+        source.empty();
+        return Err(e);
+    }
+    let mut result = Ok(());
     for (first, count) in missing.runs() {
         let run = PageMask::span(first, count);
         let (from, len) = (HostAddr(mirror.0 + first * PAGE), count * PAGE);
@@ -330,19 +340,27 @@ fn place(
             (true, true) => Prot::ReadWrite,
             (true, false) => Prot::Read,
         };
-        let closed = if prot == Prot::ReadWrite { Ok(()) } else { map::protect(from, len, prot) };
-        let moved = closed.and_then(|()| map::move_pages(from, g.page(first), len, prot));
+        result = if prot == Prot::ReadWrite { Ok(()) } else { map::protect(from, len, prot) };
+        result = result.and_then(|()| map::move_pages(from, g.page(first), len, prot));
         if prot != Prot::ReadWrite {
-            reopen(from, len);
+            source.reopen(from, len);
         }
-        moved.map_err(Failed::Place)?;
+        if result.is_err() {
+            break;
+        }
         g.split(true);
         arrived(g, run, write);
         if !uniform {
-            settle(g, run).map_err(Failed::Told)?;
+            settle(g, run)?;
         }
     }
-    Ok(())
+    let Err(e) = result else { return Ok(()) };
+    source.empty();
+    drop(source);
+    match e {
+        Error::NoMemory { .. } | Error::System { .. } => in_place(g, devices, missing & !c.host.get(), write),
+        e => Err(e),
+    }
 }
 
 /// Fills the pages where they are, through /proc/self/mem: slower, but adds no mapping that would not merge again.
