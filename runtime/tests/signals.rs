@@ -346,10 +346,21 @@ fn stack_use() {
     fresh.word(1 << 10).load(Relaxed);
     fresh.word(1 << 11).store(1, Relaxed);
     fresh.word(1 << 18).store(1, Relaxed);
+    // The rest of a chunk, in which the program has protected pages itself.
+    let guarded = Block::new(2 << 20);
+    // SAFETY: nobody writes there.
+    unsafe { raw::protect(guarded.ptr.wrapping_add(1 << 20), 8192, hmmrt::Protection::Read).unwrap() };
+    raw::migrate(guarded.ptr, guarded.len, 0).unwrap();
+    raw::migrate(guarded.ptr, 4096, HMM_HOST).unwrap();
+    raw::advise(guarded.ptr, guarded.len, hmmrt::Advice::Sequential, HMM_HOST).unwrap();
+    guarded.word(1 << 11).load(Relaxed);
     // SAFETY: as above.
     unsafe { libc::sigaltstack(&off, std::ptr::null_mut()) };
     let used = ROOM - stack.iter().position(|b| *b != 0xAA).unwrap_or(ROOM);
-    eprintln!("{used} bytes");
+    // SAFETY: only asks.
+    let frame = unsafe { libc::getauxval(libc::AT_MINSIGSTKSZ) } as usize;
+    eprintln!("{used} bytes, of which the kernel's frame may be {frame}");
+    assert!(used < frame + 4608, "more than `reserve` takes to be enough");
     assert!(if common::is_messaged() { used == 0 } else { (1000..8192).contains(&used) }, "{used} bytes");
 }
 
