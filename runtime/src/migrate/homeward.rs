@@ -379,10 +379,19 @@ fn fill_in_place(g: &Guard, devices: &Devices, missing: PageMask) -> Result<()> 
         return Err(Error::NoMemory { what: "a spare block", bytes: CHUNK });
     };
     let filled = fetch(g, devices, missing, spare.at).and_then(|()| {
-        missing
-            .runs()
-            .try_for_each(|(first, n)| procmem::fill(g.page(first), spare.at.add(first * PAGE), n * PAGE))
+        write_through(g, missing, spare.at).or_else(|_| {
+            // What is away by protection can lie in a block that another chunk has had watched: what is missing there can't be
+            // written so.
+            watched::unwatch(g, missing);
+            write_through(g, missing, spare.at)
+        })
     });
     pool::put(spare, true);
     filled
+}
+
+/// Writes `pages`, which are filled at `mirror`, whatever their protection.
+#[inline(never)] // the signal stack may be 8 KiB: no frame holds what another path needs
+fn write_through(g: &Guard, pages: PageMask, mirror: HostAddr) -> Result<()> {
+    pages.runs().try_for_each(|(first, n)| procmem::fill(g.page(first), mirror.add(first * PAGE), n * PAGE))
 }

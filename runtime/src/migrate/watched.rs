@@ -10,6 +10,7 @@ use crate::addr::{ByteRange, CHUNK, HostAddr, PAGE};
 use crate::chunk::{Chunk, Guard, Kind, Watched};
 use crate::device::Devices;
 use crate::error::{Error, Result};
+use crate::log::log;
 use crate::mask::PageMask;
 use crate::policy;
 use crate::pool;
@@ -59,12 +60,17 @@ pub(super) fn watch(g: &Guard, want: PageMask, around: ByteRange) -> Result<bool
         return Ok(true);
     }
     // Mappings of another kind are among it, or came later: page by page what is asked for.
-    for (first, count) in want.runs() {
-        if uffd::watch(g.page(first).range(count * PAGE)).is_err() {
-            return match before {
-                Watched::No => Ok(false),
-                _ => Err(Error::NotMigratable { arg: "addr", addr: g.page(first).0 }),
-            };
+    for (i, (first, count)) in want.runs().enumerate() {
+        if let Err(e) = uffd::watch(g.page(first).range(count * PAGE)) {
+            log!(Info, "{:#x} is not watched: {e}", g.page(first).0);
+            if before != Watched::No {
+                return Err(Error::NotMigratable { arg: "addr", addr: g.page(first).0 });
+            }
+            // All of it goes by protection: what is watched can't be filled through /proc/self/mem.
+            for (first, count) in want.runs().take(i) {
+                uffd::unwatch(g.page(first).range(count * PAGE));
+            }
+            return Ok(false);
         }
     }
     g.set_watched(Watched::Some);
