@@ -55,6 +55,27 @@ fn given_back() {
     }
 }
 
+/// A range that the program moves with a part that is away, and the rest of which is watched at the new place only.
+fn moved() {
+    let (at, to) = (chunks(2), chunks(2));
+    // SAFETY: memory of this test's own, and the target's pages are nobody's.
+    unsafe {
+        raw::adopt(at, 2 * CHUNK).unwrap();
+        (0..1024).for_each(|n| page(at, n).write_volatile(n as u8 | 1));
+        raw::migrate(at, CHUNK, 0).unwrap();
+        let flags = libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED;
+        assert_eq!(raw::mapping::remap(at.addr(), 2 * CHUNK, 2 * CHUNK, flags, to.addr()), Ok(to.addr()));
+        raw::migrate(page(to, 512), CHUNK, 0).unwrap();
+        raw::advise(to, 2 * CHUNK, Advice::Random, 0).unwrap();
+        for n in (0..1024).step_by(2) {
+            assert_eq!(page(to, n).read_volatile(), n as u8 | 1);
+        }
+        raw::migrate(to, 2 * CHUNK, raw::HMM_HOST).unwrap();
+        (0..1024).for_each(|n| assert_eq!(page(to, n).read_volatile(), n as u8 | 1));
+        raw::disown(to, 2 * CHUNK).unwrap();
+    }
+}
+
 /// A child that keeps all descriptors: no handlers at fork run for it.
 fn bare_child() -> i32 {
     // SAFETY: the child does nothing but wait, by system calls.
@@ -129,6 +150,7 @@ fn what_is_watched_is_not_what_the_chunk_is() {
         }
         neighbours();
         given_back();
+        moved();
         restarted(config);
         raw::shutdown().unwrap();
     }

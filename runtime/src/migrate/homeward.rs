@@ -18,6 +18,7 @@ use crate::sys::procmem;
 use crate::sys::thread;
 use crate::sys::vma::Maps;
 use crate::trace::{self, What};
+use crate::uffd;
 use core::sync::atomic::Ordering::*;
 
 /// More pieces than this in one chunk: take the chunk home in one piece.
@@ -379,9 +380,13 @@ fn fill_in_place(g: &Guard, devices: &Devices, missing: PageMask) -> Result<()> 
         return Err(Error::NoMemory { what: "a spare block", bytes: CHUNK });
     };
     let filled = fetch(g, devices, missing, spare.at).and_then(|()| {
-        write_through(g, missing, spare.at).or_else(|_| {
+        write_through(g, missing, spare.at).or_else(|e| {
+            if uffd::is_off() {
+                return Err(e);
+            }
             // What is away by protection can lie in a block that another chunk has had watched: what is missing there can't be
-            // written so.
+            // written so. Nobody may find it open and empty meanwhile.
+            super::protect(g, missing, Prot::None)?;
             watched::unwatch(g, missing);
             write_through(g, missing, spare.at)
         })
