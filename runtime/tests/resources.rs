@@ -102,7 +102,8 @@ fn mappings_are_bounded(budget: Option<usize>) {
         None => assert!(most < 20_000, "{most} mappings"),
     }
     drop(blocks);
-    assert!(mappings() < start + 200, "{} mappings are left behind", mappings());
+    // Spare and scratch blocks that were made in parts; of thousands.
+    assert!(mappings() < start + 400, "{} mappings are left behind", mappings());
 }
 
 /// Few pages here and there are written, and a device reads all: what that splits is one mapping again after each round,

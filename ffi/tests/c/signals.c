@@ -101,7 +101,7 @@ static void by_system_v_signal(void) {
 // Where touches come as SIGBUS (userfaultfd), none of them is the program's either.
 static void bus_by_signal(void) {
     send_away();
-    CHECK(signal(SIGBUS, other) == SIG_DFL);
+    CHECK(signal(SIGBUS, other) != SIG_ERR); // a sanitizer has one of its own
     calls = 0;
     for (size_t i = 0; i < SIZE; i += 4096) CHECK(x[i] == 3);
     CHECK(calls == 0);
