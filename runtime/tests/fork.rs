@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{Block, Rng, case, kernels, run_case};
+use common::{Block, Rng, case, filter, kernels, run_case};
 use hmmrt::raw::{self, HMM_HOST};
 use hmmrt::{AccessMode, LaunchArg, LaunchConfig, Page, StreamId};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -179,22 +179,14 @@ fn spawned() {
 
 /// From here on no process can be made, only threads: fork answers EAGAIN, as where RLIMIT_NPROC is reached.
 fn forbid_processes() {
-    let step = |code: u16, jt: u8, jf: u8, k: u32| libc::sock_filter { code, jt, jf, k };
-    let mut filter = [
-        step(0x20, 0, 0, 0), // the number
-        step(0x15, 0, 3, libc::SYS_clone as u32),
-        step(0x20, 0, 0, 16), // the low half of the flags
-        step(0x45, 1, 0, libc::CLONE_VM as u32),
-        step(0x06, 0, 0, 0x0005_0000 | libc::EAGAIN as u32), // SECCOMP_RET_ERRNO
-        step(0x06, 0, 0, 0x7FFF_0000),                       // SECCOMP_RET_ALLOW
-    ];
-    let program = libc::sock_fprog { len: filter.len() as u16, filter: filter.as_mut_ptr() };
-    // SAFETY: a program of that length.
-    unsafe {
-        assert_eq!(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
-        let (set_filter, all_threads) = (1, 1);
-        assert_eq!(libc::syscall(libc::SYS_seccomp, set_filter, all_threads, &program), 0);
-    }
+    filter::install(&mut [
+        filter::load_number(),
+        filter::step(0x15, 0, 3, libc::SYS_clone as u32),
+        filter::step(0x20, 0, 0, 16), // the low half of the flags
+        filter::step(0x45, 1, 0, libc::CLONE_VM as u32),
+        filter::refuse(libc::EAGAIN),
+        filter::allow(),
+    ]);
 }
 
 fn mask() -> u64 {

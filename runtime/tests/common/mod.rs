@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test uses its part")]
 
 pub mod double;
+pub mod filter;
 pub mod kernels;
 
 use hmmrt::FaultEngine;

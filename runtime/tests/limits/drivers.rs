@@ -5,7 +5,7 @@
 //! reads it wait until the test puts it back.
 
 use crate::common::double::{self, Double};
-use crate::common::{self, Block};
+use crate::common::{self, Block, filter};
 use crate::room::{WAYS, child, dies, on_gpu, passes};
 use crate::touch;
 use hmmrt::raw::{self, HMM_HOST};
@@ -257,21 +257,13 @@ fn no_handler(keeper: bool) {
 
 /// No thread can be made any more: as where RLIMIT_NPROC is reached.
 fn forbid_threads() {
-    let step = |code: u16, jt: u8, jf: u8, k: u32| libc::sock_filter { code, jt, jf, k };
-    let mut filter = [
-        step(0x20, 0, 0, 0), // the number
-        step(0x15, 1, 0, libc::SYS_clone as u32),
-        step(0x15, 0, 1, libc::SYS_clone3 as u32),
-        step(0x06, 0, 0, 0x0005_0000 | libc::EAGAIN as u32), // SECCOMP_RET_ERRNO
-        step(0x06, 0, 0, 0x7FFF_0000),                       // SECCOMP_RET_ALLOW
-    ];
-    let program = libc::sock_fprog { len: filter.len() as u16, filter: filter.as_mut_ptr() };
-    // SAFETY: a program of that length.
-    unsafe {
-        assert_eq!(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
-        let (set_filter, all_threads) = (1, 1);
-        assert_eq!(libc::syscall(libc::SYS_seccomp, set_filter, all_threads, &program), 0);
-    }
+    filter::install(&mut [
+        filter::load_number(),
+        filter::step(0x15, 1, 0, libc::SYS_clone as u32),
+        filter::step(0x15, 0, 1, libc::SYS_clone3 as u32),
+        filter::refuse(libc::EAGAIN),
+        filter::allow(),
+    ]);
     assert!(std::thread::Builder::new().spawn(|| {}).is_err());
 }
 

@@ -1,7 +1,7 @@
 //! What else a process can be refused: descriptors, locked memory, threads, /proc, and the system calls that containers
 //! forbid. The script runs with each; bytes are right, errors say what is missing, and a segfault of the program's own is one.
 
-use crate::common;
+use crate::common::{self, filter};
 use crate::room::{WAYS, child, dies, limit, on_gpu, passes};
 use crate::touch;
 use crate::work::{STEPS, Work};
@@ -186,7 +186,6 @@ fn nothing_in_proc() {
 
 /// What a container's filter forbids: these answer `errno` from here on, in every thread.
 fn forbid(errno: u32) {
-    const LOAD_NUMBER: (u16, u32) = (0x20, 0);
     const LOAD_REQUEST: (u16, u32) = (0x20, 16 + 8); // the low half of the second argument
     let calls = [
         libc::SYS_userfaultfd,
@@ -196,23 +195,19 @@ fn forbid(errno: u32) {
     ];
     // PROCMAP_QUERY, PAGEMAP_SCAN, and what makes a userfaultfd of its device.
     let requests: [u32; 3] = [0xC068_6611, 0xC060_6610, 0xAA00];
-    let step = |code: u16, jt: u8, jf: u8, k: u32| libc::sock_filter { code, jt, jf, k };
-    let mut filter = vec![step(LOAD_NUMBER.0, 0, 0, LOAD_NUMBER.1)];
+    let mut filter = vec![filter::load_number()];
     let refuse = |filter: &mut Vec<libc::sock_filter>, value: u32| {
-        filter.push(step(0x15, 0, 1, value)); // equal, or skip the next
-        filter.push(step(0x06, 0, 0, 0x0005_0000 | errno)); // SECCOMP_RET_ERRNO
+        filter.push(filter::step(0x15, 0, 1, value)); // equal, or skip the next
+        filter.push(filter::refuse(errno as i32));
     };
     calls.iter().for_each(|number| refuse(&mut filter, *number as u32));
-    filter.push(step(0x15, 0, 2 * requests.len() as u8 + 1, libc::SYS_ioctl as u32));
-    filter.push(step(LOAD_REQUEST.0, 0, 0, LOAD_REQUEST.1));
+    filter.push(filter::step(0x15, 0, 2 * requests.len() as u8 + 1, libc::SYS_ioctl as u32));
+    filter.push(filter::step(LOAD_REQUEST.0, 0, 0, LOAD_REQUEST.1));
     requests.iter().for_each(|request| refuse(&mut filter, *request));
-    filter.push(step(0x06, 0, 0, 0x7FFF_0000)); // SECCOMP_RET_ALLOW
-    let program = libc::sock_fprog { len: filter.len() as u16, filter: filter.as_mut_ptr() };
-    // SAFETY: a program of that length.
+    filter.push(filter::allow());
+    filter::install(&mut filter);
+    // SAFETY: it is refused.
     unsafe {
-        assert_eq!(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
-        let (set_filter, all_threads) = (1, 1);
-        assert_eq!(libc::syscall(libc::SYS_seccomp, set_filter, all_threads, &program), 0);
         assert_eq!(libc::syscall(libc::SYS_userfaultfd, 1), -1);
         assert_eq!(std::io::Error::last_os_error().raw_os_error(), Some(errno as i32));
     }
