@@ -166,7 +166,7 @@ fn open() -> Result<&'static Devices> {
             uffd: None,
             crew: Crew::start(helpers(devices)),
             keeper: if config.spare_bytes == 0 { None } else { Keeper::start() },
-            ahead: Ahead::start(),
+            ahead: if policy::the().predicts() { Ahead::start() } else { None },
         })
     })();
     match threads {

@@ -3,7 +3,7 @@
 //! the ordinary moves, chunk by chunk under the chunk's lock, and leaves alone what anybody uses. All of it is a hint: dropped
 //! when there is no room, and never waited for.
 //!
-//! The thread is there while devices are open. It is quiet while the process forks or shuts down ([`pause`]), and a forked
+//! The thread is there while devices are open, under a policy that predicts. It is quiet while the process forks or shuts down ([`pause`]), and a forked
 //! child has none: nothing there posts.
 
 mod awaited;
@@ -40,7 +40,7 @@ fn try_change<T>(f: impl FnOnce(&mut Queue) -> T) -> Option<T> {
         QUEUE.try_lock()
     })?;
     let answer = f(&mut queue);
-    LENGTH.store(queue.len(), Relaxed);
+    LENGTH.store(queue.len(), Release);
     Some(answer)
 }
 
@@ -49,7 +49,7 @@ fn change<T>(f: impl FnOnce(&mut Queue) -> T) -> T {
     let _blocked = Blocked::new();
     let mut queue = QUEUE.lock();
     let answer = f(&mut queue);
-    LENGTH.store(queue.len(), Relaxed);
+    LENGTH.store(queue.len(), Release);
     answer
 }
 
@@ -78,7 +78,9 @@ pub(crate) fn awaits(key: u64, at: HostAddr) -> bool {
 /// The program itself says where `range` is to be: nothing of it moves on a guess that was made before. No lock is held.
 pub(crate) fn withdraw(range: ByteRange) {
     if RUNNING.load(Relaxed) {
-        change(|q| q.withdraw(range));
+        if LENGTH.load(Acquire) != 0 {
+            change(|q| q.withdraw(range));
+        }
         worker::finish_step();
     }
 }
