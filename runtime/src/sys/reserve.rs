@@ -1,6 +1,6 @@
-//! Stacks in reserve. The fault path needs 4 KiB, and up to 5 where a call fails, beside the kernel's frame; programs have alternate stacks that are not much
-//! larger than that frame (MINSIGSTKSZ), and below them is memory of theirs. There the answer to a fault is found on one of
-//! the stacks here, and all else of the handler is small. Called by `segv`. Signal-safe.
+//! Stacks in reserve. The fault path needs 4 KiB, and up to 5 where a call fails, beside the kernel's frame; programs have
+//! alternate stacks that are not much larger than that frame (MINSIGSTKSZ), and below them is memory of theirs. There the
+//! answer to a fault is found on one of the stacks here, and all else of the handler is small. Called by `segv`. Signal-safe.
 
 use super::futex;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::*};
@@ -20,7 +20,7 @@ unsafe impl Sync for Stack {}
 static STACKS: [Stack; COUNT] = [const { Stack(core::cell::UnsafeCell::new([0; SIZE])) }; COUNT];
 /// A bit for each that is in use.
 static TAKEN: AtomicU64 = AtomicU64::new(0);
-/// Goes up when one is given back.
+/// Goes up when one is given back where none was left.
 static RETURNS: AtomicU32 = AtomicU32::new(0);
 
 /// Whether the signal that brought `context` has left too little of the alternate stack that we are on.
@@ -37,9 +37,11 @@ pub(crate) fn call(what: extern "C" fn(*mut ()), argument: *mut ()) {
     let top = STACKS[number].0.get().expose_provenance() + SIZE;
     // SAFETY: the stack is this thread's alone, and its top is aligned; the function returns to the old one.
     unsafe { switch(top, what, argument) };
-    TAKEN.fetch_and(!(1 << number), SeqCst);
-    RETURNS.fetch_add(1, SeqCst);
-    futex::wake(&RETURNS, 1);
+    // Who waits has seen that none was left.
+    if TAKEN.fetch_and(!(1 << number), SeqCst) == u64::MAX {
+        RETURNS.fetch_add(1, SeqCst);
+        futex::wake(&RETURNS, i32::MAX);
+    }
 }
 
 /// In a forked child: the threads that had the stacks are not there. The one that has forked is in no fault.

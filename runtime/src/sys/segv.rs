@@ -1,5 +1,5 @@
-//! The door of the fault path: our handler for SIGSEGV, and for SIGBUS where userfaultfd sends that, and chaining to whatever the program installed before or after us. Runs in signal context with all
-//! asynchronous signals blocked. Modelled on Android ART's sigchain and OpenJDK's libjsig: the program's actions are kept
+//! The door of the fault path: our handler for SIGSEGV, and for SIGBUS where userfaultfd sends that, and chaining to whatever
+//! the program installed before or after us. Runs in signal context with all asynchronous signals blocked. Modelled on Android ART's sigchain and OpenJDK's libjsig: the program's actions are kept
 //! in a table and given back when asked.
 
 use super::decode;
