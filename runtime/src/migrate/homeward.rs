@@ -297,8 +297,10 @@ impl Source {
     }
     /// A part was made less than writable.
     fn reopen(&self, from: HostAddr, len: usize) {
-        if let Source::Scratch(scratch) = self {
-            scratch.reopen(from, len);
+        match self {
+            Source::Scratch(scratch) => scratch.reopen(from, len),
+            // One mapping again; whoever takes it makes it writable if this fails.
+            Source::Spare(..) => drop(map::protect(from, len, Prot::ReadWrite)),
         }
     }
     /// Not all of it was put in place.
