@@ -21,7 +21,7 @@ use crate::trace::{self, What};
 use crate::uffd;
 use core::sync::atomic::Ordering::*;
 
-/// More pieces than this in one chunk: take the chunk home in one piece.
+/// More mappings than this from elsewhere in one chunk, and what comes next is written where it lies, which adds none.
 const MOST_PIECES: u16 = 96;
 
 /// So many pages that come at once come out of a spare block, which has its memory: small pages come from the kernel one by one.
@@ -144,8 +144,8 @@ pub(super) fn drop_copies(g: &Guard, pages: PageMask) {
     }
 }
 
-/// Whether to exchange the whole chunk: nothing stays on the host that would have to be copied along, or there are so
-/// many mappings that it is worth it. Near the limit a chunk of one mapping is filled in place instead, which adds none.
+/// Whether to exchange the whole chunk: nothing stays on the host that would have to be copied along, and closed for that, or
+/// mappings are short. There a chunk of one mapping is filled in place instead, which adds none.
 #[inline(never)] // the signal stack may be 8 KiB: no frame holds what another path needs
 fn may_replace_chunk(g: &Guard, missing: PageMask) -> bool {
     let alone = missing == g.chunk.managed.get();
