@@ -16,13 +16,15 @@ use crate::{
     access, adopt, fault, fork, heap, inflight, launch, migrate, moves, policy, pool, service, spill, stats,
     stream, uffd, warm, window,
 };
-use core::sync::atomic::{AtomicU8, Ordering::*};
+use core::sync::atomic::{AtomicBool, AtomicU8, Ordering::*};
 use std::sync::{Mutex, MutexGuard};
 
 const UNSET: u8 = 0;
 const RUNNING: u8 = 1;
 const DOWN: u8 = 2;
 static PHASE: AtomicU8 = AtomicU8::new(UNSET);
+/// Whether opening the devices is over, and shutdown has not begun to forget them.
+static READY: AtomicBool = AtomicBool::new(false);
 
 #[derive(Default)]
 struct State {
@@ -121,13 +123,15 @@ pub(crate) fn check_process(call: &'static str) -> Result<()> {
 /// The devices, opened at the first call. Also sees to it that our signal handler is the installed one.
 pub(crate) fn devices(call: &'static str) -> Result<&'static Devices> {
     ensure_started(call)?;
-    let devices = match Devices::get() {
-        Some(devices) => devices,
-        None => open()?,
-    };
+    let devices = ready().map_or_else(open, Ok)?;
     uffd::look_after();
     install_handlers();
     Ok(devices)
+}
+
+/// The devices, once all is there that using them needs: what left before the engine ran would be away by another way.
+fn ready() -> Option<&'static Devices> {
+    if READY.load(Acquire) { Devices::get() } else { None }
 }
 
 /// Sees to it that our handlers are the installed ones.
@@ -139,12 +143,12 @@ fn install_handlers() {
 pub(crate) fn devices_quietly(call: &'static str) -> Result<&'static Devices> {
     ensure_started(call)?;
     uffd::look_after();
-    Devices::get().map_or_else(open, Ok)
+    ready().map_or_else(open, Ok)
 }
 
 fn open() -> Result<&'static Devices> {
     let mut state = state();
-    if let Some(devices) = Devices::get() {
+    if let Some(devices) = ready() {
         return Ok(devices);
     }
     let config = state.config.clone().unwrap_or_default();
@@ -191,6 +195,7 @@ fn open() -> Result<&'static Devices> {
         log!(Info, "device {}: {} ({})", device.number(), device.name(), device.backend());
     }
     log!(Info, "faults: {}", uffd::describe());
+    READY.store(true, Release);
     Ok(devices)
 }
 
@@ -239,6 +244,7 @@ pub(crate) fn shutdown() -> Result<()> {
                 uffd::stop(threads, crate::arenas::all().chain(adopt::all()));
             }
         }
+        READY.store(false, Release);
         moves::release_all(chunks, adopt::all());
         for s in stream::all(devices.count()).filter(|s| stream::id_of(*s) != stream::StreamId::DEFAULT) {
             s.destroy(devices);

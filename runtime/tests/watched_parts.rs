@@ -5,6 +5,7 @@ mod common;
 
 use hmmrt::raw;
 use hmmrt::{AccessMode, Advice, Config, Error, FaultEngine};
+use std::sync::Barrier;
 
 const CHUNK: usize = 2 << 20;
 const PAGE: usize = 4096;
@@ -74,6 +75,45 @@ fn moved() {
         (0..1024).for_each(|n| assert_eq!(page(to, n).read_volatile(), n as u8 | 1));
         raw::disown(to, 2 * CHUNK).unwrap();
     }
+}
+
+/// Threads whose calls are the first that need a device, all at once: what the quick ones send must not leave before the engine
+/// runs, or it is away by protection, in a block that the others have watched.
+fn many_are_first(config: &Config) {
+    const THREADS: usize = 4;
+    let at = chunks(THREADS);
+    // SAFETY: memory of this test's own.
+    unsafe { raw::adopt(at, THREADS * CHUNK).unwrap() };
+    (0..THREADS * 512).for_each(|n| {
+        // SAFETY: as above.
+        unsafe { page(at, n).write_volatile(n as u8 | 1) };
+    });
+    let before = mappings();
+    for round in 0..40 {
+        raw::shutdown().unwrap();
+        raw::init(Some(config.clone())).unwrap();
+        let start = Barrier::new(THREADS);
+        std::thread::scope(|s| {
+            for t in 0..THREADS {
+                let (start, part) = (&start, page(at, t * 512).expose_provenance());
+                s.spawn(move || {
+                    let part = std::ptr::with_exposed_provenance_mut(part);
+                    start.wait();
+                    (0..t * 4000).for_each(|_| std::hint::spin_loop());
+                    raw::migrate(part, CHUNK, 0).unwrap();
+                });
+            }
+        });
+        raw::advise(at, THREADS * CHUNK, Advice::Random, 0).unwrap();
+        for n in (0..THREADS * 512).step_by(2) {
+            // SAFETY: a managed page.
+            assert_eq!(unsafe { page(at, n).read_volatile() }, n as u8 | 1, "round {round}, page {n}");
+        }
+        let now = mappings();
+        assert!(now < before + 200, "round {round}: {before} mappings, then {now}: not all of it is watched");
+    }
+    // SAFETY: as above.
+    unsafe { raw::disown(at, THREADS * CHUNK).unwrap() };
 }
 
 /// A child that keeps all descriptors: no handlers at fork run for it.
@@ -151,6 +191,7 @@ fn what_is_watched_is_not_what_the_chunk_is() {
         neighbours();
         given_back();
         moved();
+        many_are_first(&config);
         restarted(config);
         raw::shutdown().unwrap();
     }
