@@ -140,3 +140,36 @@ fn where_there_is_another_way_nothing_is_missed() {
         assert!(told.0 <= most && told.1 == 0, "{engine} {spec}: {} errors, {} pages", told.0, told.1);
     }
 }
+
+/// A chunk that userfaultfd could not have watched goes by protection. When its block is watched for another chunk later, it
+/// comes home all the same, also where that is by writing through /proc/self/mem, which the kernel refuses for what is watched.
+#[test]
+fn what_was_not_watched_comes_out_of_a_watched_block() {
+    use hmmrt::{Advice, Config, FaultEngine, raw};
+    const TEST: &str = "os::what_was_not_watched_comes_out_of_a_watched_block";
+    const CHUNK: usize = 2 << 20;
+    match super::common::case() {
+        Some(case) if case == "refused once" => {}
+        Some(_) => return,
+        None => {
+            let out = super::common::case_command(TEST, "refused once").output().unwrap();
+            assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+            return;
+        }
+    }
+    let config = Config { fault: FaultEngine::Uffd, ..super::common::config() };
+    if let Err(e) = raw::init(Some(config)).and_then(|()| raw::device_count()) {
+        assert!(matches!(e, hmmrt::Error::Unsupported { .. }), "{e}");
+        return eprintln!("skipped: {e}");
+    }
+    let b = super::common::Block::new(2 * CHUNK);
+    (0..1024).for_each(|n| b.word(n * 512).store(n as u64, std::sync::atomic::Ordering::Relaxed));
+    assert!(hmmrt::refusal::arm("UFFDIO_REGISTER:1+=12"));
+    raw::migrate(b.ptr, CHUNK, 0).unwrap();
+    assert!(hmmrt::refusal::failed() > 0 && hmmrt::refusal::arm(""));
+    raw::migrate(b.ptr.wrapping_add(CHUNK), CHUNK, 0).unwrap();
+    raw::advise(b.ptr, b.len, Advice::Random, 0).unwrap();
+    for n in (0..1024).step_by(2).chain((1..1024).step_by(2)) {
+        assert_eq!(b.word(n * 512).load(std::sync::atomic::Ordering::Relaxed), n as u64);
+    }
+}
