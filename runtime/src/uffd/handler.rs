@@ -47,6 +47,12 @@ pub(super) struct Handler {
     doorbells: ByteRange,
 }
 
+/// Nobody is there, and nobody has ended: before the keeper looks.
+pub(super) fn begin() {
+    STOP.store(false, SeqCst);
+    LIVES.iter().for_each(Life::reset);
+}
+
 impl Handler {
     /// Starts them: one for each core, two at least.
     pub(super) fn start(fd: i32) -> Result<Handler> {
@@ -56,8 +62,6 @@ impl Handler {
         let mut handler = Handler { threads: Vec::new(), doorbells: at.range(count * PAGE) };
         super::watch(handler.doorbells)?;
         DOORBELLS.store(at.0, SeqCst);
-        STOP.store(false, SeqCst);
-        LIVES.iter().for_each(Life::reset);
         for life in &LIVES[..count] {
             match thread::spawn("hmmrt-uffd", move || run(fd, life)) {
                 Ok(thread) => handler.threads.push(thread),
@@ -189,8 +193,11 @@ impl Watch {
         }
         self.seen = now;
         let mut lacks = false;
-        for life in LIVES.iter().filter(|life| life.has_died()) {
-            lacks |= STOP.load(SeqCst) || !replace(self.answerer.fd, life);
+        for (life, seen) in LIVES.iter().zip(&mut self.seen).filter(|(life, _)| life.has_died()) {
+            match STOP.load(SeqCst) || !replace(self.answerer.fd, life) {
+                true => lacks = true,
+                false => *seen = 0, // its end will look the same
+            }
         }
         if lacks && !LIVES.iter().any(Life::is_alive) {
             self.answerer.answer(Some(IDLE_NS));

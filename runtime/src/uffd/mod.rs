@@ -121,6 +121,7 @@ pub(crate) fn start(engine: FaultEngine, moves: bool) -> Result<Option<Threads>>
     let system =
         |e: std::io::Error| Error::System { call: "starting a thread", errno: e.raw_os_error().unwrap_or(0) };
     let messages = delivery == Delivery::Message;
+    handler::begin();
     let started = keeper::start(messages).map_err(system).and_then(|()| {
         match messages.then(|| handler::Handler::start(fd)).transpose() {
             Ok(handler) => Ok(Threads { handler }),
