@@ -650,7 +650,8 @@ hmm_status hmm_prefetch(const void *ptr, size_t len, int location, hmm_stream st
 hmm_status hmm_migrate(const void *ptr, size_t len, int location, size_t *moved_pages);
 
 // Makes a range ready for the CPU and for the kernel's own accesses (read(2) into it gives EFAULT otherwise): on return
-// it can be touched as mode says without a fault, until it is next moved.
+// it can be touched as mode says without a fault, until it is next moved. With a mode that writes nothing of it is sent away
+// on a guess of the runtime's own (HMM_POLICY_AUTO) before a device has been given some of it again.
 hmm_status hmm_host_ready(const void *ptr, size_t len, hmm_access_mode mode);
 
 // Brings a range home and keeps it there, readable and writable, until hmm_unpin: for system calls in flight and DMA.

@@ -48,7 +48,8 @@ pub unsafe extern "C" fn hmm_migrate(
 }
 
 /// Makes a range ready for the CPU and for the kernel's own accesses (read(2) into it gives EFAULT otherwise): on return
-/// it can be touched as mode says without a fault, until it is next moved.
+/// it can be touched as mode says without a fault, until it is next moved. With a mode that writes nothing of it is sent away
+/// on a guess of the runtime's own (HMM_POLICY_AUTO) before a device has been given some of it again.
 #[unsafe(no_mangle)]
 pub extern "C" fn hmm_host_ready(
     ptr: *const c_void,
