@@ -26,8 +26,8 @@ fn every_call_of_a_driver_fails() {
         let total = all.iter().map(|(_, n)| n).sum();
         for (name, n) in all {
             let gives_back = ["Release", "Unmap", "Free"].iter().any(|part| name.contains(part));
-            for (i, how) in numbers(n, 2).into_iter().flat_map(|i| [(i, ""), (i, "+")]) {
-                let settings = if gives_back { &ample } else { &of };
+            for (i, how) in numbers(n, 2).into_iter().flat_map(|i| [(i, ""), (i, "+"), (i, "=lost")]) {
+                let settings = if gives_back || how == "=lost" { &ample } else { &of };
                 cases.push(("driver", format!("{name}:{i}{how}"), settings.clone()));
             }
         }
@@ -39,6 +39,24 @@ fn every_call_of_a_driver_fails() {
         }
     }
     run_all(TEST, 60, cases);
+}
+
+/// What was put at an address and can neither be used nor taken away again serves the next runtime.
+#[test]
+fn a_device_is_lost_before_it_is_let_in() {
+    const TEST: &str = "drivers::a_device_is_lost_before_it_is_let_in";
+    if is_case() {
+        return;
+    }
+    let mut cases: Vec<Case> = Vec::new();
+    for kind in double::KINDS {
+        let mut of = settings(kind);
+        let all = calls(TEST, "driver", &of);
+        of.push(("HMMRT_DOUBLE_MEMORY", "48M".into()));
+        let (name, n) = all.into_iter().find(|(name, _)| name.contains("SetAccess")).unwrap();
+        cases.extend((1..=n).map(|i| ("driver", format!("{name}:{i}=lost"), of.clone())));
+    }
+    run_all(TEST, usize::MAX, cases);
 }
 
 /// The settings with which a driver's double runs.

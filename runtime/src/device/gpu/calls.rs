@@ -11,6 +11,13 @@ use crate::log::log;
 use core::ffi::{CStr, c_void};
 use core::ptr::null_mut;
 
+/// Why there is no memory to use at an address.
+pub(super) struct NotMapped {
+    pub(super) error: Error,
+    /// It is there, but the device was not let in, and it can't be taken away again.
+    pub(super) left: Option<MemoryHandle>,
+}
+
 impl Context {
     fn prop(&self) -> AllocationProp {
         let location = Location { kind: DEVICE, id: self.device };
@@ -49,28 +56,38 @@ impl Context {
     }
 
     /// Makes device memory and puts it at reserved addresses, for this device to read and write.
-    pub(crate) fn map(&self, at: DeviceAddr, len: usize) -> Result<MemoryHandle> {
-        let _current = self.enter()?;
+    pub(crate) fn map(&self, at: DeviceAddr, len: usize) -> core::result::Result<MemoryHandle, NotMapped> {
+        let failed = |error| NotMapped { error, left: None };
+        let _current = self.enter().map_err(failed)?;
         let Context { driver, device, .. } = *self;
         let (mut handle, prop) = (0, self.prop());
         // SAFETY: reads the properties, writes a handle.
         unsafe { call!(driver, device, create(&mut handle, len, &prop, 0)) }
-            .map_err(|e| self.memory_error(e, len))?;
-        let access = AccessDesc { location: prop.location, flags: READ_WRITE };
+            .map_err(|e| failed(self.memory_error(e, len)))?;
         // SAFETY: our reservation, in which nothing is mapped there, and memory of that size.
-        let mapped = unsafe { call!(driver, device, map(at.0, len, 0, handle, 0)) }.and_then(|()| {
-            // SAFETY: what was just mapped; one description.
-            unsafe { call!(driver, device, set_access(at.0, len, &access, 1)) }.inspect_err(|_| {
-                // SAFETY: as above; nobody has used it.
-                let _ = unsafe { call!(driver, device, unmap(at.0, len)) };
-            })
-        });
-        if let Err(e) = mapped {
-            // SAFETY: our handle, not mapped.
-            let _ = unsafe { call!(driver, device, release(handle)) };
-            return Err(self.memory_error(e, len));
+        let mapped = unsafe { call!(driver, device, map(at.0, len, 0, handle, 0)) };
+        let Err(error) = mapped.and_then(|()| self.grant(at, len)) else { return Ok(handle) };
+        let error = self.memory_error(error, len);
+        // SAFETY: what was just mapped, if it was; nobody has used it.
+        if mapped.is_ok() && unsafe { call!(driver, device, unmap(at.0, len)) }.is_err() {
+            return Err(NotMapped { error, left: Some(handle) });
         }
-        Ok(handle)
+        // SAFETY: our handle, not mapped.
+        let _ = unsafe { call!(driver, device, release(handle)) };
+        Err(failed(error))
+    }
+
+    /// Lets this device read and write what is mapped; the context is current.
+    fn grant(&self, at: DeviceAddr, len: usize) -> Result<()> {
+        let access = AccessDesc { location: self.prop().location, flags: READ_WRITE };
+        // SAFETY: our mapping; one description.
+        unsafe { call!(self.driver, self.device, set_access(at.0, len, &access, 1)) }
+    }
+
+    /// Lets this device read and write what `map` has left.
+    pub(crate) fn open(&self, at: DeviceAddr, len: usize) -> Result<()> {
+        let _current = self.enter()?;
+        self.grant(at, len).map_err(|e| self.memory_error(e, len))
     }
 
     /// Takes it away again. On failure it is there still.

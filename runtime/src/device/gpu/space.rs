@@ -3,6 +3,7 @@
 //! lie at the very addresses that its host memory has. Without, each block gets an allocation of its own. API context,
 //! holding one chunk's lock; never the signal handler.
 
+use super::calls::NotMapped;
 use super::context::Context;
 use super::table::MemoryHandle;
 use crate::addr::{ByteRange, CHUNK, DeviceAddr, HostAddr, PAGE};
@@ -26,6 +27,8 @@ enum Way {
 struct Group {
     len: usize,
     handle: MemoryHandle,
+    /// Whether the device may use it: not if that was refused, and taking it away again was, too.
+    open: bool,
     /// One bit for each chunk that is committed.
     used: u64,
 }
@@ -180,8 +183,12 @@ impl Space {
         let mut state = self.state();
         let below = state.groups.range(..=at.0).next_back().map(|(&start, g)| (start, start + g.len as u64));
         if let Some((start, _)) = below.filter(|(_, end)| at.0 < *end) {
-            let bit = 1 << ((at.0 - start) as usize / CHUNK);
-            state.groups.entry(start).and_modify(|g| g.used |= bit);
+            let Some(group) = state.groups.get_mut(&start) else { return Ok(()) };
+            if !group.open {
+                self.context.open(DeviceAddr(start), group.len)?;
+                group.open = true;
+            }
+            group.used |= 1 << ((at.0 - start) as usize / CHUNK);
             return Ok(());
         }
         // As much of the block as an aligned group may hold and is free around the chunk.
@@ -189,15 +196,29 @@ impl Space {
         let above = state.groups.range(at.0..).next().map_or(u64::MAX, |(&start, _)| start);
         let low = (at.0 / group * group).max(at.0 - before as u64).max(below.map_or(0, |(_, end)| end));
         let high = (at.0 / group * group + group).min(at.0 + (CHUNK + after) as u64).min(above);
-        let (start, len, handle) = match self.context.map(DeviceAddr(low), (high - low) as usize) {
-            Ok(handle) => (low, (high - low) as usize, handle),
+        let start = match self.make(&mut state, low, (high - low) as usize) {
+            Ok(()) => low,
             // The last free memory goes to what is really needed.
-            Err(Error::DeviceMemory { .. }) => (at.0, CHUNK, self.context.map(at, CHUNK)?),
+            Err(Error::DeviceMemory { .. }) if !state.groups.contains_key(&low) => {
+                self.make(&mut state, at.0, CHUNK)?;
+                at.0
+            }
             Err(e) => return Err(e),
         };
-        let used = 1 << ((at.0 - start) as usize / CHUNK);
-        state.groups.insert(start, Group { len, handle, used });
+        state.groups.entry(start).and_modify(|g| g.used = 1 << ((at.0 - start) as usize / CHUNK));
         Ok(())
+    }
+
+    /// Makes a group, of which nothing is used yet.
+    fn make(&self, state: &mut State, start: u64, len: usize) -> Result<()> {
+        let (handle, done) = match self.context.map(DeviceAddr(start), len) {
+            Ok(handle) => (handle, Ok(())),
+            // It stays there, for whoever needs memory there next.
+            Err(NotMapped { error, left: Some(handle) }) => (handle, Err(error)),
+            Err(NotMapped { error, left: None }) => return Err(error),
+        };
+        state.groups.insert(start, Group { len, handle, open: done.is_ok(), used: 0 });
+        done
     }
 
     /// The chunk at `at` needs no memory any more. It is given back with the last chunk of its group.
