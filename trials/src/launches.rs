@@ -2,6 +2,7 @@
 //! reads of them is what is there, and its copy has the same bytes. Pointers whose size the driver tells are such as a program
 //! may give; those that are guessed at may point anywhere.
 
+use crate::os;
 use crate::params::Params;
 use std::ffi::c_void;
 use std::sync::Arc;
@@ -16,13 +17,10 @@ struct Arena(*mut u8);
 
 impl Arena {
     fn new(contents: &[u8]) -> Arena {
-        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+        let at = os::map(0, ROOM + 4096, false);
         // SAFETY: a mapping of its own, of which the first part is written.
         unsafe {
-            let at = libc::mmap(std::ptr::null_mut(), ROOM + 4096, libc::PROT_NONE, flags, -1, 0);
-            assert_ne!(at, libc::MAP_FAILED);
-            assert_eq!(libc::mprotect(at, ROOM, libc::PROT_READ | libc::PROT_WRITE), 0);
-            let at = at.cast::<u8>();
+            assert!(os::open(at.cast(), ROOM));
             for i in 0..ROOM {
                 at.add(i)
                     .write(contents.get(i % contents.len().max(1)).copied().unwrap_or(0) ^ (i >> 3) as u8);
@@ -45,7 +43,7 @@ impl Arena {
 impl Drop for Arena {
     fn drop(&mut self) {
         // SAFETY: ours, and nobody has it any more.
-        unsafe { libc::munmap(self.0.cast(), ROOM + 4096) };
+        unsafe { os::unmap(self.0, ROOM + 4096) };
     }
 }
 

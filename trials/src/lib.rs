@@ -10,6 +10,7 @@ mod launches;
 #[path = "../../ffi/preload/src/gpu/hip/object.rs"]
 #[allow(unreachable_pub, missing_docs, reason = "the preload library's file")]
 mod object;
+mod os;
 #[path = "../../ffi/preload/src/gpu/params.rs"]
 #[allow(dead_code, unreachable_pub, missing_docs, reason = "the preload library's file")]
 mod params;

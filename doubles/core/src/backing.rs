@@ -1,10 +1,7 @@
 //! Where the bytes of device memory are: host memory at an address that no program is told.
 
-use core::ffi::c_void;
-use core::ptr;
-
 use crate::device::{Charge, Device};
-use crate::{Error, Result};
+use crate::{Error, Result, os};
 
 /// From this size on the host's memory comes in huge pages: 512 faults fewer for each.
 const HUGE: usize = 2 << 20;
@@ -25,18 +22,12 @@ impl Backing {
     /// Takes `len` bytes of the device's memory.
     pub fn new(device: &'static Device, len: usize) -> Result<Backing> {
         let charge = device.charge(len as u64)?;
-        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
-        // SAFETY: a new mapping wherever there is room.
-        let base =
-            unsafe { libc::mmap(ptr::null_mut(), len, libc::PROT_READ | libc::PROT_WRITE, flags, -1, 0) };
-        if base == libc::MAP_FAILED {
-            return Err(Error::OUT_OF_MEMORY);
-        }
+        let base = os::map(0, len, true).ok_or(Error::OUT_OF_MEMORY)?;
         if len >= HUGE {
-            // SAFETY: the mapping is ours; the advice changes no contents, and may be refused.
-            unsafe { libc::madvise(base, len, libc::MADV_HUGEPAGE) };
+            // SAFETY: the mapping is ours.
+            unsafe { os::huge_pages(base, len) };
         }
-        Ok(Backing { base: base.cast(), len, charge })
+        Ok(Backing { base, len, charge })
     }
 
     /// Its first byte.
@@ -63,6 +54,6 @@ impl Backing {
 impl Drop for Backing {
     fn drop(&mut self) {
         // SAFETY: our mapping, and the last who could use it is gone.
-        unsafe { libc::munmap(self.base.cast::<c_void>(), self.len) };
+        unsafe { os::unmap(self.base, self.len) };
     }
 }

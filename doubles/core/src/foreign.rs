@@ -6,7 +6,7 @@ use std::os::unix::fs::FileExt;
 use std::sync::OnceLock;
 use std::{fs, slice};
 
-use crate::{Error, Result};
+use crate::{Error, Result, os};
 
 /// Copies from the program's memory.
 ///
@@ -15,12 +15,10 @@ use crate::{Error, Result};
 pub unsafe fn read(to: *mut u8, from: u64, n: usize) -> Result {
     let mut done = 0;
     while done < n {
-        let local = libc::iovec { iov_base: to.wrapping_add(done).cast(), iov_len: n - done };
-        let remote = libc::iovec { iov_base: (from as usize + done) as *mut _, iov_len: n - done };
-        // SAFETY: writes at most n - done bytes there, which the caller has; the kernel checks the other side.
-        let got = unsafe { libc::process_vm_readv(libc::getpid(), &local, 1, &remote, 1, 0) };
+        // SAFETY: writes at most n - done bytes there, which the caller has.
+        let got = unsafe { os::peek(to.wrapping_add(done), from + done as u64, n - done) };
         if got > 0 {
-            done += got as usize;
+            done += got;
             continue;
         }
         // Protected pages: the way of debuggers reads them all the same.
@@ -40,12 +38,10 @@ pub unsafe fn read(to: *mut u8, from: u64, n: usize) -> Result {
 pub unsafe fn write(to: u64, from: *const u8, n: usize) -> Result {
     let mut done = 0;
     while done < n {
-        let local = libc::iovec { iov_base: from.wrapping_add(done).cast_mut().cast(), iov_len: n - done };
-        let remote = libc::iovec { iov_base: (to as usize + done) as *mut _, iov_len: n - done };
-        // SAFETY: reads at most n - done bytes there, which the caller has; the kernel checks the other side.
-        let got = unsafe { libc::process_vm_writev(libc::getpid(), &local, 1, &remote, 1, 0) };
+        // SAFETY: reads at most n - done bytes there, which the caller has.
+        let got = unsafe { os::poke(to + done as u64, from.wrapping_add(done), n - done) };
         if got > 0 {
-            done += got as usize;
+            done += got;
             continue;
         }
         let page = (4096 - (to as usize + done) % 4096).min(n - done);

@@ -1,6 +1,7 @@
 //! Host memory that devices know: pinned allocations, registered memory of the program, managed memory.
 
 use crate::device::{Charge, Device};
+use crate::os;
 
 /// How a device came to know it.
 pub enum Kind {
@@ -40,7 +41,7 @@ impl Drop for Block {
     fn drop(&mut self) {
         if !self.foreign() {
             // SAFETY: a mapping made for this block; no handle and no job has it any more.
-            unsafe { libc::munmap(self.start as *mut _, self.len as usize) };
+            unsafe { os::unmap(self.start as *mut u8, self.len as usize) };
         }
     }
 }

@@ -23,6 +23,7 @@ pub mod launch;
 pub mod lock;
 pub mod memory;
 pub mod modules;
+mod os;
 mod place;
 pub mod process;
 pub mod settings;

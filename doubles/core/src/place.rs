@@ -3,7 +3,7 @@
 
 use crate::settings::{self, Hints};
 use crate::space::{Ranges, overlaps};
-use crate::{Error, Result};
+use crate::{Error, Result, os};
 
 /// The host's page.
 pub(crate) const PAGE: u64 = 4096;
@@ -11,17 +11,14 @@ pub(crate) const PAGE: u64 = 4096;
 const HINTED: u64 = 256 << 30;
 
 fn place_at(hint: u64, len: u64) -> Result<u64> {
-    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
-    // SAFETY: a new mapping; the hint makes it replace nothing.
-    let at = unsafe { libc::mmap(hint as *mut _, len as usize, libc::PROT_NONE, flags, -1, 0) };
-    if at == libc::MAP_FAILED { Err(Error::OUT_OF_MEMORY) } else { Ok(at as u64) }
+    os::map(hint, len as usize, false).map(|at| at as u64).ok_or(Error::OUT_OF_MEMORY)
 }
 
 /// Gives host addresses back.
 pub(crate) fn unplace(at: u64, len: u64) {
     if len != 0 {
         // SAFETY: the callers' own mapping, or a reservation, which takes along what the program put over it: so do drivers.
-        unsafe { libc::munmap(at as *mut _, len as usize) };
+        unsafe { os::unmap(at as *mut u8, len as usize) };
     }
 }
 

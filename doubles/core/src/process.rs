@@ -3,7 +3,7 @@
 use std::sync::Once;
 use std::sync::atomic::{AtomicI32, Ordering::SeqCst};
 
-use crate::{Error, Result, settings};
+use crate::{Error, Result, os, settings};
 
 const FRESH: i32 = 0;
 const READY: i32 = 1;
@@ -37,10 +37,7 @@ pub fn init() -> Result {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         // SAFETY: both handlers only change an atomic, and the library is never unloaded (-z nodelete).
-        unsafe {
-            libc::pthread_atfork(None, None, Some(in_child));
-            libc::atexit(at_exit);
-        }
+        unsafe { os::at_fork_and_exit(in_child, at_exit) };
     });
     STATE.store(READY, SeqCst);
     Ok(())

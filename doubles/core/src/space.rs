@@ -9,7 +9,7 @@ use crate::backing::Backing;
 use crate::device::Device;
 use crate::host::{Block, Kind};
 use crate::place::{PAGE, place, place_hinted, unplace};
-use crate::{Error, Result, foreign};
+use crate::{Error, Result, foreign, os};
 
 /// What all sizes and places of mappings are multiples of.
 pub const GRANULARITY: u64 = 2 << 20;
@@ -249,7 +249,7 @@ pub fn allocate_host(device: &'static Device, size: u64, kind: Kind) -> Result<u
     let mut space = write();
     let start = place(&space, len, if len >= GRANULARITY { GRANULARITY } else { PAGE })?;
     // SAFETY: the mapping was made above, and nobody else knows it.
-    if unsafe { libc::mprotect(start as *mut _, len as usize, libc::PROT_READ | libc::PROT_WRITE) } != 0 {
+    if !unsafe { os::open(start as *mut u8, len as usize) } {
         unplace(start, len);
         return Err(Error::OUT_OF_MEMORY);
     }

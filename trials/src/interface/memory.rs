@@ -2,6 +2,7 @@
 
 use super::block::{Block, Kind, PAGE};
 use super::{MOST_BLOCKS, MOST_BYTES, OWN_PAGES, World, expect, kernels, own, refused};
+use crate::os;
 use hmmrt_interface::memory::{
     hmm_adopt, hmm_aligned_alloc, hmm_calloc, hmm_disown, hmm_free, hmm_malloc, hmm_owns, hmm_protect,
     hmm_realloc, hmm_usable_size,
@@ -36,7 +37,7 @@ pub(super) fn open(block: &mut Block, is_up: bool) {
         let len = (block.at - pages + block.len()).next_multiple_of(PAGE);
         let at = core::ptr::with_exposed_provenance_mut(pages);
         // SAFETY: pages of a block that nobody uses.
-        unsafe { libc::mprotect(at, len.max(PAGE), libc::PROT_READ | libc::PROT_WRITE) };
+        unsafe { os::open(at, len.max(PAGE)) };
         return;
     }
     for (from, len) in core::mem::take(&mut block.pins) {

@@ -10,6 +10,7 @@ mod memory;
 mod other;
 mod ranges;
 
+use crate::os;
 use block::{Block, Kind, PAGE, Part};
 use bytes::Bytes;
 use core::ffi::c_void;
@@ -76,14 +77,8 @@ fn start(direct: bool) {
 fn own() -> [usize; 2] {
     *OWN.get_or_init(|| {
         // At the same place in each run, if it is free.
-        [0x5000_0000_0000, 0x5000_1000_0000].map(|hint| {
-            let hint = core::ptr::without_provenance_mut(hint);
-            let (prot, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
-            // SAFETY: nothing is replaced.
-            let at = unsafe { libc::mmap(hint, OWN_PAGES * PAGE, prot, flags, -1, 0) };
-            assert_ne!(at, libc::MAP_FAILED);
-            at.expose_provenance()
-        })
+        [0x5000_0000_0000, 0x5000_1000_0000]
+            .map(|hint| os::map(hint, OWN_PAGES * PAGE, true).expose_provenance())
     })
 }
 

@@ -1,15 +1,20 @@
 //! A real segfault stays one: same signal, address and code, whatever handler was there before or came after; and what
 //! can't be brought home is SIGBUS with a message. Each case runs in a process of its own.
 
+#[path = "../common/mod.rs"]
 mod common;
+
+mod asynchronous;
+mod stacks;
 
 use common::{Block, case, run_case};
 use hmmrt::raw::{self, HMM_HOST};
-use hmmrt::{Access, AccessMode, Error, Page, StreamId, inject};
+use hmmrt::{Access, AccessMode, Page, StreamId, inject};
 use std::os::unix::process::ExitStatusExt;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::*};
+use std::sync::atomic::{AtomicUsize, Ordering::*};
 
 static SEEN: [AtomicUsize; 4] = [const { AtomicUsize::new(0) }; 4];
+
 /// Where the handlers continue: the address that they make accessible, so that the program goes on.
 static MEND: AtomicUsize = AtomicUsize::new(0);
 
@@ -303,13 +308,13 @@ fn child(name: &str) {
                 });
             });
         }
-        "stack_use" => stack_use(),
+        "stack_use" => stacks::stack_use(),
         "overflow" => {
             let b = on_device(2 << 20);
             works(&b);
-            overflow();
+            stacks::overflow();
         }
-        "overflow_plain" => overflow(),
+        "overflow_plain" => stacks::overflow(),
         "masks" => masks(),
         "fault_in_handler" => {
             raw::preload::watch_faults(); // as the preload library, which takes the mark out when it is asked to
@@ -319,132 +324,10 @@ fn child(name: &str) {
             // SAFETY: dies in the handler.
             unsafe { std::ptr::with_exposed_provenance_mut::<u8>(0x10).write_volatile(1) };
         }
-        "timer" => timer(),
-        "fork" => fork(),
+        "timer" => asynchronous::timer(),
+        "fork" => asynchronous::fork(),
         other => panic!("{other}"),
     }
-}
-
-/// The fault path has to fit into the small alternate stacks that runtimes give their threads (8 KiB in Rust's), next
-/// to the kernel's frame.
-fn stack_use() {
-    const ROOM: usize = 64 << 10;
-    let b = on_device(8 << 20);
-    let mut stack = vec![0xAAu8; ROOM];
-    let alt = libc::stack_t { ss_sp: stack.as_mut_ptr().cast(), ss_flags: 0, ss_size: ROOM };
-    let off = libc::stack_t { ss_flags: libc::SS_DISABLE, ..alt };
-    // SAFETY: the stack outlives its use.
-    unsafe { libc::sigaltstack(&alt, std::ptr::null_mut()) };
-    b.word(0).load(Relaxed);
-    b.word(0).store(1, Relaxed);
-    b.word(1 << 18).store((1 << 18) + 1, Relaxed);
-    raw::advise(b.ptr, b.len, hmmrt::Advice::Random, HMM_HOST).unwrap();
-    b.word(1 << 19).load(Relaxed);
-    // Where userfaultfd tells of touches, also of what was never there.
-    let fresh = Block::new(8 << 20);
-    raw::migrate(fresh.ptr, 4096, 0).unwrap();
-    fresh.word(1 << 10).load(Relaxed);
-    fresh.word(1 << 11).store(1, Relaxed);
-    fresh.word(1 << 18).store(1, Relaxed);
-    // The rest of a chunk, in which the program has protected pages itself.
-    let guarded = Block::new(2 << 20);
-    // SAFETY: nobody writes there.
-    unsafe { raw::protect(guarded.ptr.wrapping_add(1 << 20), 8192, hmmrt::Protection::Read).unwrap() };
-    raw::migrate(guarded.ptr, guarded.len, 0).unwrap();
-    raw::migrate(guarded.ptr, 4096, HMM_HOST).unwrap();
-    raw::advise(guarded.ptr, guarded.len, hmmrt::Advice::Sequential, HMM_HOST).unwrap();
-    guarded.word(1 << 11).load(Relaxed);
-    // SAFETY: as above.
-    unsafe { libc::sigaltstack(&off, std::ptr::null_mut()) };
-    let used = ROOM - stack.iter().position(|b| *b != 0xAA).unwrap_or(ROOM);
-    // SAFETY: only asks.
-    let frame = unsafe { libc::getauxval(libc::AT_MINSIGSTKSZ) } as usize;
-    eprintln!("{used} bytes, of which the kernel's frame may be {frame}");
-    assert!(used < frame + 4608, "more than `reserve` takes to be enough");
-    assert!(if common::is_messaged() { used == 0 } else { (1000..8192).contains(&used) }, "{used} bytes");
-}
-
-fn overflow() {
-    #[inline(never)]
-    fn deeper(n: u64) -> u64 {
-        let room = std::hint::black_box([n; 512]);
-        if n == u64::MAX { 0 } else { deeper(n + 1) + room[n as usize % 512] }
-    }
-    std::hint::black_box(deeper(0));
-}
-
-static COUNTER: AtomicUsize = AtomicUsize::new(0);
-
-extern "C" fn on_timer(_: i32) {
-    let word = COUNTER.load(SeqCst);
-    // SAFETY: a word of a live managed block.
-    unsafe { (*std::ptr::with_exposed_provenance::<AtomicU64>(word)).fetch_add(1, Relaxed) };
-}
-
-/// A profiling timer whose handler touches the memory that this thread is moving.
-fn timer() {
-    // Never freed: a last signal may arrive when the timer is off.
-    let b = std::mem::ManuallyDrop::new(Block::new(4 << 20));
-    COUNTER.store(b.ptr as usize + (1 << 20), SeqCst);
-    install(libc::SIGPROF, on_timer as *const () as usize, libc::SA_RESTART);
-    let every = libc::timeval { tv_sec: 0, tv_usec: 100 };
-    let t = libc::itimerval { it_interval: every, it_value: every };
-    // SAFETY: a valid timer.
-    unsafe { libc::setitimer(libc::ITIMER_PROF, &t, std::ptr::null_mut()) };
-    let all = [Access { ptr: b.ptr, len: b.len, mode: AccessMode::Read }];
-    for i in 0..3000u64 {
-        b.word(3).store(i, Relaxed);
-        raw::migrate(b.ptr, b.len, 0).unwrap();
-        // SAFETY: only read.
-        unsafe { raw::acquire(0, StreamId::DEFAULT, &all).unwrap() };
-        raw::release(0, StreamId::DEFAULT).unwrap();
-        assert_eq!(b.word(3).load(Relaxed), i);
-    }
-    let off = libc::itimerval {
-        it_interval: libc::timeval { tv_sec: 0, tv_usec: 0 },
-        it_value: libc::timeval { tv_sec: 0, tv_usec: 0 },
-    };
-    // SAFETY: as above.
-    unsafe { libc::setitimer(libc::ITIMER_PROF, &off, std::ptr::null_mut()) };
-    assert!(b.word(1 << 17).load(Relaxed) > 20, "the timer must have run: {}", b.word(1 << 17).load(Relaxed));
-}
-
-/// A forked child: calls say so; what was on the host is there, and what was on the device only.
-fn fork() {
-    let home = Block::new(2 << 20);
-    home.word(7).store(77, Relaxed);
-    let away = on_device(2 << 20);
-    let both = on_device(2 << 20);
-    assert_eq!(both.word(0).load(Relaxed), 1);
-    let run = |f: &dyn Fn() -> i32| -> i32 {
-        // SAFETY: the child only runs `f` and exits.
-        unsafe {
-            let pid = libc::fork();
-            if pid == 0 {
-                libc::_exit(f());
-            }
-            let mut status = 0;
-            libc::waitpid(pid, &mut status, 0);
-            status
-        }
-    };
-    let code = |ok: bool| if ok { 0 } else { 1 };
-    assert_eq!(run(&|| code(matches!(raw::malloc(1), Err(Error::Forked { .. })))), 0);
-    assert_eq!(run(&|| code(matches!(raw::migrate(home.ptr, 1, 0), Err(Error::Forked { .. })))), 0);
-    assert_eq!(run(&|| code(matches!(raw::init(None), Err(Error::Forked { .. })))), 0);
-    assert_eq!(run(&|| code(home.word(7).fetch_add(1, Relaxed) == 77)), 0);
-    assert_eq!(
-        run(&|| code(both.word(9).fetch_add(5, Relaxed) == 10 && both.word(9).load(Relaxed) == 15)),
-        0
-    );
-    assert_eq!(
-        run(&|| code((0..away.words()).step_by(512).all(|i| away.word(i).load(Relaxed) == i as u64 + 1))),
-        0
-    );
-    assert_eq!(run(&|| code(away.word(3).fetch_add(1, Relaxed) == 4 && away.word(3).load(Relaxed) == 5)), 0);
-    works(&away);
-    works(&both);
-    assert_eq!(home.word(7).load(Relaxed), 77);
 }
 
 #[test]

@@ -1,0 +1,81 @@
+//! What comes at any moment: a profiling timer, and fork.
+
+use super::common::Block;
+use super::{install, on_device, works};
+use hmmrt::raw;
+use hmmrt::{Access, AccessMode, Error, StreamId};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::*};
+
+static COUNTER: AtomicUsize = AtomicUsize::new(0);
+
+extern "C" fn on_timer(_: i32) {
+    let word = COUNTER.load(SeqCst);
+    // SAFETY: a word of a live managed block.
+    unsafe { (*std::ptr::with_exposed_provenance::<AtomicU64>(word)).fetch_add(1, Relaxed) };
+}
+
+/// A profiling timer whose handler touches the memory that this thread is moving.
+pub fn timer() {
+    // Never freed: a last signal may arrive when the timer is off.
+    let b = std::mem::ManuallyDrop::new(Block::new(4 << 20));
+    COUNTER.store(b.ptr as usize + (1 << 20), SeqCst);
+    install(libc::SIGPROF, on_timer as *const () as usize, libc::SA_RESTART);
+    let every = libc::timeval { tv_sec: 0, tv_usec: 100 };
+    let t = libc::itimerval { it_interval: every, it_value: every };
+    // SAFETY: a valid timer.
+    unsafe { libc::setitimer(libc::ITIMER_PROF, &t, std::ptr::null_mut()) };
+    let all = [Access { ptr: b.ptr, len: b.len, mode: AccessMode::Read }];
+    for i in 0..3000u64 {
+        b.word(3).store(i, Relaxed);
+        raw::migrate(b.ptr, b.len, 0).unwrap();
+        // SAFETY: only read.
+        unsafe { raw::acquire(0, StreamId::DEFAULT, &all).unwrap() };
+        raw::release(0, StreamId::DEFAULT).unwrap();
+        assert_eq!(b.word(3).load(Relaxed), i);
+    }
+    let off = libc::itimerval {
+        it_interval: libc::timeval { tv_sec: 0, tv_usec: 0 },
+        it_value: libc::timeval { tv_sec: 0, tv_usec: 0 },
+    };
+    // SAFETY: as above.
+    unsafe { libc::setitimer(libc::ITIMER_PROF, &off, std::ptr::null_mut()) };
+    assert!(b.word(1 << 17).load(Relaxed) > 20, "the timer must have run: {}", b.word(1 << 17).load(Relaxed));
+}
+
+/// A forked child: calls say so; what was on the host is there, and what was on the device only.
+pub fn fork() {
+    let home = Block::new(2 << 20);
+    home.word(7).store(77, Relaxed);
+    let away = on_device(2 << 20);
+    let both = on_device(2 << 20);
+    assert_eq!(both.word(0).load(Relaxed), 1);
+    let run = |f: &dyn Fn() -> i32| -> i32 {
+        // SAFETY: the child only runs `f` and exits.
+        unsafe {
+            let pid = libc::fork();
+            if pid == 0 {
+                libc::_exit(f());
+            }
+            let mut status = 0;
+            libc::waitpid(pid, &mut status, 0);
+            status
+        }
+    };
+    let code = |ok: bool| if ok { 0 } else { 1 };
+    assert_eq!(run(&|| code(matches!(raw::malloc(1), Err(Error::Forked { .. })))), 0);
+    assert_eq!(run(&|| code(matches!(raw::migrate(home.ptr, 1, 0), Err(Error::Forked { .. })))), 0);
+    assert_eq!(run(&|| code(matches!(raw::init(None), Err(Error::Forked { .. })))), 0);
+    assert_eq!(run(&|| code(home.word(7).fetch_add(1, Relaxed) == 77)), 0);
+    assert_eq!(
+        run(&|| code(both.word(9).fetch_add(5, Relaxed) == 10 && both.word(9).load(Relaxed) == 15)),
+        0
+    );
+    assert_eq!(
+        run(&|| code((0..away.words()).step_by(512).all(|i| away.word(i).load(Relaxed) == i as u64 + 1))),
+        0
+    );
+    assert_eq!(run(&|| code(away.word(3).fetch_add(1, Relaxed) == 4 && away.word(3).load(Relaxed) == 5)), 0);
+    works(&away);
+    works(&both);
+    assert_eq!(home.word(7).load(Relaxed), 77);
+}
