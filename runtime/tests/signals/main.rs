@@ -330,6 +330,7 @@ fn child(name: &str) {
         "left" => strays::left(),
         "timer" => asynchronous::timer(),
         "fork" => asynchronous::fork(),
+        "restarts" => asynchronous::restarts(),
         other => panic!("{other}"),
     }
 }
@@ -356,6 +357,7 @@ fn cases() {
         "left",
         "timer",
         "fork",
+        "restarts",
         "stack_use",
     ] {
         let out = run(name);
