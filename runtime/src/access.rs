@@ -177,7 +177,7 @@ fn is_ready(w: &Wanted, device: usize) -> bool {
     while at < w.span.range.end {
         let chunk = table::known(HostAddr(at));
         let end = match chunk.block() {
-            Some(block) if block.is_ready(device, write) => block.range().end,
+            Some(block) if block.is_ready(device, write) => block.counted_end(),
             Some(_) if w.span.range.len() > 8 * CHUNK => return false,
             _ => {
                 let end = w.span.range.end.min(HostAddr(at).chunk_start().0 + CHUNK);

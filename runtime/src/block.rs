@@ -2,7 +2,7 @@
 //! on each device. It makes `hmm_acquire` of a resident range cost the same for 64 KiB and for 1 TiB. Changed by the
 //! chunk guards; read without a lock by acquire. Never freed, only reused. Signal-safe, but for `take` and `put`.
 
-use crate::addr::ByteRange;
+use crate::addr::{ByteRange, CHUNK};
 use crate::summary::Summary;
 use crate::sys::futex::Locked;
 use core::sync::atomic::{AtomicUsize, Ordering::*};
@@ -40,6 +40,12 @@ impl Block {
     pub(crate) fn put(block: &'static Block) {
         debug_assert_eq!(block.summary.chunks(), 0);
         UNUSED.lock().push(block);
+    }
+
+    /// The end of the chunks that count in it, which lie one behind the other: of an adopted range the last part of a chunk,
+    /// and what may share that chunk with it, do not. Of use to who knows that none comes or goes.
+    pub(crate) fn counted_end(&self) -> usize {
+        self.range().start.next_multiple_of(CHUNK) + self.summary.chunks() as usize * CHUNK
     }
 
     /// The bytes it describes.
