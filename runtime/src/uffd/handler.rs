@@ -255,7 +255,7 @@ fn answer(m: Message, begun: u64, wait_ns: u64) -> Option<Until> {
     };
     // A message may be older than what its thread does now, if something else has let that run on. What is done for it must be
     // right then, too.
-    if let Some(_claim) = claim(m.thread)
+    if let Some(_claim) = claim(m.thread, m.addr)
         && chunk.host.has(m.addr.page_in_chunk())
     {
         super::fill_hole(m.addr);

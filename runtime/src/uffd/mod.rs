@@ -346,8 +346,8 @@ pub(crate) fn fill_hole(addr: HostAddr) -> Verdict {
     }
 }
 
-/// Says that the calling thread reads the program's pages with their chunk locked: a touch of a page that is gone must not
+/// Says that the calling thread reads pages of the chunk at `at`, which it has locked: a touch of a page that is gone must not
 /// wait for that lock.
-pub(crate) fn reading() -> Option<threads::Reading> {
-    (delivery() == Delivery::Message).then(threads::Reading::begin)
+pub(crate) fn reading(at: HostAddr) -> Option<threads::Reading> {
+    (delivery() == Delivery::Message).then(|| threads::Reading::begin(at))
 }
