@@ -325,6 +325,7 @@ fn child(name: &str) {
             unsafe { std::ptr::with_exposed_provenance_mut::<u8>(0x10).write_volatile(1) };
         }
         "timer" => asynchronous::timer(),
+        "launches" => asynchronous::launches(),
         "fork" => asynchronous::fork(),
         other => panic!("{other}"),
     }
@@ -348,6 +349,7 @@ fn cases() {
         "alternate_stack",
         "masks",
         "timer",
+        "launches",
         "fork",
         "stack_use",
     ] {
