@@ -59,6 +59,15 @@ impl Slot {
         Some(answer)
     }
 
+    /// `service::serve_posted`, where the chunk can't be had.
+    fn put_back(&self) {
+        if self.state.compare_exchange(POSTED, TAKEN, SeqCst, Relaxed).is_ok()
+            && self.state.compare_exchange(TAKEN, POSTED, SeqCst, SeqCst).is_err()
+        {
+            self.state.store(FREE, SeqCst);
+        }
+    }
+
     /// `service::serve_posted`.
     fn serve(&self, answer: u32) -> bool {
         if self.state.load(SeqCst) != POSTED
@@ -88,13 +97,17 @@ impl Slot {
     }
 }
 
-#[test]
-fn who_waits_is_answered() {
-    explore(3, || {
+fn is_answered(taken_before: bool) {
+    explore(3, move || {
         let slot = Arc::new(Slot::new());
         let service = {
             let slot = slot.clone();
-            thread::spawn(move || slot.run(9))
+            thread::spawn(move || {
+                if taken_before {
+                    slot.put_back();
+                }
+                slot.run(9);
+            })
         };
         assert_eq!(slot.ask(true), Some(9));
         service.join().unwrap();
@@ -103,12 +116,26 @@ fn who_waits_is_answered() {
 }
 
 #[test]
-fn who_gives_up_leaves_a_slot_that_gets_free() {
-    explore(3, || {
+fn who_waits_is_answered() {
+    is_answered(false);
+}
+
+#[test]
+fn what_is_put_back_is_answered() {
+    is_answered(true);
+}
+
+fn gets_free(taken_before: bool) {
+    explore(3, move || {
         let slot = Arc::new(Slot::new());
         let service = {
             let slot = slot.clone();
-            thread::spawn(move || slot.serve(9))
+            thread::spawn(move || {
+                if taken_before {
+                    slot.put_back();
+                }
+                slot.serve(9);
+            })
         };
         let answered = slot.ask(false);
         assert!(answered.is_none_or(|a| a == 9), "an answer that nobody gave");
@@ -120,4 +147,14 @@ fn who_gives_up_leaves_a_slot_that_gets_free() {
         service.join().unwrap();
         assert_eq!(slot.state.load(SeqCst), FREE, "a slot is lost");
     });
+}
+
+#[test]
+fn who_gives_up_leaves_a_slot_that_gets_free() {
+    gets_free(false);
+}
+
+#[test]
+fn a_slot_that_is_put_back_gets_free() {
+    gets_free(true);
 }

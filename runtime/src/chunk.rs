@@ -223,6 +223,11 @@ impl Guard {
         chunk.lock.try_lock().then(|| Guard::locked(chunk, at).open())
     }
 
+    /// [`Guard::lock`], if the lock can be had within about `ns`. Signal-safe.
+    pub(crate) fn lock_within(chunk: &'static Chunk, at: HostAddr, ns: u64) -> Option<Guard> {
+        chunk.lock.lock_within(ns).then(|| Guard::locked(chunk, at).open())
+    }
+
     fn open(self) -> Guard {
         if self.chunk.is_early() {
             self.opened.set(self.chunk.early.swap(0, Relaxed));

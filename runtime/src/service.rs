@@ -4,7 +4,7 @@
 //! thread needs.
 
 use crate::addr::HostAddr;
-use crate::chunk::Chunk;
+use crate::chunk::{Chunk, Guard};
 use crate::device::gpu;
 use crate::fault::{self, Step};
 use crate::sys::segv::{Cause, Verdict};
@@ -25,6 +25,8 @@ struct Request {
     chunk: AtomicPtr<Chunk>,
     write: AtomicBool,
     absence: AtomicBool,
+    /// How long the chunk is waited for at most, in nanoseconds, or [`PATIENT`].
+    patience: AtomicU64,
     /// Written by the service thread before `DONE`, taken by the poster after it.
     answer: UnsafeCell<Option<Step>>,
 }
@@ -40,6 +42,7 @@ static REQUESTS: [Request; SLOTS] = [const {
         chunk: AtomicPtr::new(core::ptr::null_mut()),
         write: AtomicBool::new(false),
         absence: AtomicBool::new(false),
+        patience: AtomicU64::new(0),
         answer: UnsafeCell::new(None),
     }
 }; SLOTS];
@@ -56,18 +59,35 @@ static THREADS: [AtomicUsize; MOST] = [const { AtomicUsize::new(0) }; MOST];
 /// A thread that has served looks for more this long before it sleeps: waking it costs more than a copy.
 const LINGER_NS: u64 = 50_000;
 
+/// Who asks waits until the chunk can be had.
+const PATIENT: u64 = u64::MAX;
+/// How long a service thread waits for a chunk before it looks at the other requests: whoever has it may wait for one of them.
+const CHUNK_NS: u64 = 100_000;
+
 /// Has the page at `addr` brought home by a service thread. Signal-safe.
 #[inline(never)] // the signal stack may be 8 KiB: no frame holds what another path needs
 pub(crate) fn ask(chunk: &'static Chunk, addr: HostAddr, write: bool, cause: Cause) -> Step {
+    let no_answer = || Step::Done(Verdict::Bus("the service thread gave no answer"));
+    ask_within(chunk, addr, write, cause, PATIENT).unwrap_or_else(no_answer)
+}
+
+/// As [`ask`]; `None`: somebody has had the chunk for longer than `patience` nanoseconds.
+pub(crate) fn ask_within(
+    chunk: &'static Chunk,
+    addr: HostAddr,
+    write: bool,
+    cause: Cause,
+    patience: u64,
+) -> Option<Step> {
     let me = thread::id();
     if THREADS.iter().any(|t| t.load(SeqCst) == me) {
-        return Step::Done(Verdict::Bus("the runtime's own service thread touched it"));
+        return Some(Step::Done(Verdict::Bus("the runtime's own service thread touched it")));
     }
     if gpu::is_inside() {
-        return Step::Done(Verdict::Bus("a GPU driver touched it, in a call of the runtime's"));
+        return Some(Step::Done(Verdict::Bus("a GPU driver touched it, in a call of the runtime's")));
     }
     if !RUNNING.load(SeqCst) {
-        return fault::resolve(chunk, addr, write, cause); // no device is open: nothing to call
+        return resolve(chunk, addr, write, cause, patience); // no device is open: nothing to call
     }
     let request = loop {
         let free = REQUESTS.iter().find(|r| r.state.compare_exchange(FREE, CLAIMED, SeqCst, Relaxed).is_ok());
@@ -80,23 +100,34 @@ pub(crate) fn ask(chunk: &'static Chunk, addr: HostAddr, write: bool, cause: Cau
     request.chunk.store(core::ptr::from_ref(chunk).cast_mut(), Relaxed);
     request.write.store(write, Relaxed);
     request.absence.store(cause == Cause::Absence, Relaxed);
+    request.patience.store(patience, Relaxed);
     request.state.store(POSTED, SeqCst);
     POSTS.fetch_add(1, SeqCst);
     futex::wake(&POSTS, 1);
     match wait(request) {
         Waited::Answered => {}
-        Waited::NobodyThere => return fault::resolve(chunk, addr, write, cause),
+        Waited::NobodyThere => return resolve(chunk, addr, write, cause, patience),
         Waited::TooLong => {
-            return Step::Done(Verdict::Bus(
+            return Some(Step::Done(Verdict::Bus(
                 "the GPU's driver did not answer in time (HMMRT_DRIVER_TIMEOUT); was managed memory given to a call of \
                  the driver's?",
-            ));
+            )));
         }
     }
     // SAFETY: DONE was read with acquire: the service thread is through with the slot.
     let answer = unsafe { (*request.answer.get()).take() };
     request.state.store(FREE, SeqCst);
-    answer.unwrap_or(Step::Done(Verdict::Bus("the service thread gave no answer")))
+    answer
+}
+
+/// Where no service thread is needed.
+#[inline(never)] // the signal stack may be 8 KiB: no frame holds what another path needs
+fn resolve(chunk: &'static Chunk, addr: HostAddr, write: bool, cause: Cause, patience: u64) -> Option<Step> {
+    if patience == PATIENT {
+        return Some(fault::resolve(chunk, addr, write, cause));
+    }
+    let g = Guard::lock_within(chunk, addr.chunk_start(), patience)?;
+    Some(fault::resolve_locked(g, addr, write, cause))
 }
 
 /// How waiting ended.
@@ -204,7 +235,7 @@ fn run(number: usize) {
     THREADS[number].store(0, SeqCst);
 }
 
-/// Answers what is posted. Whether there was anything.
+/// Answers what is posted, or puts it back where the chunk can't be had now. Whether there was anything.
 fn serve_posted() -> bool {
     let mut served = false;
     for r in &REQUESTS {
@@ -216,15 +247,25 @@ fn serve_posted() -> bool {
         // SAFETY: the poster put a table record there, and records are never freed.
         let chunk: &'static Chunk = unsafe { &*chunk };
         let cause = if r.absence.load(Relaxed) { Cause::Absence } else { Cause::Protection };
-        let answer = fault::resolve(chunk, HostAddr(r.addr.load(Relaxed)), r.write.load(Relaxed), cause);
+        let (addr, patience) = (HostAddr(r.addr.load(Relaxed)), r.patience.load(Relaxed));
+        served = true;
+        let answer = match Guard::lock_within(chunk, addr.chunk_start(), patience.min(CHUNK_NS)) {
+            Some(g) => Some(fault::resolve_locked(g, addr, r.write.load(Relaxed), cause)),
+            None if patience == PATIENT => {
+                if r.state.compare_exchange(TAKEN, POSTED, SeqCst, SeqCst).is_err() {
+                    r.state.store(FREE, SeqCst); // given up meanwhile
+                }
+                continue;
+            }
+            None => None,
+        };
         // SAFETY: the poster does not touch the slot until DONE.
-        unsafe { *r.answer.get() = Some(answer) };
+        unsafe { *r.answer.get() = answer };
         if r.state.compare_exchange(TAKEN, DONE, SeqCst, SeqCst).is_ok() {
             futex::wake(&r.state, 1);
         } else {
             r.state.store(FREE, SeqCst); // given up meanwhile
         }
-        served = true;
     }
     served
 }

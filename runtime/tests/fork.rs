@@ -5,8 +5,9 @@ mod common;
 
 use common::{Block, Rng, case, filter, kernels, run_case};
 use hmmrt::raw::{self, HMM_HOST};
-use hmmrt::{AccessMode, LaunchArg, LaunchConfig, Page, StreamId};
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use hmmrt::{AccessMode, Error, LaunchArg, LaunchConfig, Page, StreamId};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
 
 /// Runs `f` in a forked child and gives its wait status.
 fn child(f: impl FnOnce() -> bool) -> i32 {
@@ -288,6 +289,70 @@ fn refused() {
     raw::shutdown().unwrap();
 }
 
+/// What a handler at fork touches that was there before the runtime's.
+static AT_FORK: AtomicPtr<u8> = AtomicPtr::new(std::ptr::null_mut());
+/// How long the other threads do nothing after each touch, in microseconds.
+static PAUSE_US: AtomicU64 = AtomicU64::new(0);
+
+extern "C" fn touch_at_fork() {
+    let at = AT_FORK.load(Relaxed);
+    if !at.is_null() {
+        // The others are to have touched what they can't have.
+        std::thread::sleep(Duration::from_micros(2 * PAUSE_US.load(Relaxed)));
+        // SAFETY: a byte of a block that only this function uses.
+        unsafe { at.write_volatile(at.read_volatile().wrapping_add(1)) };
+    }
+}
+
+/// The forking thread touches memory with all chunks locked, in a handler of the program's, while others touch what is
+/// away, perhaps more than there is room to remember: whoever answers touches must get to that one.
+fn touched_at_fork(threads: usize, rounds: u8) {
+    PAUSE_US.store(threads as u64 * 70, Relaxed);
+    // SAFETY: kills a process that waits for ever; a handler with no state.
+    unsafe {
+        libc::alarm(120);
+        assert_eq!(libc::pthread_atfork(Some(touch_at_fork), None, None), 0);
+    }
+    match raw::device_count() {
+        Err(e @ Error::Unsupported { .. }) => return eprintln!("skipped: {e}"),
+        count => assert!(count.unwrap() > 0),
+    }
+    let [own, theirs] = [Block::new(2 << 20), Block::new(8 << 20)];
+    fill(&own, 1);
+    fill(&theirs, 2);
+    let stop = AtomicBool::new(false);
+    let (stop, shared) = (&stop, &theirs);
+    std::thread::scope(|s| {
+        for t in 0..threads {
+            let touch = move || {
+                let mut i = t * 8;
+                while !stop.load(Relaxed) {
+                    i = (i + 512 * 97) % shared.words();
+                    let (word, value) = (shared.word(i - i % 8), (i - i % 8) as u64 ^ 2);
+                    assert_eq!(word.load(Relaxed), value);
+                    word.store(value, Relaxed); // not while a process forks
+                    std::thread::sleep(Duration::from_micros(PAUSE_US.load(Relaxed)));
+                }
+            };
+            std::thread::Builder::new().stack_size(64 << 10).spawn_scoped(s, touch).unwrap();
+        }
+        s.spawn(move || {
+            while !stop.load(Relaxed) {
+                raw::migrate(shared.ptr, shared.len, 0).unwrap();
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        });
+        AT_FORK.store(own.ptr, Relaxed);
+        for round in 1..=rounds {
+            raw::migrate(own.ptr, own.len, 0).unwrap();
+            assert_eq!(child(|| own.word(0).load(Relaxed) as u8 == 1 + round), 0, "round {round}");
+        }
+        AT_FORK.store(std::ptr::null_mut(), Relaxed);
+        stop.store(true, Relaxed);
+    });
+    assert!(holds(&theirs, 2));
+}
+
 #[test]
 fn cases() {
     match case().as_deref() {
@@ -299,12 +364,16 @@ fn cases() {
         Some("exec_only") => return exec_only(),
         Some("spawned") => return spawned(),
         Some("refused") => return refused(),
+        Some("touched") => return touched_at_fork(25, 20),
+        Some("touched_by_many") => return touched_at_fork(700, 5),
         _ => {}
     }
     let exec = [("HMMRT_FORK", "exec")];
     let two = [("HMMRT_HOST_DEVICES", "2")];
     let driver = [("HMMRT_HOST_DEVICES", "2"), ("HMMRT_HOST_DIRECT", "0")];
-    let runs: [(&str, &[(&str, &str)]); 11] = [
+    let messages = [("HMMRT_FAULT", "uffd-thread")];
+    let messages_driver = [("HMMRT_FAULT", "uffd-thread"), ("HMMRT_HOST_DIRECT", "0")];
+    let runs: [(&str, &[(&str, &str)]); 16] = [
         ("own_handlers", &[]),
         ("snapshot", &two),
         ("snapshot", &driver),
@@ -316,6 +385,11 @@ fn cases() {
         ("spawned", &[]),
         ("refused", &two),
         ("refused", &driver),
+        ("touched", &[]),
+        ("touched", &driver),
+        ("touched", &messages),
+        ("touched", &messages_driver),
+        ("touched_by_many", &messages),
     ];
     for (name, env) in runs {
         let out = run_case("cases", name, env);

@@ -56,6 +56,60 @@ fn given_back() {
     }
 }
 
+/// What a system call of the program's own can write there: `len` bytes of zeros.
+fn read_zeros(at: *mut u8, len: usize) -> Result<(), std::io::Error> {
+    // SAFETY: memory of this test's own.
+    unsafe {
+        let zeros = libc::open(c"/dev/zero".as_ptr(), libc::O_RDONLY);
+        assert!(zeros >= 0);
+        let n = libc::read(zeros, at.cast(), len);
+        let e = std::io::Error::last_os_error();
+        libc::close(zeros);
+        if n == len as isize { Ok(()) } else { Err(e) }
+    }
+}
+
+/// Memory is there for the kernel once it was made so, also in chunks that never left, of a block that is watched because
+/// another did, before or after; and what is away stays what it is.
+fn for_the_kernel() {
+    let (block, own) = (raw::calloc(3 * CHUNK, 1).unwrap(), chunks(4));
+    // SAFETY: memory of this test's own.
+    unsafe { raw::adopt(page(own, 256), 4 * CHUNK - CHUNK / 2).unwrap() };
+    for at in [block, page(own, 512)] {
+        // SAFETY: as above.
+        unsafe {
+            at.write_volatile(5);
+            page(at, 512 + 4).write_volatile(6);
+        }
+        let (second, third) = (page(at, 512), page(at, 1024));
+        raw::pin(page(third, 256), CHUNK / 2).unwrap();
+        raw::migrate(at, CHUNK, 0).unwrap(); // from here on all of the block is watched
+        read_zeros(page(third, 256), CHUNK / 2).expect("pinned before");
+        raw::host_ready(second, CHUNK, AccessMode::ReadWrite).unwrap();
+        read_zeros(page(second, 5), 50 * PAGE).expect("made ready");
+        raw::pin(third, CHUNK / 2).unwrap();
+        read_zeros(third, CHUNK).expect("pinned");
+        raw::unpin(third, CHUNK / 2).unwrap();
+        raw::unpin(page(third, 256), CHUNK / 2).unwrap();
+        raw::host_ready(page(at, 1), PAGE, AccessMode::Read).unwrap();
+        read_zeros(page(second, 5), PAGE).expect("as before");
+        // SAFETY: as above.
+        unsafe {
+            assert_eq!((at.read_volatile(), page(second, 4).read_volatile()), (5, 6));
+        }
+    }
+    // Half of the first chunk is not watched: mappings of both kinds in a chunk that never left.
+    // SAFETY: as above.
+    unsafe { raw::adopt(own, CHUNK / 2).unwrap() };
+    raw::host_ready(own, CHUNK, AccessMode::Write).unwrap();
+    read_zeros(own, CHUNK).expect("made ready");
+    // SAFETY: a block of ours; memory that stays.
+    unsafe {
+        raw::free(block).unwrap();
+        raw::disown(own, 4 * CHUNK).unwrap();
+    }
+}
+
 /// A range that the program moves with a part that is away, and the rest of which is watched at the new place only.
 fn moved() {
     let (at, to) = (chunks(2), chunks(2));
@@ -190,6 +244,7 @@ fn what_is_watched_is_not_what_the_chunk_is() {
         }
         neighbours();
         given_back();
+        for_the_kernel();
         moved();
         many_are_first(&config);
         restarted(config);

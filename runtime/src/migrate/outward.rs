@@ -359,7 +359,7 @@ fn fill(
     let c = g.chunk;
     let dev = devices.at(device);
     freeze(g, plain)?;
-    let _reading = uffd::reading();
+    let _reading = uffd::reading(g.at);
     let from_host = lacks & c.host.get();
     let touched = if g.is_watched() {
         probe.pagemap.touched(g.at) // what a device has a copy of may be missing here, too

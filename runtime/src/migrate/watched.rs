@@ -277,18 +277,43 @@ impl Guard {
 }
 
 /// The kernel is about to touch `pages`, which are home, and a missing one is an error to it where touches are signals.
+/// Whatever the chunk's record says: a block is watched as a whole when some chunk of it first leaves, now or later.
 pub(crate) fn make_present(g: &Guard, pages: PageMask) -> Result<()> {
-    if uffd::delivery() != Delivery::Signal || !g.is_watched() {
+    if uffd::delivery() != Delivery::Signal {
         return Ok(());
     }
-    let here = pages & g.chunk.host.get();
-    let present = Pagemap::open().present(g.at).unwrap_or(PageMask::EMPTY);
-    let empty = here & !present;
-    let shared = empty & g.chunk.on_devices();
-    (empty & !shared)
-        .runs()
-        .try_for_each(|(first, count)| uffd::zero_watched(g.page(first), count * PAGE))?;
+    let c = g.chunk;
+    let here = pages & c.host.get() & !c.user_none.get();
+    if !g.is_watched() {
+        return here.runs().try_for_each(|(first, count)| fill_empty(g, first, count));
+    }
+    let empty = here & !Pagemap::open().present(g.at).unwrap_or(PageMask::EMPTY);
+    let shared = empty & c.on_devices();
+    (empty & !shared).runs().try_for_each(|(first, count)| fill_empty(g, first, count))?;
     shared.runs().try_for_each(|(first, count)| uffd::zero_protected(g.page(first), count * PAGE))
+}
+
+/// Sees to it that host pages are there, zeros where nothing is: those that may be written without being noticed by
+/// userfaultfd.
+fn fill_empty(g: &Guard, first: usize, count: usize) -> Result<()> {
+    let fill = |page: usize, count: usize| match map::populate_read(g.page(page), count * PAGE) {
+        true => Some(Ok(())),
+        false => uffd::zero_if_watched(g.page(page), count * PAGE),
+    };
+    if let Some(result) = fill(first, count) {
+        return result;
+    }
+    // Mapping by mapping: each is watched, or is not. Where it costs much to ask which there are, page by page.
+    let (maps, end) = (Maps::open(), first + count);
+    let mut page = first;
+    while page < end {
+        let mapping = if maps.is_quick() { maps.at(g.page(page)) } else { None };
+        let next = mapping.map_or(page + 1, |v| end.min((v.end - g.at.0) / PAGE));
+        // Neither: the kernel can fill it when it touches it, or there is nothing that can be.
+        fill(page, next - page).unwrap_or(Ok(()))?;
+        page = next;
+    }
+    Ok(())
 }
 
 /// In a forked child nothing is watched, and what was away would read as zeros: it is made inaccessible. The child has

@@ -48,16 +48,46 @@ impl FutexLock {
         if self.owner.load(Relaxed) == me {
             super::stderr::fatal("a thread waits for a lock that it holds", 0);
         }
-        for _ in 0..crate::atomic::spins(SPINS) {
-            if self.word.load(Relaxed) == FREE && self.try_lock() {
-                return;
-            }
-            core::hint::spin_loop();
+        if self.spin() {
+            return;
         }
         while self.word.swap(CONTENDED, SeqCst) != FREE {
             futex::wait(&self.word, CONTENDED, None);
         }
         self.owner.store(me, Relaxed);
+    }
+
+    /// Takes the lock if it can be had within about `ns`. Signal-safe.
+    pub(crate) fn lock_within(&self, ns: u64) -> bool {
+        if self.try_lock() {
+            return true;
+        }
+        if ns == 0 || self.held_by_me() {
+            return false;
+        }
+        if self.spin() {
+            return true;
+        }
+        if self.word.swap(CONTENDED, SeqCst) != FREE {
+            futex::wait(&self.word, CONTENDED, Some(ns));
+            // CONTENDED stays, for those behind: this one may have been woken in the place of another.
+            if self.word.swap(CONTENDED, SeqCst) != FREE {
+                return false;
+            }
+        }
+        self.owner.store(thread::id(), Relaxed);
+        true
+    }
+
+    /// Takes the lock if it gets free in a moment.
+    fn spin(&self) -> bool {
+        for _ in 0..crate::atomic::spins(SPINS) {
+            if self.word.load(Relaxed) == FREE && self.try_lock() {
+                return true;
+            }
+            core::hint::spin_loop();
+        }
+        false
     }
 
     /// Gives the lock back. Only the holder calls it. Signal-safe.

@@ -1,7 +1,7 @@
 //! The threads that answer messages, where touches come as those. Each has descriptors of its own, reads touches, and brings
-//! pages home as the signal handler would; the touching thread waits in the kernel. What has to wait for a kernel is put
-//! aside and looked at again, so that no thread of ours ever waits for one: all of them could, and nobody would be left to
-//! answer. What can't be answered is made inaccessible: the touching thread runs on into SIGSEGV, which `fault` knows.
+//! pages home as the signal handler would; the touching thread waits in the kernel. What has to wait, for a kernel or for who
+//! has the chunk, is put aside and looked at again, so that no thread of ours ever waits for one: all of them could, and nobody
+//! would be left to answer, whoever has the chunk among them. What can't be answered is made inaccessible: the touching thread runs on into SIGSEGV, which `fault` knows.
 //!
 //! A program may end threads that it does not know. The keeper's thread is told by the kernel (`sys/life.rs`), has the
 //! touches that such a thread had taken sent again, and starts another; where it can't, and none is left, it answers itself
@@ -9,6 +9,8 @@
 
 use super::threads::claim;
 use crate::addr::{ByteRange, HostAddr, PAGE};
+use crate::chunk::{Chunk, Guard};
+use crate::device::Devices;
 use crate::error::{Error, Result};
 use crate::fault::{self, Step};
 use crate::fork;
@@ -20,14 +22,16 @@ use crate::sys::map::{self, Prot};
 use crate::sys::segv::{Cause, Verdict};
 use crate::sys::uffd::{self as kernel, Message};
 use crate::sys::{futex, stderr, thread};
-use crate::{table, trace};
+use crate::{service, table, trace};
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::*};
 use std::sync::Mutex;
 
 /// How long a thread that has put touches aside waits before it looks again.
 const AGAIN_NS: u64 = 100_000;
-/// The most that a thread puts aside before it reads no more.
+/// The most that a thread puts aside.
 const MOST_ASIDE: usize = 256;
+/// How long it waits when there was more: those touches are sent again.
+const FULL_NS: u64 = 1_000_000;
 
 /// The most threads.
 const MOST: usize = 8;
@@ -93,10 +97,20 @@ impl Handler {
     }
 }
 
-/// A touch that waits for a kernel.
+/// What a touch waits for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Until {
+    /// Whoever has the chunk locked lets it go.
+    Unlocked,
+    /// A kernel has ended, or a system call.
+    Unused,
+}
+
+/// A touch that waits.
 struct Aside {
     touch: Message,
     begun: u64,
+    until: Until,
 }
 
 /// Who answers messages.
@@ -107,7 +121,7 @@ struct Answerer {
 
 impl Answerer {
     fn new(fd: i32) -> Answerer {
-        Answerer { fd, aside: Vec::with_capacity(MOST_ASIDE + 16) }
+        Answerer { fd, aside: Vec::with_capacity(MOST_ASIDE) }
     }
 
     /// Answers what there is, or comes within `idle_ns`. Whether a doorbell was among it. Allocates nothing: who touched may
@@ -115,27 +129,52 @@ impl Answerer {
     fn answer(&mut self, idle_ns: Option<u64>) -> bool {
         let nothing = Message { addr: HostAddr(0), write: false, thread: 0 };
         let mut messages = [nothing; 16];
-        let mut rung = false;
-        if self.aside.len() < MOST_ASIDE {
+        let (mut rung, mut full) = (false, false);
+        // Chunks are waited for below: they are free again sooner than kernels end.
+        if !self.aside.iter().any(|a| a.until == Until::Unlocked) {
             kernel::wait(self.fd, if self.aside.is_empty() { idle_ns } else { Some(AGAIN_NS) });
-            let count = kernel::read(self.fd, &mut messages);
-            for m in &messages[..count] {
-                if m.addr.0.wrapping_sub(DOORBELLS.load(SeqCst)) < MOST * PAGE && STOP.load(SeqCst) {
-                    super::fill_hole(m.addr);
-                    rung = true;
-                    continue;
+        }
+        let count = kernel::read(self.fd, &mut messages);
+        for m in &messages[..count] {
+            if m.addr.0.wrapping_sub(DOORBELLS.load(SeqCst)) < MOST * PAGE && STOP.load(SeqCst) {
+                super::fill_hole(m.addr);
+                rung = true;
+                continue;
+            }
+            let begun = trace::now();
+            match answer(*m, begun, 0) {
+                None => {}
+                Some(until) if self.aside.len() < MOST_ASIDE => {
+                    STATS.waits.add(u64::from(until == Until::Unused));
+                    self.aside.push(Aside { touch: *m, begun, until });
                 }
-                let begun = trace::now();
-                if !answer(*m, begun) {
-                    STATS.waits.add(1);
-                    self.aside.push(Aside { touch: *m, begun });
+                // The next may be of whoever has the chunk. This one comes again, behind all others.
+                Some(_) => {
+                    super::wake(m.addr);
+                    full = true;
                 }
             }
-        } else {
-            kernel::pause(AGAIN_NS);
         }
-        self.aside.retain(|a| !answer(a.touch, a.begun));
+        if full {
+            kernel::pause(FULL_NS);
+        }
+        self.look_again();
         rung
+    }
+
+    /// Looks again at what was put aside, and waits for one of the chunks: for each in turn.
+    fn look_again(&mut self) {
+        let mut patience = AGAIN_NS;
+        self.aside.retain_mut(|a| {
+            let wait = if a.until == Until::Unlocked { core::mem::take(&mut patience) } else { 0 };
+            let Some(until) = answer(a.touch, a.begun, wait) else { return false };
+            STATS.waits.add(u64::from(until == Until::Unused && a.until != until));
+            a.until = until;
+            true
+        });
+        if !self.aside.is_empty() {
+            self.aside.rotate_left(1);
+        }
     }
 }
 
@@ -199,7 +238,7 @@ impl Watch {
                 false => *seen = 0, // its end will look the same
             }
         }
-        if lacks && !LIVES.iter().any(Life::is_alive) {
+        if lacks && !LIVES.iter().any(Life::is_alive) || !self.answerer.aside.is_empty() {
             self.answerer.answer(Some(IDLE_NS));
         } else {
             let words = core::array::from_fn::<_, MOST, _>(|i| (LIVES[i].word(), now[i]));
@@ -208,19 +247,19 @@ impl Watch {
     }
 }
 
-/// Answers a touch; `false`: it has to wait for a kernel.
-fn answer(m: Message, begun: u64) -> bool {
+/// Answers a touch, if the chunk can be had within about `wait_ns`; or what it has to wait for.
+fn answer(m: Message, begun: u64, wait_ns: u64) -> Option<Until> {
     let Some(chunk) = table::get(m.addr) else {
         super::fill_hole(m.addr); // watched, and nothing of ours: cannot be, and does not hang
-        return true;
+        return None;
     };
     // A message may be older than what its thread does now, if something else has let that run on. What is done for it must be
     // right then, too.
-    if let Some(_claim) = claim(m.thread)
+    if let Some(_claim) = claim(m.thread, m.addr)
         && chunk.host.has(m.addr.page_in_chunk())
     {
         super::fill_hole(m.addr);
-        return true;
+        return None;
     }
     if fork::is_by(m.thread) {
         // It holds every chunk's lock, and serves itself: by SIGSEGV.
@@ -228,13 +267,14 @@ fn answer(m: Message, begun: u64) -> bool {
             stderr::fatal("a forking thread can't be told of its touch", m.addr.0);
         }
         super::wake(m.addr);
-        return true;
+        return None;
     }
     let _blocked = crate::sys::signal::Blocked::new();
-    let verdict = match fault::look(chunk, m.addr, m.write, Cause::Absence) {
-        Step::Done(verdict) => verdict,
-        Step::Wait(b) if waits_for_itself(&b, m.thread) => fault::OWN,
-        Step::Wait(_) => return false,
+    let verdict = match look(chunk, &m, wait_ns) {
+        None => return Some(Until::Unlocked),
+        Some(Step::Done(verdict)) => verdict,
+        Some(Step::Wait(b)) if waits_for_itself(&b, m.thread) => fault::OWN,
+        Some(Step::Wait(_)) => return Some(Until::Unused),
     };
     match verdict {
         Verdict::Resolved => fault::note(m.addr, m.write, verdict, trace::since(begun), 0),
@@ -242,7 +282,16 @@ fn answer(m: Message, begun: u64) -> bool {
         Verdict::NotOurs | Verdict::Bus(_) => close(chunk, m.addr),
     }
     super::wake(m.addr);
-    true
+    None
+}
+
+/// One look at the page, by whoever may call the devices' drivers; `None`: somebody has the chunk.
+fn look(chunk: &'static Chunk, m: &Message, wait_ns: u64) -> Option<Step> {
+    if !Devices::get().is_none_or(|d| (0..d.count()).all(|i| d.at(i).serves_faults_directly())) {
+        return service::ask_within(chunk, m.addr, m.write, Cause::Absence, wait_ns);
+    }
+    let g = Guard::lock_within(chunk, m.addr.chunk_start(), wait_ns)?;
+    Some(fault::resolve_locked(g, m.addr, m.write, Cause::Absence))
 }
 
 /// Whether the touching thread would wait for itself: it has acquired the memory, or it is a thread of ours, whose kernel
@@ -252,7 +301,7 @@ fn waits_for_itself(b: &Blocker, number: u32) -> bool {
 }
 
 /// Makes a page inaccessible until somebody touches it who can be told why.
-fn close(chunk: &'static crate::chunk::Chunk, addr: HostAddr) {
+fn close(chunk: &'static Chunk, addr: HostAddr) {
     if migrate::close(chunk, addr).is_err() {
         stderr::fatal("a touch that can't be answered can't be told either", addr.0);
     }

@@ -290,16 +290,12 @@ pub(crate) fn zero(at: HostAddr, len: usize) -> Result<()> {
     Ok(())
 }
 
-/// [`zero`], for pages some of which may not be watched: those the kernel fills when it touches them.
-pub(crate) fn zero_watched(at: HostAddr, len: usize) -> Result<()> {
+/// [`zero`], for pages some of which may not be watched: nothing is said then, and some of the others may not be there.
+pub(crate) fn zero_if_watched(at: HostAddr, len: usize) -> Option<Result<()>> {
     match zero(at, len) {
-        Err(Error::System { errno: kernel::ENOENT, .. }) => {}
-        done => return done,
+        Err(Error::System { errno: kernel::ENOENT, .. }) => None,
+        done => Some(done),
     }
-    (0..len).step_by(PAGE).try_for_each(|page| match zero(at.add(page), PAGE) {
-        Err(Error::System { errno: kernel::ENOENT, .. }) => Ok(()),
-        done => done,
-    })
 }
 
 /// Lets run again who waits for a page.
@@ -350,8 +346,8 @@ pub(crate) fn fill_hole(addr: HostAddr) -> Verdict {
     }
 }
 
-/// Says that the calling thread reads the program's pages with their chunk locked: a touch of a page that is gone must not
+/// Says that the calling thread reads pages of the chunk at `at`, which it has locked: a touch of a page that is gone must not
 /// wait for that lock.
-pub(crate) fn reading() -> Option<threads::Reading> {
-    (delivery() == Delivery::Message).then(threads::Reading::begin)
+pub(crate) fn reading(at: HostAddr) -> Option<threads::Reading> {
+    (delivery() == Delivery::Message).then(|| threads::Reading::begin(at))
 }

@@ -3,8 +3,9 @@
 //! the program's pages with their chunk locked. Only where touches come as messages. Signal-safe.
 
 use super::Delivery;
+use crate::addr::{CHUNK, HostAddr};
 use crate::sys::thread;
-use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering::*};
+use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering::*};
 
 const SLOTS: usize = 4096;
 const NEAR: usize = 16;
@@ -41,25 +42,30 @@ pub(crate) fn number_of(id: usize) -> Option<u32> {
     Some(NUMBERS[slot].load(Acquire))
 }
 
-/// Numbers of threads, 0: free.
-static READERS: [AtomicU32; 256] = [const { AtomicU32::new(0) }; 256];
-/// Beside the number: a page is being filled for the thread, which does not go on meanwhile.
-const CLAIMED: u32 = 1 << 31;
+/// Threads' numbers, and which chunk each reads (`<< 32`). 0: free.
+static READERS: [AtomicU64; 256] = [const { AtomicU64::new(0) }; 256];
+/// Beside them: a page is being filled for the thread, which does not go on meanwhile.
+const CLAIMED: u64 = 1 << 31;
+
+/// Thread `number` reads the chunk that `addr` is in. The table knows addresses of 48 bits.
+fn reader(number: u32, addr: HostAddr) -> u64 {
+    ((addr.0 / CHUNK) as u64) << 32 | u64::from(number)
+}
 
 /// The calling thread reads the program's pages with their chunk locked.
 pub(crate) struct Reading {
     slot: usize,
-    number: u32,
+    reader: u64,
 }
 
 impl Reading {
-    /// From here on, until it is dropped.
-    pub(crate) fn begin() -> Reading {
-        let number = thread::number();
+    /// From here on, until it is dropped: pages of the chunk that `at` is in.
+    pub(crate) fn begin(at: HostAddr) -> Reading {
+        let reader = reader(thread::number(), at);
         loop {
-            let free = READERS.iter().position(|r| r.compare_exchange(0, number, AcqRel, Relaxed).is_ok());
+            let free = READERS.iter().position(|r| r.compare_exchange(0, reader, AcqRel, Relaxed).is_ok());
             match free {
-                Some(slot) => return Reading { slot, number },
+                Some(slot) => return Reading { slot, reader },
                 None => core::hint::spin_loop(), // more than that do not copy at once for long
             }
         }
@@ -69,7 +75,7 @@ impl Reading {
 impl Drop for Reading {
     fn drop(&mut self) {
         // A message may be older than what its thread does now: then it is claimed although the thread runs.
-        while READERS[self.slot].compare_exchange(self.number, 0, AcqRel, Relaxed).is_err() {
+        while READERS[self.slot].compare_exchange(self.reader, 0, AcqRel, Relaxed).is_err() {
             core::hint::spin_loop();
         }
     }
@@ -78,18 +84,41 @@ impl Drop for Reading {
 /// A reading thread that stays where it is until this is dropped: in the copying, with the chunk locked.
 pub(super) struct Claim {
     slot: usize,
-    number: u32,
+    reader: u64,
 }
 
-/// Claims the thread with this number, if it is reading.
-pub(super) fn claim(number: u32) -> Option<Claim> {
-    let claimed = |r: &AtomicU32| r.compare_exchange(number, number | CLAIMED, AcqRel, Relaxed).is_ok();
+/// Claims the thread with this number, if it is reading the chunk that `addr` is in: then the lock of that is the thread's, and
+/// nobody takes its pages away. Of another chunk's pages a message can tell that is older than what the thread does now.
+pub(super) fn claim(number: u32, addr: HostAddr) -> Option<Claim> {
+    let reader = reader(number, addr);
+    let claimed = |r: &AtomicU64| r.compare_exchange(reader, reader | CLAIMED, AcqRel, Relaxed).is_ok();
     let slot = if number == 0 { None } else { READERS.iter().position(claimed) };
-    slot.map(|slot| Claim { slot, number })
+    slot.map(|slot| Claim { slot, reader })
 }
 
 impl Drop for Claim {
     fn drop(&mut self) {
-        READERS[self.slot].store(self.number, Release);
+        READERS[self.slot].store(self.reader, Release);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Only for pages of the chunk whose lock it has does a thread stand for them: others may leave meanwhile.
+    #[test]
+    fn who_reads_a_chunk_is_claimed_for_its_pages_only() {
+        let (at, me) = (HostAddr(0x7fff_1240_0000), thread::number());
+        assert!(claim(me, at).is_none());
+        let reading = Reading::begin(at);
+        assert!(claim(me, at.add(CHUNK)).is_none() && claim(me, HostAddr(at.0 - 1)).is_none());
+        assert!(claim(me + 1, at).is_none() && claim(0, at).is_none());
+        let claimed = claim(me, at.add(CHUNK - 1)).expect("it reads there");
+        assert!(claim(me, at).is_none(), "one page at a time is filled for it");
+        drop(claimed);
+        assert!(claim(me, at).is_some());
+        drop(reading);
+        assert!(claim(me, at).is_none());
     }
 }
