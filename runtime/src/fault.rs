@@ -3,6 +3,7 @@
 //! thread and waits. Where userfaultfd has messages sent instead, `uffd::handler` asks `look`. Signal-safe: all of it.
 
 use crate::addr::HostAddr;
+use crate::adopt::strays;
 use crate::ahead::Awaited;
 use crate::chunk::{Chunk, Guard};
 use crate::device::Devices;
@@ -31,8 +32,11 @@ pub(crate) fn on_fault(addr: HostAddr, touch: Touch, cause: Cause) -> Verdict {
     let managed = chunk.managed.has(addr.page_in_chunk());
     // Freed memory that is still watched is touched as any freed memory: there are zeros.
     let ours = managed || cause == Cause::Absence && chunk.is_watched();
-    if touch == Touch::Execute || !ours {
+    if touch == Touch::Execute {
         return Verdict::NotOurs;
+    }
+    if !ours {
+        return if strays::may_be(addr) { Verdict::Resolved } else { Verdict::NotOurs };
     }
     if thread::forked() || fork::is_forking() && !thread::is_owner() {
         return in_child(chunk, addr, touch);
@@ -147,8 +151,9 @@ pub(crate) fn resolve_locked(g: Guard, addr: HostAddr, write: bool, cause: Cause
         if let Some(verdict) = migrate::absent(&g, page, write) {
             return Step::Done(verdict);
         }
-    } else if !chunk.managed.has(page) || chunk.user_none.has(page) || write && chunk.user_read_only.has(page)
-    {
+    } else if !chunk.managed.has(page) {
+        return Step::Done(Verdict::Resolved); // it was, when `on_fault` looked: the next touch is another one
+    } else if chunk.user_none.has(page) || write && chunk.user_read_only.has(page) {
         return Step::Done(Verdict::NotOurs);
     }
     let one = PageMask::span(page, 1);

@@ -107,6 +107,9 @@ pub(crate) fn has_room() -> bool {
 
 /// Gives a place back; `warm` says whether memory is behind it. Signal-safe.
 pub(crate) fn put(spare: Spare, warm: bool) {
+    if warm {
+        map::forget_advice(spare.at, CHUNK); // a mapping moves as it is, and the next chunk is another block's
+    }
     let mut places = PLACES.lock();
     if warm && places.warm.len() < places.limit {
         places.warm.push(spare.place);

@@ -59,6 +59,42 @@ fn snapshot() {
     }
 }
 
+/// Whether a mapping of the block has the flag, as /proc/self/smaps abbreviates it.
+fn has_flag(b: &Block, flag: &str) -> bool {
+    let (mut inside, block) = (false, b.ptr.addr()..b.ptr.addr() + b.len);
+    std::fs::read_to_string("/proc/self/smaps").unwrap().lines().any(|line| {
+        let ends = line.split_once(' ').and_then(|(range, _)| range.split_once('-'));
+        let number = |s| usize::from_str_radix(s, 16).ok();
+        if let Some((start, end)) = ends.and_then(|(a, z)| number(a).zip(number(z))) {
+            inside = start < block.end && block.start < end;
+        }
+        inside && line.strip_prefix("VmFlags:").is_some_and(|flags| flags.split(' ').any(|f| f == flag))
+    })
+}
+
+/// What the program has asked the kernel for is about its own block: not about the next one that comes home in the pages that the
+/// first has left. Catches: a child that reads zeros in another block, or has none there.
+fn advice_of_others() {
+    for (advice, flag) in
+        [(libc::MADV_WIPEONFORK, "wf"), (libc::MADV_DONTFORK, "dc"), (libc::MADV_DONTDUMP, "dd")]
+    {
+        let [first, second] = [1, 2].map(|salt| {
+            let b = Block::new(8 << 20);
+            fill(&b, salt);
+            b
+        });
+        raw::migrate(second.ptr, second.len, 0).unwrap();
+        // SAFETY: a block of the test's, which no child looks at.
+        assert_eq!(unsafe { libc::madvise(first.ptr.cast(), first.len, advice) }, 0);
+        assert!(has_flag(&first, flag) && !has_flag(&second, flag));
+        raw::migrate(first.ptr, first.len, 0).unwrap();
+        raw::migrate(second.ptr, second.len, HMM_HOST).unwrap();
+        assert_eq!(child(|| holds(&second, 2)), 0, "advice {advice}");
+        assert!(!has_flag(&second, flag), "advice {advice}");
+        assert!(holds(&first, 1) && holds(&second, 2));
+    }
+}
+
 /// The child has what a kernel wrote that was running when the process forked; the parent's kernels go on.
 fn kernels_finish_first() {
     let b = Block::new(4 << 20);
@@ -256,6 +292,7 @@ fn refused() {
 fn cases() {
     match case().as_deref() {
         Some("snapshot") => return snapshot(),
+        Some("advice_of_others") => return advice_of_others(),
         Some("kernels") => return kernels_finish_first(),
         Some("moving") => return while_all_moves(),
         Some("own_handlers") => return own_handlers(),
@@ -267,10 +304,11 @@ fn cases() {
     let exec = [("HMMRT_FORK", "exec")];
     let two = [("HMMRT_HOST_DEVICES", "2")];
     let driver = [("HMMRT_HOST_DEVICES", "2"), ("HMMRT_HOST_DIRECT", "0")];
-    let runs: [(&str, &[(&str, &str)]); 10] = [
+    let runs: [(&str, &[(&str, &str)]); 11] = [
         ("own_handlers", &[]),
         ("snapshot", &two),
         ("snapshot", &driver),
+        ("advice_of_others", &[]),
         ("kernels", &[]),
         ("moving", &two),
         ("moving", &driver),

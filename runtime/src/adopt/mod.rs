@@ -1,7 +1,7 @@
 //! The program's own memory, managed in place: which ranges are adopted, and taking them in and out. `follow`, `protect`,
 //! `advise` and `remap` do what the program does to its mappings, managed or not; `lock` is for mlock; `child` for forked
 //! children. API context, signal handlers of the program included (only `adopt`, `around` and mlock allocate, and nothing does under the lock);
-//! the fault path never comes here. One lock, with signals blocked, taken before pins and any chunk's.
+//! the fault path comes to `strays` only. One lock, with signals blocked, taken before pins and any chunk's.
 //!
 //! What the kernel is to do with adopted pages happens in three steps under that lock: they stop being managed, so that
 //! nothing of ours touches them any more; the kernel does it; then they are forgotten, or are managed again if it failed.
@@ -16,6 +16,7 @@ mod protect;
 mod regions;
 mod remap;
 mod spans;
+pub(crate) mod strays;
 
 pub(crate) use advise::advise;
 pub(crate) use child::{
@@ -80,6 +81,12 @@ pub(crate) fn lock() -> Locked {
 /// Whether this thread is inside of here.
 pub(crate) fn is_locked_by_me() -> bool {
     REGIONS.held_by_me()
+}
+
+impl Drop for Locked {
+    fn drop(&mut self) {
+        strays::end();
+    }
 }
 
 impl Locked {
@@ -217,6 +224,7 @@ fn enter(regions: &mut Regions, range: ByteRange, closed: &dyn Fn(ByteRange) -> 
 fn retract(regions: &mut Regions, range: ByteRange, home: bool) -> core::result::Result<(), Stop> {
     regions.make_room()?;
     regions.retire(range);
+    strays::begin();
     for (at, part) in regions.parts(range).flat_map(ByteRange::chunks) {
         let g = Guard::lock(table::known(at), at);
         g.why.set(Why::Unmap);

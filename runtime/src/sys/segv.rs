@@ -309,19 +309,33 @@ fn ask(addr: HostAddr, cause: Cause, context: &libc::ucontext_t) -> Verdict {
 /// It is the program's signal.
 #[inline(never)] // the signal stack may be small: the answer to a fault of ours does not need this room
 fn chain(signum: c_int, info: &mut libc::siginfo_t, context: &mut libc::ucontext_t, saved: c_int) {
-    let Some(table) = kept(signum) else { return };
-    let action = *table.lock();
     // A fault while the program has it blocked: nobody is asked.
     let blocked =
         signum == libc::SIGSEGV && info.si_code > 0 && *word(&mut context.uc_sigmask) & BLOCKED_FAULT != 0;
     // SAFETY: zeroed is SIG_DFL.
-    let action = action.filter(|_| !blocked).unwrap_or_else(|| unsafe { core::mem::zeroed() });
-    if action.sa_flags & libc::SA_RESETHAND != 0 {
-        // SAFETY: zeroed is SIG_DFL.
-        *table.lock() = Some(unsafe { core::mem::zeroed() });
-    }
+    let action = if blocked { unsafe { core::mem::zeroed() } } else { called(signum) };
     super::set_errno(saved); // also for a handler that never comes back here
     forward(&action, signum, info, context);
+}
+
+/// The program's action for SIGSEGV or SIGBUS, which is going to be called. With the table locked: the kernel's may be the
+/// program's again at any moment, and the table empty.
+#[inline(never)] // the signal stack may be 8 KiB: no frame holds what another path needs
+fn called(signum: c_int) -> Action {
+    // SAFETY: zeroed is SIG_DFL.
+    let default: Action = unsafe { core::mem::zeroed() };
+    let Some(table) = kept(signum) else { return default };
+    let mut program = table.lock();
+    let now = signal::current(signum);
+    let ours = is_ours(&now);
+    let action = if ours { program.unwrap_or(default) } else { now };
+    if action.sa_flags & libc::SA_RESETHAND != 0 {
+        match ours {
+            true => *program = Some(default),
+            false => signal::set_default(signum),
+        }
+    }
+    action
 }
 
 /// Does what the kernel would have done with the program's action.
@@ -370,7 +384,5 @@ fn raise_bus(addr: HostAddr, why: &str, context: &mut libc::ucontext_t) {
     info.si_code = 2; // BUS_ADRERR
     // SAFETY: siginfo_t is 128 bytes on Linux.
     unsafe { (&raw mut info).cast::<u8>().add(16).cast::<usize>().write_unaligned(addr.0) };
-    let action = signal::current(libc::SIGBUS);
-    let ours = is_ours(&action).then(|| *PROGRAM[1].lock()).flatten();
-    forward(&ours.unwrap_or(action), libc::SIGBUS, &mut info, context);
+    forward(&called(libc::SIGBUS), libc::SIGBUS, &mut info, context);
 }

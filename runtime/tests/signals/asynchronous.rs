@@ -1,10 +1,10 @@
-//! What comes at any moment: a profiling timer, and fork.
+//! What comes at any moment: a profiling timer, fork, and the end of the runtime.
 
 use super::common::{Block, kernels};
-use super::{install, on_device, works};
+use super::{INFO, forbidden, install, on_device, works};
 use hmmrt::raw;
 use hmmrt::{Access, AccessMode, Error, LaunchArg, LaunchConfig, StreamId};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::*};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::*};
 
 static COUNTER: AtomicUsize = AtomicUsize::new(0);
 
@@ -104,4 +104,42 @@ pub fn fork() {
     works(&away);
     works(&both);
     assert_eq!(home.word(7).load(Relaxed), 77);
+}
+
+extern "C" fn opens(_: i32, info: *mut libc::siginfo_t, _: *mut libc::c_void) {
+    COUNTER.fetch_add(1, SeqCst);
+    // SAFETY: a page of the test's.
+    unsafe { libc::mprotect((*info).si_addr(), 4096, libc::PROT_READ | libc::PROT_WRITE) };
+}
+
+/// Threads fault of their own, and have a handler for it, while the runtime ends and starts again. Catches: a fault that meets
+/// our handler on its way out finds no handler of the program's anywhere, and kills.
+pub fn restarts() {
+    install(libc::SIGSEGV, opens as *const () as usize, INFO);
+    let over = AtomicBool::new(false);
+    let faults = || {
+        let (page, mut faults) = (forbidden(), 0);
+        while !over.load(Relaxed) {
+            // SAFETY: a page of this thread's; faults, and the handler opens it.
+            unsafe {
+                page.write_volatile(1);
+                libc::mprotect(page.cast(), 4096, libc::PROT_NONE);
+            }
+            faults += 1;
+        }
+        faults
+    };
+    const ROUNDS: usize = 80;
+    let all = std::thread::scope(|s| {
+        let threads = [s.spawn(faults), s.spawn(faults)];
+        for _ in 0..ROUNDS {
+            let b = on_device(4096);
+            raw::shutdown().unwrap();
+            drop(b);
+            raw::init(None).unwrap();
+        }
+        over.store(true, Relaxed);
+        threads.map(|t| t.join().unwrap()).iter().sum::<usize>()
+    });
+    assert!(all > ROUNDS && COUNTER.load(SeqCst) == all, "{all}, {}", COUNTER.load(SeqCst));
 }

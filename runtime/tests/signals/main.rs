@@ -6,6 +6,7 @@ mod common;
 
 mod asynchronous;
 mod stacks;
+mod strays;
 
 use common::{Block, case, run_case};
 use hmmrt::raw::{self, HMM_HOST};
@@ -324,9 +325,13 @@ fn child(name: &str) {
             // SAFETY: dies in the handler.
             unsafe { std::ptr::with_exposed_provenance_mut::<u8>(0x10).write_volatile(1) };
         }
+        "leaving" => strays::leaving(),
+        "replaced" => strays::replaced(),
+        "left" => strays::left(),
         "timer" => asynchronous::timer(),
         "launches" => asynchronous::launches(),
         "fork" => asynchronous::fork(),
+        "restarts" => asynchronous::restarts(),
         other => panic!("{other}"),
     }
 }
@@ -348,9 +353,13 @@ fn cases() {
         "own_protection",
         "alternate_stack",
         "masks",
+        "leaving",
+        "replaced",
+        "left",
         "timer",
         "launches",
         "fork",
+        "restarts",
         "stack_use",
     ] {
         let out = run(name);

@@ -144,7 +144,11 @@ pub(super) fn advise(at: usize, len: usize, advice: i32) -> Answer {
     let pages = mapped(&mut all, at, len)?;
     match advice {
         libc::MADV_DONTNEED => clear(at, pages),
-        libc::MADV_HUGEPAGE | libc::MADV_NOHUGEPAGE => {}
+        libc::MADV_HUGEPAGE
+        | libc::MADV_NOHUGEPAGE
+        | libc::MADV_DOFORK
+        | libc::MADV_KEEPONFORK
+        | libc::MADV_DODUMP => {}
         _ => return Err(libc::EINVAL),
     }
     Ok(0)
