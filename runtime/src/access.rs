@@ -294,7 +294,8 @@ fn settle_chunk(
 /// and what launches of this thread did.
 pub(crate) fn release(devices: &Devices, stream: Stream, launch: bool) -> Result<()> {
     let _blocked = Blocked::new();
-    let ticket = stream.mark(devices.at(stream.device))?;
+    let marked = stream.mark(devices.at(stream.device));
+    let ticket = marked.inspect_err(|_| inflight::leave(stream))?;
     inflight::release(stream, launch, ticket);
     ahead::released(devices, stream);
     trace::record(|| {
@@ -309,7 +310,7 @@ pub(crate) fn synchronize(devices: &Devices, stream: Stream) -> Result<()> {
     let ticket = {
         let _blocked = Blocked::new();
         let ticket = stream.mark(devices.at(stream.device))?;
-        // A launch whose release failed: its kernel is behind this ticket too.
+        // Launches whose release failed, of any thread: their kernels are before this mark.
         inflight::release(stream, true, ticket);
         ticket
     };

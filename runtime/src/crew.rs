@@ -2,6 +2,7 @@
 //! the work takes part in it, so it gets done without the crew, too. API context and the streams' threads; never the
 //! signal handler.
 
+use crate::sys::signal::Blocked;
 use crate::sys::thread;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering::*};
@@ -56,6 +57,7 @@ pub(crate) fn share(count: usize, part: &Part<'_>) {
         left: Condvar::new(),
     });
     if helpers > 0 {
+        let _blocked = Blocked::new(); // a handler that forks comes here, too
         lock(&QUEUE).extend((0..helpers).map(|_| Some(job.clone())));
         POSTED.notify_all();
     }

@@ -11,6 +11,7 @@ use crate::{raw, stream::StreamId};
 use bytemuck::Pod;
 use core::ffi::c_void;
 use core::marker::PhantomData;
+use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard};
 
 /// Managed memory that a device will use, and how. For [`Stream::acquire`].
@@ -82,16 +83,23 @@ impl<'a> Arg<'a> {
     }
 }
 
-/// The streams that have a guard: a release is for all that was acquired on a stream, so there is one guard at a time.
-static OPEN: Mutex<Vec<(i32, StreamId)>> = Mutex::new(Vec::new());
+/// The streams that have a guard, and its number: a release is for all that was acquired on a stream, so there is one guard at
+/// a time.
+static OPEN: Mutex<Vec<(i32, StreamId, u64)>> = Mutex::new(Vec::new());
+static NUMBERS: AtomicU64 = AtomicU64::new(0);
 
-fn open_guards() -> MutexGuard<'static, Vec<(i32, StreamId)>> {
+fn open_guards() -> MutexGuard<'static, Vec<(i32, StreamId, u64)>> {
     OPEN.lock().unwrap_or_else(|e| e.into_inner())
 }
 
 /// The stream is gone, and with it what a forgotten guard had acquired on it.
 pub(crate) fn stream_ended(stream: &Stream) {
-    open_guards().retain(|open| *open != (stream.device().number(), stream.id()));
+    open_guards().retain(|(device, id, _)| (*device, *id) != (stream.device().number(), stream.id()));
+}
+
+/// The runtime has ended, and nothing is acquired on any stream: guards that live on have nothing to release.
+pub(crate) fn forget() {
+    open_guards().clear();
 }
 
 /// Memory that is resident on a device and stays there. Comes from [`Stream::acquire`]; dropping it, or
@@ -152,6 +160,7 @@ pub(crate) fn stream_ended(stream: &Stream) {
 pub struct AccessGuard<'a> {
     stream: &'a Stream,
     accesses: Vec<Access>,
+    number: u64,
     _borrow: PhantomData<&'a mut [u8]>,
 }
 
@@ -159,9 +168,10 @@ impl<'a> AccessGuard<'a> {
     pub(crate) fn acquire(stream: &'a Stream, uses: Vec<Use<'a>>) -> Result<AccessGuard<'a>> {
         let accesses: Vec<Access> = uses.into_iter().map(|part| part.access).collect();
         let (device, id) = (stream.device().number(), stream.id());
+        let number = NUMBERS.fetch_add(1, Relaxed);
         {
             let mut open = open_guards();
-            if open.contains(&(device, id)) {
+            if open.iter().any(|(d, i, _)| (*d, *i) == (device, id)) {
                 let addr = accesses.first().map_or(0, |a| a.ptr.addr());
                 return Err(Error::Busy {
                     arg: "stream",
@@ -169,14 +179,14 @@ impl<'a> AccessGuard<'a> {
                     why: "the stream has an access guard already",
                 });
             }
-            open.push((device, id));
+            open.push((device, id, number));
         }
         // SAFETY: the memory that may be overwritten is borrowed mutably for as long as the guard lives, and holds
         // values of a type that any bytes are valid for. If the guard is forgotten, nobody can touch it until the
         // runtime has released it. Ranges that are not managed are refused.
         let acquired = unsafe { raw::acquire(device, id, &accesses) };
         match acquired {
-            Ok(()) => Ok(AccessGuard { stream, accesses, _borrow: PhantomData }),
+            Ok(()) => Ok(AccessGuard { stream, accesses, number, _borrow: PhantomData }),
             Err(e) => {
                 stream_ended(stream);
                 Err(e)
@@ -217,14 +227,17 @@ impl<'a> AccessGuard<'a> {
     /// # Errors
     /// [`Error::Device`] if the stream can't be marked; the memory then stays acquired as if the guard was forgotten.
     pub fn release(mut self) -> Result<()> {
-        let stream = self.stream;
+        let (stream, number) = (self.stream, self.number);
         self.accesses = Vec::new();
         core::mem::forget(self);
-        close(stream)
+        close(stream, number)
     }
 }
 
-fn close(stream: &Stream) -> Result<()> {
+fn close(stream: &Stream, number: u64) -> Result<()> {
+    if !open_guards().iter().any(|(.., n)| *n == number) {
+        return Err(Error::Shutdown { call: "hmm_release" });
+    }
     raw::release(stream.device().number(), stream.id())?;
     stream_ended(stream);
     Ok(())
@@ -233,7 +246,7 @@ fn close(stream: &Stream) -> Result<()> {
 impl Drop for AccessGuard<'_> {
     fn drop(&mut self) {
         // Fails as a forgotten guard would: the memory stays acquired.
-        let _ = close(self.stream);
+        let _ = close(self.stream, self.number);
     }
 }
 

@@ -37,6 +37,8 @@ struct Use {
     contested: bool,
     /// Made by `hmm_launch` for itself, and released by it.
     launch: bool,
+    /// Its release failed, and its launch is over: the next release of the stream is its own, whoever makes it.
+    left: bool,
 }
 
 impl Use {
@@ -217,6 +219,7 @@ pub(crate) fn publish(
             write: c.write,
             contested: false,
             launch,
+            left: false,
         });
         if !entered {
             registry.retain(|u| !is_being_acquired(u, stream));
@@ -283,8 +286,16 @@ pub(crate) fn forget_all() {
     changed();
 }
 
-/// What is open on `stream` is done when the stream reaches `ticket`: what this thread's launches opened there, and, unless
-/// it is `launches_only`, what `hmm_acquire` did.
+/// What this thread's launches have opened on `stream` could not be released: the stream took no mark.
+pub(crate) fn leave(stream: Stream) {
+    let me = thread::id();
+    let is_it =
+        |u: &&mut Use| u.launch && u.owner == me && u.stream == stream.number && u.phase == Phase::Open;
+    REGISTRY.lock().all().iter_mut().filter(is_it).for_each(|u| u.left = true);
+}
+
+/// What is open on `stream` is done when the stream reaches `ticket`: what this thread's launches opened there and others
+/// [left](leave), and, unless it is `launches_only`, what `hmm_acquire` did.
 pub(crate) fn release(stream: Stream, launches_only: bool, ticket: u64) {
     let me = thread::id();
     let mut registry = REGISTRY.lock();
@@ -293,7 +304,7 @@ pub(crate) fn release(stream: Stream, launches_only: bool, ticket: u64) {
     let mut near = registry.len;
     for i in (0..registry.len).rev() {
         let u = registry.all()[i];
-        let ours = if u.launch { u.owner == me } else { !launches_only };
+        let ours = if u.launch { u.owner == me || u.left } else { !launches_only };
         if u.stream != stream.number || u.phase != Phase::Open || !ours {
             continue;
         }

@@ -31,6 +31,28 @@ fn a_change_meets_what_is_being_acquired() {
     assert_eq!(blocker(range, Intent::Forget), None);
 }
 
+/// Catches: what a thread could not release is in use for ever once it has ended; or what another is launching is released.
+#[test]
+fn what_a_launch_left_is_released_by_whoever_comes_next() {
+    let at =
+        |i: usize| ByteRange { start: 0x5000_6000_0000 + i * 0x1000, end: 0x5000_6000_1000 + i * 0x1000 };
+    let (s, mut after) = (stream(907, 0), [(0, 0); MOST_AFTER]);
+    let mut opens = |range| {
+        assert_eq!(publish(s, true, &[Claim { range, write: true }], &mut after), Ok(0));
+        assert!(open(s));
+    };
+    opens(at(0));
+    leave(s);
+    opens(at(1)); // the next launch, which is under way
+    let phase = |i: usize| blocker(at(i), Intent::Forget).map(|b| b.is_open());
+    assert_eq!((phase(0), phase(1)), (Some(true), Some(true)));
+    std::thread::spawn(move || release(s, true, 1)).join().unwrap();
+    assert_eq!((phase(0), phase(1)), (Some(false), Some(true)));
+    release(s, true, 2);
+    s.slot.timeline.reach(2);
+    assert_eq!((phase(0), phase(1)), (None, None));
+}
+
 /// The same ranges again and again, on a stream that is slow: one entry for each, with the last ticket.
 #[test]
 fn what_is_released_again_is_one_entry() {

@@ -14,8 +14,8 @@ use crate::sys::{self, segv, thread};
 use crate::trace::{self, Why};
 use crate::uffd::Delivery;
 use crate::{
-    access, adopt, fault, fork, heap, inflight, launch, migrate, moves, policy, pool, service, spill, stats,
-    stream, uffd, warm, window,
+    access, adopt, fault, fork, guard, heap, inflight, launch, migrate, moves, policy, pool, service, spill,
+    stats, stream, uffd, warm, window,
 };
 use core::sync::atomic::{AtomicBool, AtomicU8, Ordering::*};
 use std::sync::{Mutex, MutexGuard};
@@ -300,6 +300,7 @@ pub(crate) fn shutdown() -> Result<()> {
         Devices::close();
         window::forget();
         launch::forget();
+        guard::forget();
         segv::uninstall();
         pool::drain();
         drop(closed);

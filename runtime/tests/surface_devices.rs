@@ -58,6 +58,8 @@ fn two_devices() {
     assert_eq!((x[0], x[(1 << 20) - 1]), (1, 5));
 
     // Handles of before a shutdown are known to be.
+    let (z, default) = (ManagedVec::<u8>::zeroed(9).unwrap(), devices[0].default_stream());
+    let left = default.acquire(vec![Use::read(&z)]).unwrap();
     raw::shutdown().unwrap();
     assert_eq!(Runtime::new().unwrap_err().code(), -15);
     assert_eq!(a.synchronize().unwrap_err().code(), -15);
@@ -68,4 +70,10 @@ fn two_devices() {
     assert_eq!(kernels::fill(&a, &mut x, 1).unwrap_err().code(), -17);
     assert_eq!(Runtime::new().unwrap().devices().len(), 1);
     assert_eq!((x[0], x[(1 << 20) - 1]), (1, 5));
+    // A guard of before has nothing to release, and stands in nobody's way.
+    let again = default.acquire(vec![Use::read(&z)]).unwrap();
+    assert_eq!(left.release().unwrap_err().code(), -15);
+    assert_eq!(default.acquire(vec![Use::read(&z)]).unwrap_err().code(), -11, "the new one is open still");
+    again.release().unwrap();
+    default.acquire(vec![Use::read(&z)]).unwrap().release().unwrap();
 }

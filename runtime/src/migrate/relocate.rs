@@ -36,13 +36,13 @@ pub(crate) fn relocate(
         let room = |x: HostAddr| CHUNK - (x.0 - x.chunk_start().0);
         let step = room(a).min(room(b)).min(len - done);
         let (low, high) = if a < b { (a, b) } else { (b, a) };
+        moved.reserve(PAGES); // the heap's lock, which may be needed for that, comes before any chunk's
         let first = Guard::lock(table::known(low), low.chunk_start());
         let second = (low.chunk_start() != high.chunk_start())
             .then(|| Guard::lock(table::known(high), high.chunk_start()));
         let other = second.as_ref().unwrap_or(&first);
         let (source, target) = if a < b { (&first, other) } else { (other, &first) };
-        let runs = move_step(devices, source, a, target, b, step, around)?;
-        moved.extend(runs);
+        move_step(devices, (source, a), (target, b), step, around, moved)?;
         done += step;
     }
     Ok(())
@@ -94,20 +94,19 @@ fn move_chunk(from: HostAddr, to: HostAddr, len: usize) -> bool {
     moved
 }
 
+/// Each page is moved once, from one device: `moved` has room.
 fn move_step(
     devices: &Devices,
-    source: &Guard,
-    a: HostAddr,
-    target: &Guard,
-    b: HostAddr,
+    (source, a): (&Guard, HostAddr),
+    (target, b): (&Guard, HostAddr),
     len: usize,
     around: ByteRange,
-) -> core::result::Result<Vec<ByteRange>, Stop> {
+    moved: &mut Vec<ByteRange>,
+) -> core::result::Result<(), Stop> {
     let pages = PageMask::of(ByteRange { start: a.0, end: a.0 + len });
     let mut away = pages & !source.chunk.host.get() & source.chunk.managed.get();
-    let mut moved = Vec::new();
     if away.is_empty() {
-        return Ok(moved);
+        return Ok(());
     }
     if let Some(busy) = inflight::blocker(source.span_of(away), Intent::Take { to: None }) {
         return Err(Stop::Wait(busy));
@@ -117,12 +116,13 @@ fn move_step(
         for (first, count) in (away & valid).runs() {
             if move_run(devices, d, (source, a, first), (target, b), count, around)? {
                 let start = source.page(first).0;
+                debug_assert!(moved.len() < moved.capacity());
                 moved.push(ByteRange { start, end: start + count * PAGE });
             }
         }
         away = away & !valid;
     }
-    Ok(moved)
+    Ok(())
 }
 
 fn move_run(

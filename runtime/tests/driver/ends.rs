@@ -67,6 +67,26 @@ pub fn lost_at_mark() {
     .unwrap();
 }
 
+/// A launch is made, its release fails, and its thread ends: another's synchronizing makes all of it over.
+pub fn left_by_its_thread() {
+    let double = Double::of_case();
+    let b = Block::new(4 << 20);
+    fill(&b);
+    let add = kernels::kernel(0, "test_add_bytes");
+    let record = double.name("cuEventRecord", "hipEventRecord");
+    let launch = |value| try_launch(add, &b, StreamId::DEFAULT, value);
+    launch(1).unwrap();
+    raw::stream_synchronize(StreamId::DEFAULT).unwrap();
+    double.arm(&[1, 2, 3].map(|n| format!("{record}:{n}=999")).join(","));
+    let e = std::thread::scope(|s| s.spawn(|| launch(255)).join()).unwrap().unwrap_err();
+    assert!(matches!(e, Error::Device { device: 0, code: 999, .. }), "{e}");
+    double.arm("");
+    raw::stream_synchronize(StreamId::DEFAULT).unwrap();
+    // SAFETY: ends a process that waits for ever.
+    unsafe { libc::alarm(60) };
+    check(&b);
+}
+
 /// A driver of which nothing can be learnt any more is given up; what its device holds is not believed even if it answers
 /// again.
 pub fn given_up() {
