@@ -43,7 +43,7 @@
 //     hmm_launch                                     yes (3)           no                HMM_ERR_FORKED
 //   hmm_query, hmm_stats_get, hmm_stats_reset        yes               no                yes
 // (1) Not while another thread still uses the same block, as with free and munmap.
-// (2) Other threads' calls answer HMM_ERR_SHUTDOWN from then on.
+// (2) hmm_shutdown waits for calls of other threads (HMM_ERR_BUSY if one does not end); later ones answer HMM_ERR_SHUTDOWN.
 // (3) A stream must not be destroyed while another thread uses its handle.
 // (4) A snapshot of its own, as of any memory: fork waits for kernels, and brings home what is on a device only. What is
 //     acquired for a device to write and not released is not in the child (SIGBUS, with a message); nor is anything that is
@@ -518,7 +518,8 @@ extern "C" {
 // `config` is NULL or points at config->struct_size readable bytes, and its strings are C strings.
 hmm_status hmm_init(const hmm_config *config);
 
-// Brings everything home, waits for what is running and stops the runtime. Managed memory stays readable and writable;
+// Waits for what is running, brings everything home and stops the runtime. Calls of other threads that are in progress end first:
+// HMM_ERR_BUSY if one does not within 20 s, and nothing has changed. Managed memory stays readable and writable;
 // hmm_free, hmm_disown and hmm_query still work; every other call but hmm_init, which starts it again, then answers
 // HMM_ERR_SHUTDOWN. Streams, modules and kernels are gone.
 hmm_status hmm_shutdown(void);

@@ -58,13 +58,14 @@ struct Wanted {
 }
 
 /// Makes `accesses` resident on the stream's device and keeps them there until the release's place in the stream.
-/// With `launch` it is for a launch, of the kernel of that number if it is known (else 0).
+/// With `launch` it is for a launch, of the kernel of that number if it is known (else 0): then signals stay blocked until it
+/// has been released, for a handler that touches what this thread has opened would wait for this thread.
 pub(crate) fn acquire(
     devices: &Devices,
     stream: Stream,
     launch: Option<u64>,
     accesses: &[Access],
-) -> Result<()> {
+) -> Result<Blocked> {
     let begun = trace::now();
     let done = acquire_untraced(devices, stream, launch, accesses);
     let launch = launch.is_some();
@@ -85,7 +86,7 @@ fn acquire_untraced(
     stream: Stream,
     kernel: Option<u64>,
     accesses: &[Access],
-) -> Result<()> {
+) -> Result<Blocked> {
     let launch = kernel.is_some();
     let mut wanted = Vec::with_capacity(accesses.len());
     for a in accesses {
@@ -105,7 +106,7 @@ fn acquire_untraced(
     let mut waited = 0;
     loop {
         let entered = {
-            let _blocked = Blocked::new();
+            let blocked = Blocked::new();
             match inflight::publish(stream, launch, &claims, &mut after) {
                 Ok(waits) => {
                     let opened = open(devices, stream, &wanted, &after[..waits]);
@@ -113,7 +114,7 @@ fn acquire_untraced(
                         Ok(late) => note_uses(stream, kernel.unwrap_or(0), late, &wanted),
                         Err(_) => inflight::abandon(stream),
                     }
-                    return opened.map(|_| ());
+                    return opened.map(|_| blocked);
                 }
                 Err(blocker) => blocker,
             }

@@ -279,7 +279,7 @@ pub(crate) unsafe fn launch(
         })
         .collect();
     let values = Args::new(&values);
-    access::acquire(devices, stream, Some(kernel.0), &accesses)?;
+    let _blocked = access::acquire(devices, stream, Some(kernel.0), &accesses)?;
     trace::record(|| {
         let kernel = kernel.0 as u32;
         What::Launch { device: device as u16, stream: stream.number, kernel }

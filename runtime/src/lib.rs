@@ -85,6 +85,7 @@ mod atomic;
 mod block;
 mod blocker;
 mod buffer;
+mod calls;
 mod chunk;
 mod config;
 mod crew;

@@ -44,7 +44,7 @@ fn run(span: Span, target: Target) {
     };
     if let Err(e) = done {
         // Only a hint: the pages stay where they are, and whoever needs them moves them or gets the error.
-        if !matches!(e, Error::NotManaged { .. }) {
+        if !matches!(e, Error::NotManaged { .. } | Error::Shutdown { .. }) {
             STATS.errors.add(1);
             log!(Warn, "prefetch: {e}");
         }

@@ -2,6 +2,7 @@
 //! checks on every call are two atomic loads.
 
 use crate::ahead::{self, Ahead};
+use crate::calls::{self, Call};
 use crate::config::Config;
 use crate::crew::Crew;
 use crate::device::Devices;
@@ -18,6 +19,7 @@ use crate::{
 };
 use core::sync::atomic::{AtomicBool, AtomicU8, Ordering::*};
 use std::sync::{Mutex, MutexGuard};
+use std::time::Duration;
 
 const UNSET: u8 = 0;
 const RUNNING: u8 = 1;
@@ -120,13 +122,52 @@ pub(crate) fn check_process(call: &'static str) -> Result<()> {
     if thread::forked() { Err(Error::Forked { call }) } else { Ok(()) }
 }
 
+/// The devices, for as long as a call uses them: shutdown waits for that.
+pub(crate) struct Using {
+    devices: &'static Devices,
+    _call: Call,
+}
+
+impl core::ops::Deref for Using {
+    type Target = Devices;
+    fn deref(&self) -> &Devices {
+        self.devices
+    }
+}
+
 /// The devices, opened at the first call. Also sees to it that our signal handler is the installed one.
-pub(crate) fn devices(call: &'static str) -> Result<&'static Devices> {
-    ensure_started(call)?;
-    let devices = ready().map_or_else(open, Ok)?;
-    uffd::look_after();
+pub(crate) fn devices(call: &'static str) -> Result<Using> {
+    let using = devices_quietly(call)?;
     install_handlers();
-    Ok(devices)
+    Ok(using)
+}
+
+/// As [`devices`], for calls that protect nothing.
+pub(crate) fn devices_quietly(call: &'static str) -> Result<Using> {
+    loop {
+        ensure_started(call)?;
+        if ready().is_none() {
+            open()?;
+        }
+        let in_progress = enter(call)?;
+        // Not if there was a shutdown meanwhile.
+        if let Some(devices) = ready() {
+            uffd::look_after();
+            return Ok(Using { devices, _call: in_progress });
+        }
+    }
+}
+
+/// A call that moves memory between devices begins; shutdown waits for its end.
+pub(crate) fn enter(call: &'static str) -> Result<Call> {
+    loop {
+        ensure_started(call)?;
+        match calls::enter() {
+            Some(in_progress) if PHASE.load(SeqCst) == RUNNING => return Ok(in_progress),
+            Some(_) => {}
+            None => drop(state()), // until it is known whether shutdown is possible
+        }
+    }
 }
 
 /// The devices, once all is there that using them needs: what left before the engine ran would be away by another way.
@@ -137,13 +178,6 @@ fn ready() -> Option<&'static Devices> {
 /// Sees to it that our handlers are the installed ones.
 fn install_handlers() {
     segv::ensure_installed(fault::on_fault, uffd::delivery() == Delivery::Signal);
-}
-
-/// As [`devices`], for calls that protect nothing.
-pub(crate) fn devices_quietly(call: &'static str) -> Result<&'static Devices> {
-    ensure_started(call)?;
-    uffd::look_after();
-    ready().map_or_else(open, Ok)
 }
 
 fn open() -> Result<&'static Devices> {
@@ -207,6 +241,14 @@ fn helpers(devices: &Devices) -> usize {
     (cores - 1).min(most)
 }
 
+/// How long shutdown waits for calls of other threads: longer than those wait for each other.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+fn synchronize_all(devices: &Devices) -> Result<()> {
+    let mut started = stream::all(devices.count()).filter(|s| devices.at(s.device).is_started());
+    started.try_for_each(|s| access::synchronize(devices, s))
+}
+
 /// Brings everything home and ends the threads. Blocks stay valid as ordinary memory.
 pub(crate) fn shutdown() -> Result<()> {
     check_process("hmm_shutdown")?;
@@ -221,9 +263,14 @@ pub(crate) fn shutdown() -> Result<()> {
     }
     if let Some(devices) = Devices::get() {
         uffd::look_after();
-        for s in stream::all(devices.count()).filter(|s| devices.at(s.device).is_started()) {
-            access::synchronize(devices, s)?;
+        let closed = calls::close();
+        // First, for calls may wait for kernels; and then for what those calls have queued.
+        synchronize_all(devices)?;
+        if !closed.wait(PATIENCE) {
+            let why = "a call of another thread does not end";
+            return Err(Error::Busy { arg: "hmm_shutdown", addr: 0, why });
         }
+        synchronize_all(devices)?;
         let paused = ahead::pause();
         inflight::forget_all();
         let chunks = heap::chunks_in_use();
@@ -254,6 +301,7 @@ pub(crate) fn shutdown() -> Result<()> {
         launch::forget();
         segv::uninstall();
         pool::drain();
+        drop(closed);
     }
     warm::set_limit(0);
     heap::cool();

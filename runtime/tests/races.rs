@@ -52,7 +52,11 @@ fn write_and_check(blocks: &[Block], me: usize, seed: u64, stop: &AtomicBool) ->
     }
     for (b, words) in mine.iter().enumerate() {
         for (i, expected) in words.iter().enumerate().filter(|(i, _)| i % WRITERS == me) {
-            assert_eq!(blocks[b].word(i).load(Relaxed), *expected, "word {i} of block {b} at the end");
+            let now = blocks[b].word(i).load(Relaxed);
+            if now != *expected {
+                let page = page_of(&blocks[b], i, me, words);
+                panic!("own word {i} of block {b} is {now} at the end, not {expected}. {page}");
+            }
         }
     }
     checks

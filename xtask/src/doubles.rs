@@ -37,11 +37,12 @@ const VARIANTS: [Variant; 5] = [
 ];
 
 /// All that has to do with devices; `driver` runs on the doubles by itself.
-const SUITES: [&str; 13] = [
+const SUITES: [&str; 14] = [
     "roundtrip",
     "model",
     "races",
     "failures",
+    "shutdown",
     "fork",
     "signals",
     "resources",

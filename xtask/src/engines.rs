@@ -10,7 +10,7 @@ use crate::workspace::Workspace;
 const ENGINES: [&str; 2] = ["uffd", "uffd-thread"];
 
 /// All in which pages come and go.
-const SUITES: [&str; 18] = [
+const SUITES: [&str; 19] = [
     "roundtrip",
     "model",
     "races",
@@ -21,6 +21,7 @@ const SUITES: [&str; 18] = [
     "neighbours",
     "evict",
     "failures",
+    "shutdown",
     "fork",
     "signals",
     "resources",

@@ -12,6 +12,8 @@ pub struct Costs {
     pub fault: u64,
     /// A CPU write that takes pages from the device, without a copy.
     pub take: u64,
+    /// A touch of a chunk that came early as a whole, and is closed so that it is seen.
+    pub opening: u64,
     /// Putting one chunk in place in the background, without the copy: what is left of a fault without its signal (10.5 less 3.8).
     pub place: u64,
     /// Changing one chunk's protection in the background: a call for each, as the runtime does it. (One call for 16 chunks with a
@@ -46,6 +48,7 @@ impl Default for Costs {
             latency: 10_000,
             fault: 10_500,
             take: 4_700,
+            opening: 4_000,
             place: 6_700,
             protect: 800,
             send: 4_400,
@@ -70,6 +73,7 @@ impl Costs {
             latency: 0,
             fault: 0,
             take: 0,
+            opening: 0,
             place: 0,
             protect: 0,
             send: 0,

@@ -11,6 +11,8 @@ pub enum Reason {
     InFlight,
     /// Being answered when pages are taken from the device.
     WriteFault,
+    /// Being answered at a chunk that came early, whose touch is to be seen.
+    Opening,
     /// A launch's protections.
     Protect,
     /// Copies to the device that a launch needs, early ones too.
@@ -22,11 +24,12 @@ pub enum Reason {
 }
 
 /// All, and their names in tables.
-pub const REASONS: [(Reason, &str); 8] = [
+pub const REASONS: [(Reason, &str); 9] = [
     (Reason::ReadFault, "read faults"),
     (Reason::CopyHome, "copies home"),
     (Reason::InFlight, "in flight"),
     (Reason::WriteFault, "write faults"),
+    (Reason::Opening, "openings"),
     (Reason::Protect, "protections"),
     (Reason::CopyOut, "copies out"),
     (Reason::Room, "room"),
@@ -68,6 +71,6 @@ mod tests {
         for (i, (reason, _)) in REASONS.iter().enumerate() {
             assert_eq!(w.of(*reason), (1 << i, 1));
         }
-        assert_eq!(w.moves(), (1 << 7) - 1);
+        assert_eq!(w.moves(), (1 << 8) - 1);
     }
 }

@@ -3,7 +3,7 @@
 //! from the device before it writes, and what a writer has left goes behind it. Told of launches by `access`, of touches by the
 //! fault path (signal-safe: `touched`, `written_behind`).
 
-use super::queue::Kind;
+use super::queue::{Kind, Queue, Way};
 use super::{LENGTH, RUNNING, change, post, try_change};
 use crate::access::AccessMode;
 use crate::addr::{ByteRange, CHUNK, HostAddr, PAGE};
@@ -103,26 +103,21 @@ pub(crate) fn launched(
             |u: Range| u.start <= r.start && r.start + u64::from(r.pages) <= u.start + u64::from(u.pages);
         ranges.clone().any(covers) || is_resident(bytes(r), stream.device)
     };
-    let mut wanted = false;
+    let mut wanted = [false; 2];
     if LENGTH.load(Relaxed) != 0 {
-        change(|q| {
-            q.drop_behind(stream.number);
-            ranges.clone().for_each(|r| q.overtaken(bytes(&r)));
-        });
+        change(|q| ranges.clone().for_each(|r| q.overtaken(bytes(&r))));
     }
     for r in take.all() {
-        wanted |= change(|q| q.push(0, bytes(r), Kind::Take, None));
+        wanted[Way::Home as usize] |= change(|q| q.push(0, bytes(r), Kind::Take, None));
     }
     for r in out.all().iter().filter(|r| !is_there(r)) {
-        wanted |=
+        wanted[Way::Out as usize] |=
             change(|q| q.push(0, bytes(r), Kind::Out { device: stream.device as u8, behind: false }, None));
     }
     for r in home.all().iter().filter(|_| fetch) {
         change(|q| q.push(0, bytes(r), Kind::Home { write: r.write }, Some(stream.number)));
     }
-    if wanted {
-        post();
-    }
+    Way::ALL.into_iter().filter(|way| wanted[*way as usize]).for_each(post);
 }
 
 /// Whether a device has what it would read of `range`; of a long one the beginning is looked at.
@@ -141,9 +136,10 @@ pub(crate) fn released(devices: &Devices, stream: Stream) {
         return;
     }
     let number = stream.number;
+    let launch = change(Queue::release);
     let armed = move || {
-        change(|q| q.arm(number));
-        post();
+        change(|q| q.arm(number, launch));
+        Way::ALL.into_iter().for_each(post);
     };
     if devices.at(stream.device).callback(stream.native(), Box::new(armed)).is_err() {
         change(|q| q.drop_behind(number));
@@ -178,7 +174,7 @@ pub(crate) fn written_behind(key: u64, at: HostAddr, page: usize, one: bool) {
         let Some(left) = left else { continue };
         let kind = Kind::Out { device: device as u8, behind: true };
         if RUNNING.load(Relaxed) && try_change(|q| q.push(key, bytes(&left), kind, None)) == Some(true) {
-            post();
+            post(Way::Out);
         }
     }
 }

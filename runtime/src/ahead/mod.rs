@@ -1,10 +1,11 @@
-//! What moves before it is asked for: a thread that brings home what a reader is about to touch, while it works on what it has.
-//! The fault path says how far (`policy`), by writing into a queue that it only tries to lock; the thread (`worker`) does it by
-//! the ordinary moves, chunk by chunk under the chunk's lock, and leaves alone what anybody uses. All of it is a hint: dropped
+//! What moves before it is asked for: threads that bring home what a reader is about to touch, while it works on what it has.
+//! The fault path says how far (`policy`), by writing into a queue that it only tries to lock; the threads (`worker`) do it by
+//! the ordinary moves, chunk by chunk under the chunk's lock, and leave alone what anybody uses. All of it is a hint: dropped
 //! when there is no room, and never waited for.
 //!
-//! The thread is there while devices are open, under a policy that predicts. It is quiet while the process forks or shuts down ([`pause`]), and a forked
-//! child has none: nothing there posts.
+//! There are two, for a copy keeps its thread and the bus goes both ways: one looks for what comes home first, one for what goes
+//! out. They are there while devices are open, under a policy that predicts, and quiet while the process forks or shuts down
+//! ([`pause`]); a forked child has none: nothing there posts.
 
 mod awaited;
 mod launches;
@@ -19,18 +20,18 @@ use crate::addr::{ByteRange, HostAddr};
 use crate::sys::futex::{self, Locked};
 use crate::sys::signal::Blocked;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::*};
-use queue::Queue;
+use queue::{Queue, Way};
 
 /// Holders touch no managed memory, and have signals blocked or are the signal handler, which only tries.
 static QUEUE: Locked<Queue> = Locked::new(Queue::new());
 /// How many ranges are in it, for who looks without the lock.
 static LENGTH: AtomicUsize = AtomicUsize::new(0);
-/// Whether there is a thread.
+/// Whether there are threads.
 static RUNNING: AtomicBool = AtomicBool::new(false);
-/// Changes when there is something to do.
-static POSTS: AtomicU32 = AtomicU32::new(0);
+/// Changes when there is something to do: for each thread.
+static POSTS: [AtomicU32; 2] = [const { AtomicU32::new(0) }; 2];
 /// Whether the thread sleeps, so that it costs nothing to tell one that does not.
-static ASLEEP: AtomicBool = AtomicBool::new(false);
+static ASLEEP: [AtomicBool; 2] = [const { AtomicBool::new(false) }; 2];
 
 /// Changes the queue, if it is free at this moment. Signal-safe.
 fn try_change<T>(f: impl FnOnce(&mut Queue) -> T) -> Option<T> {
@@ -53,11 +54,12 @@ fn change<T>(f: impl FnOnce(&mut Queue) -> T) -> T {
     answer
 }
 
-/// Tells the thread. Signal-safe.
-fn post() {
-    POSTS.fetch_add(1, SeqCst);
-    if ASLEEP.load(SeqCst) {
-        futex::wake(&POSTS, 1);
+/// Tells the thread of that way; one that is awake helps the other. Signal-safe.
+fn post(way: Way) {
+    let i = way as usize;
+    POSTS[i].fetch_add(1, SeqCst);
+    if ASLEEP[i].load(SeqCst) {
+        futex::wake(&POSTS[i], 1);
     }
 }
 
@@ -65,7 +67,7 @@ fn post() {
 #[inline(never)] // the signal stack may be 8 KiB: no frame holds what another path needs
 pub(crate) fn read_ahead(key: u64, at: HostAddr, count: u32, write: bool) {
     if RUNNING.load(Relaxed) && try_change(|q| q.read_ahead(key, at, count as usize, write)).is_some() {
-        post();
+        post(Way::Home);
     }
 }
 

@@ -16,6 +16,20 @@ pub(super) enum Kind {
     Out { device: u8, behind: bool },
 }
 
+/// What a thread looks for first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Way {
+    /// What comes home, and what is taken.
+    Home,
+    /// What goes out.
+    Out,
+}
+
+impl Way {
+    /// Both.
+    pub(super) const ALL: [Way; 2] = [Way::Home, Way::Out];
+}
+
 /// A range that is being moved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Job {
@@ -24,8 +38,8 @@ struct Job {
     /// What is left of it.
     rest: ByteRange,
     kind: Kind,
-    /// Not yet: the launch on this stream has to be released first, or to end.
-    behind: Option<u16>,
+    /// Not yet: the launch on this stream has to be released first, or to end; and which it is.
+    behind: Option<(u16, u64)>,
 }
 
 /// One chunk's part of a job.
@@ -45,12 +59,14 @@ pub(super) struct Queue {
     jobs: [Option<Job>; MOST],
     /// Where the search for the next step begins, so that every reader gets its turn.
     turn: usize,
+    /// How many launches have been released.
+    released: u64,
 }
 
 impl Queue {
     /// An empty one.
     pub(super) const fn new() -> Queue {
-        Queue { jobs: [None; MOST], turn: 0 }
+        Queue { jobs: [None; MOST], turn: 0, released: 0 }
     }
 
     /// `count` chunks from `from` on are to come home ahead of the reader of the allocation `key`. They go on where its last
@@ -67,8 +83,9 @@ impl Queue {
         }
     }
 
-    /// Another range. Whether there was room.
+    /// Another range; `behind`: of the launch that is acquired on this stream. Whether there was room.
     pub(super) fn push(&mut self, key: u64, rest: ByteRange, kind: Kind, behind: Option<u16>) -> bool {
+        let behind = behind.map(|stream| (stream, self.released));
         let job = Job { key, rest, kind, behind };
         if self.jobs.iter().flatten().any(|j| *j == job) {
             return true;
@@ -83,8 +100,8 @@ impl Queue {
         self.jobs.iter().flatten().any(|j| matches!(j.kind, Kind::Ahead { .. }) && has(j))
     }
 
-    /// What comes next: a part of one chunk, which is done with.
-    pub(super) fn next(&mut self) -> Option<Step> {
+    /// What comes next for a thread: a part of one chunk, which is done with.
+    pub(super) fn next(&mut self, way: Way) -> Option<Step> {
         let ready = |j: &Option<Job>| j.filter(|j| j.behind.is_none()).map(|j| j.kind);
         let order = || (0..MOST).map(|i| (self.turn + i) % MOST);
         let class = |kind| match kind {
@@ -92,7 +109,8 @@ impl Queue {
             // Before what is behind a writer: what it has written since is taken, and nothing is done to it.
             Kind::Take => 1,
             Kind::Home { .. } => 2,
-            Kind::Out { .. } => 3,
+            Kind::Out { .. } if way == Way::Home => 3,
+            Kind::Out { .. } => -1,
         };
         let i = order()
             .filter(|&i| ready(&self.jobs[i]).is_some())
@@ -118,25 +136,36 @@ impl Queue {
         self.retain(|j| j.key != key || !matches!(j.kind, Kind::Ahead { .. }));
     }
 
-    /// The launch that ranges wait for on `stream` has ended.
-    pub(super) fn arm(&mut self, stream: u16) {
-        self.jobs.iter_mut().flatten().filter(|j| j.behind == Some(stream)).for_each(|j| j.behind = None);
+    /// A launch is released: its number, for [`Queue::arm`].
+    pub(super) fn release(&mut self) -> u64 {
+        self.released += 1;
+        self.released - 1
+    }
+
+    /// The launch of that number on `stream` has ended, and with it those before.
+    pub(super) fn arm(&mut self, stream: u16, number: u64) {
+        let ended = |j: &&mut Job| j.behind.is_some_and(|(s, n)| s == stream && n <= number);
+        self.jobs.iter_mut().flatten().filter(ended).for_each(|j| j.behind = None);
     }
 
     /// Whether ranges wait for a launch on `stream`.
     pub(super) fn has_behind(&self, stream: u16) -> bool {
-        self.jobs.iter().flatten().any(|j| j.behind == Some(stream))
+        self.jobs.iter().flatten().any(|j| j.behind.is_some_and(|(s, _)| s == stream))
     }
 
-    /// A launch has `range` on its device: what a writer was to be spared or has left there is over.
+    /// A launch has `range` on its device: what a writer was to be spared or has left there is over, and what another launch uses
+    /// before the first has ended is not what the CPU waits for.
     pub(super) fn overtaken(&mut self, range: ByteRange) {
-        let of_writers = |k| matches!(k, Kind::Take | Kind::Out { behind: true, .. });
-        self.retain(|j| !of_writers(j.kind) || !j.rest.overlaps(range));
+        let over = |j: &Job| match j.kind {
+            Kind::Take | Kind::Out { behind: true, .. } => true,
+            _ => j.behind.is_some(),
+        };
+        self.retain(|j| !over(j) || !j.rest.overlaps(range));
     }
 
     /// Ranges that wait for a launch on `stream` are not wanted any more.
     pub(super) fn drop_behind(&mut self, stream: u16) {
-        self.retain(|j| j.behind != Some(stream));
+        self.retain(|j| j.behind.is_none_or(|(s, _)| s != stream));
     }
 
     /// Somebody says where `range` is to be: no guess holds against that.
@@ -166,7 +195,7 @@ mod tests {
     const AT: HostAddr = HostAddr(10 * CHUNK);
 
     fn numbers(q: &mut Queue) -> Vec<usize> {
-        core::iter::from_fn(|| q.next()).map(|s| s.at.0 / CHUNK).collect()
+        core::iter::from_fn(|| q.next(Way::Home)).map(|s| s.at.0 / CHUNK).collect()
     }
 
     #[test]
@@ -175,13 +204,13 @@ mod tests {
         q.read_ahead(1, AT, 2, false);
         q.read_ahead(1, AT.add(2 * CHUNK), 2, false);
         assert!(q.awaits(1, AT.add(3 * CHUNK)) && !q.awaits(2, AT) && !q.awaits(1, AT.add(4 * CHUNK)));
-        assert_eq!(q.next().map(|s| s.at), Some(AT));
+        assert_eq!(q.next(Way::Home).map(|s| s.at), Some(AT));
         assert!(!q.awaits(1, AT), "begun");
         q.read_ahead(1, HostAddr(50 * CHUNK), 2, false);
         assert_eq!(numbers(&mut q), [50, 51], "what it has left is not brought");
         q.read_ahead(1, AT, 9, false);
         q.end_of_reader(1);
-        assert_eq!(q.next(), None);
+        assert_eq!(q.next(Way::Home), None);
     }
 
     #[test]
@@ -196,16 +225,45 @@ mod tests {
     }
 
     #[test]
+    fn each_way_has_its_thread_and_both_do_all() {
+        let mut q = Queue::new();
+        q.push(0, AT.range(2 * CHUNK), Kind::Home { write: false }, None);
+        q.push(0, HostAddr(40 * CHUNK).range(2 * CHUNK), Kind::Out { device: 0, behind: false }, None);
+        let ways = [Way::Out, Way::Home, Way::Out, Way::Out, Way::Home];
+        let all = ways.map(|way| q.next(way).map(|s| s.at.0 / CHUNK));
+        assert_eq!(all, [Some(40), Some(10), Some(41), Some(11), None]);
+    }
+
+    #[test]
     fn ranges_wait_for_their_launch() {
         let mut q = Queue::new();
+        let home = Kind::Home { write: false };
         for stream in [3, 4] {
-            q.push(0, AT.range(CHUNK), Kind::Home { write: false }, Some(stream));
+            q.push(0, AT.range(CHUNK), home, Some(stream));
         }
-        assert!(q.has_behind(3) && q.next().is_none());
+        assert!(q.has_behind(3) && q.next(Way::Home).is_none());
         q.drop_behind(4);
-        q.arm(3);
-        assert_eq!(numbers(&mut q), [10]);
+        let first = q.release();
+        q.push(0, HostAddr(20 * CHUNK).range(CHUNK), home, Some(3));
+        q.arm(4, first);
+        q.arm(3, first);
+        assert_eq!(numbers(&mut q), [10], "the second has not ended");
+        let second = q.release();
+        q.arm(3, second);
+        assert_eq!(numbers(&mut q), [20]);
         assert_eq!(q.len(), 0);
+    }
+
+    #[test]
+    fn what_the_next_launch_uses_does_not_wait_for_the_one_before() {
+        let mut q = Queue::new();
+        let home = Kind::Home { write: false };
+        q.push(0, AT.range(CHUNK), home, Some(3));
+        q.push(0, HostAddr(20 * CHUNK).range(CHUNK), home, Some(3));
+        let first = q.release();
+        q.overtaken(AT.add(CHUNK - 1).range(1));
+        q.arm(3, first);
+        assert_eq!(numbers(&mut q), [20]);
     }
 
     #[test]
@@ -220,7 +278,7 @@ mod tests {
         q.push(0, other.range(CHUNK), behind, None);
         q.push(0, other.range(CHUNK), Kind::Take, None);
         q.overtaken(AT.add(CHUNK).range(1));
-        let left: Vec<Step> = core::iter::from_fn(|| q.next()).collect();
+        let left: Vec<Step> = core::iter::from_fn(|| q.next(Way::Home)).collect();
         let sent = left.iter().filter(|s| s.kind == behind).map(|s| s.at);
         assert_eq!(sent.collect::<Vec<_>>(), [other]);
         assert_eq!(left[..3].iter().map(|s| s.kind).collect::<Vec<_>>(), [Kind::Take, home, home]);
@@ -256,7 +314,7 @@ mod tests {
         let mut q = Queue::new();
         q.read_ahead(1, AT, 5, false);
         q.read_ahead(2, HostAddr(40 * CHUNK), 1, false);
-        let step = core::iter::from_fn(|| q.next()).find(|s| s.key == 1);
+        let step = core::iter::from_fn(|| q.next(Way::Home)).find(|s| s.key == 1);
         q.give_up(step.expect("reader 1 has a turn"));
         assert!(!q.awaits(1, AT.add(CHUNK)));
     }

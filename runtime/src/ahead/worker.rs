@@ -1,8 +1,8 @@
-//! The thread that moves what the queue has. It takes one chunk at a time, under the chunk's
+//! The threads that move what the queue has. Each takes one chunk at a time, under the chunk's
 //! lock; it waits for no kernel and no system call, and what fails is left to who needs it. Never in a forked child.
 
 use super::awaited::is_awaited;
-use super::queue::{Kind, Queue, Step};
+use super::queue::{Kind, Queue, Step, Way};
 use super::{ASLEEP, POSTS, RUNNING};
 use crate::addr::{ByteRange, PAGE};
 use crate::chunk::{self, Chunk, Guard};
@@ -17,36 +17,46 @@ use crate::table;
 use crate::trace::Why;
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering::*};
 
-/// 1: a chunk is being worked on.
+/// How many chunks are being worked on.
 static BUSY: AtomicU32 = AtomicU32::new(0);
 /// How many want nothing to be worked on.
 static PAUSES: AtomicU32 = AtomicU32::new(0);
 static STOP: AtomicBool = AtomicBool::new(false);
 
-/// The running thread.
+/// The running threads.
 pub(crate) struct Ahead {
-    thread: thread::Thread,
+    threads: Vec<thread::Thread>,
 }
 
 impl Ahead {
-    /// Starts it. Without it nothing is moved early. What is left of an earlier start is about devices that may be gone.
+    /// Starts them. Without them nothing is moved early. What is left of an earlier start is about devices that may be gone.
     pub(crate) fn start() -> Option<Ahead> {
         STOP.store(false, SeqCst);
         super::launches::forget();
         super::change(Queue::clear);
-        let thread = thread::spawn_helper("hmmrt-ahead", run).ok()?;
+        let start = |way: Way| thread::spawn_helper("hmmrt-ahead", move || run(way)).ok();
+        let ahead = Ahead { threads: Way::ALL.into_iter().map_while(start).collect() };
+        if ahead.threads.len() < Way::ALL.len() {
+            ahead.end();
+            return None;
+        }
         RUNNING.store(true, SeqCst);
-        Some(Ahead { thread })
+        Some(ahead)
     }
 
-    /// Ends it, and forgets what it was to do.
+    /// Ends them, and forgets what they were to do.
     pub(crate) fn stop(self, paused: Paused) {
         RUNNING.store(false, SeqCst);
         STOP.store(true, SeqCst);
         drop(paused);
-        super::post();
-        self.thread.join();
+        self.end();
         super::change(Queue::clear);
+    }
+
+    fn end(self) {
+        STOP.store(true, SeqCst);
+        Way::ALL.into_iter().for_each(super::post);
+        self.threads.into_iter().for_each(thread::Thread::join);
     }
 }
 
@@ -56,10 +66,12 @@ pub(crate) struct Paused(());
 /// Waits until nothing is moved in the background, and has that stay so: around a fork, and at shutdown.
 pub(crate) fn pause() -> Paused {
     PAUSES.fetch_add(1, SeqCst);
-    while BUSY.load(SeqCst) != 0 {
-        futex::wait(&BUSY, 1, None);
+    loop {
+        match BUSY.load(SeqCst) {
+            0 => return Paused(()),
+            busy => futex::wait(&BUSY, busy, None),
+        };
     }
-    Paused(())
 }
 
 /// Waits until what is being moved at this moment has been. (Whoever takes something from the queue is busy before.)
@@ -72,7 +84,7 @@ pub(super) fn finish_step() {
 impl Drop for Paused {
     fn drop(&mut self) {
         PAUSES.fetch_sub(1, SeqCst);
-        futex::wake(&PAUSES, 1);
+        futex::wake(&PAUSES, i32::MAX);
     }
 }
 
@@ -82,14 +94,14 @@ struct Busy;
 impl Busy {
     /// One of the two sees the other: this thread the pause, or who pauses that this is busy.
     fn begin() -> Busy {
-        BUSY.store(1, SeqCst);
+        BUSY.fetch_add(1, SeqCst);
         Busy
     }
 }
 
 impl Drop for Busy {
     fn drop(&mut self) {
-        BUSY.store(0, SeqCst);
+        BUSY.fetch_sub(1, SeqCst);
         if PAUSES.load(SeqCst) != 0 {
             futex::wake(&BUSY, i32::MAX);
         }
@@ -97,10 +109,10 @@ impl Drop for Busy {
 }
 
 /// One chunk, unless there is a pause or nothing to do. Whether there was.
-fn work() -> bool {
+fn work(way: Way) -> bool {
     let busy = Busy::begin();
     let pauses = PAUSES.load(SeqCst);
-    let step = if pauses == 0 { super::change(Queue::next) } else { None };
+    let step = if pauses == 0 { super::change(|q| q.next(way)) } else { None };
     if let Some(step) = step
         && take(step) == Found::Other
     {
@@ -113,20 +125,21 @@ fn work() -> bool {
     step.is_some() || pauses != 0
 }
 
-fn run() {
+fn run(way: Way) {
+    let (posts, asleep) = (&POSTS[way as usize], &ASLEEP[way as usize]);
     loop {
-        let seen = POSTS.load(SeqCst);
+        let seen = posts.load(SeqCst);
         loop {
             if STOP.load(SeqCst) {
                 return;
             }
-            if !work() {
+            if !work(way) {
                 break;
             }
         }
-        ASLEEP.store(true, SeqCst);
-        futex::wait(&POSTS, seen, None);
-        ASLEEP.store(false, SeqCst);
+        asleep.store(true, SeqCst);
+        futex::wait(posts, seen, None);
+        asleep.store(false, SeqCst);
     }
 }
 

@@ -4,6 +4,7 @@
 
 use super::{Stop, freeze, protect, settle, watched};
 use crate::addr::{ByteRange, CHUNK, DeviceAddr, HostAddr, PAGE};
+use crate::calls;
 use crate::chunk::Guard;
 use crate::device::Devices;
 use crate::error::{Error, Result};
@@ -198,6 +199,10 @@ fn send(
     let c = g.chunk;
     probe.next_chunk();
     let devices = Devices::get().ok_or(Error::NoDevice { device: device as i32, count: 0 })?;
+    // What is not a call (the queue of what moves ahead, a stream's prefetch) may come late.
+    if calls::is_closed() {
+        return Err(Error::Shutdown { call: "sending memory" }.into());
+    }
     let host = c.host.get();
     let (valid, others) = (c.copies[device].valid.get(), c.on_others(device));
     let lacks = want & !valid;

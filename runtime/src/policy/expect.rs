@@ -111,6 +111,11 @@ impl Item {
         self.is_known() && self.ahead && !self.has_wires() && self.left.0 < self.left.1 && !self.hit
     }
 
+    /// Whether what is found out about one is likely to hold for the other: halos of one kind, records of one size.
+    fn is_like(&self, other: &Item) -> bool {
+        self.range.is_like(&other.range) && self.range.pages == other.range.pages
+    }
+
     /// What is left out this time if it is `due`, or if it is not known whether all of it is wanted. `number` is new each time.
     fn piece(&self, due: bool, number: u32) -> (u32, u32) {
         let (start, pages) = (self.range.start, self.range.pages);
@@ -160,11 +165,12 @@ impl<const N: usize> Expect<N> {
         if seen <= if strong { 1 } else { believed } {
             return;
         }
-        // One in turn, or all of them if one was not wanted any more.
-        let doubt = then.all().iter().any(Item::is_doubtful);
+        // One in turn, or all that are like one that was not wanted any more.
+        let doubt = |item: &Item| then.all().iter().any(|i| i.is_doubtful() && i.is_like(item));
         let due = seen == TEST || seen == 2 * TEST || seen.is_multiple_of(TESTS);
         let turn = if due { (seen / TEST / 2) as usize % then.len.max(1) } else { usize::MAX };
         for (i, item) in then.all().iter().enumerate() {
+            let due = i == turn || doubt(item);
             let Some(mut item) = item.settled(dense[0]) else { continue };
             (item.ahead, item.hit, item.again, item.reached) = (true, false, false, 0);
             let r = item.range;
@@ -182,7 +188,7 @@ impl<const N: usize> Expect<N> {
                 }
                 give(from, r.end());
             } else {
-                item.left = item.piece(doubt || i == turn, seen.wrapping_add(i as u32));
+                item.left = item.piece(due, seen.wrapping_add(i as u32));
                 give(r.start, r.start + u64::from(item.left.0));
                 give(r.start + u64::from(item.left.1), r.end());
             }

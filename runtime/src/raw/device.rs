@@ -28,8 +28,8 @@ pub fn device_info(device: i32) -> Result<DeviceInfo> {
 pub unsafe fn acquire(device: i32, stream: StreamId, accesses: &[Access]) -> Result<()> {
     counted((|| {
         let devices = runtime::devices("hmm_acquire")?;
-        let stream = Stream::find(devices, devices.index(device)?, stream)?;
-        access::acquire(devices, stream, None, accesses)
+        let stream = Stream::find(&devices, devices.index(device)?, stream)?;
+        access::acquire(&devices, stream, None, accesses).map(drop)
     })())
 }
 
@@ -37,7 +37,7 @@ pub unsafe fn acquire(device: i32, stream: StreamId, accesses: &[Access]) -> Res
 pub fn release(device: i32, stream: StreamId) -> Result<()> {
     counted((|| {
         let devices = runtime::devices_quietly("hmm_release")?;
-        access::release(devices, Stream::find(devices, devices.index(device)?, stream)?, false)
+        access::release(&devices, Stream::find(&devices, devices.index(device)?, stream)?, false)
     })())
 }
 
@@ -45,14 +45,14 @@ pub fn release(device: i32, stream: StreamId) -> Result<()> {
 pub fn device_ptr(ptr: *const u8, device: i32) -> Result<*mut c_void> {
     let devices = runtime::devices_quietly("hmm_device_ptr")?;
     let span = span::find(HostAddr::from(ptr), 1, "ptr")?;
-    let at = window::device_addr(devices, devices.index(device)?, HostAddr::from(ptr), span.around)?;
+    let at = window::device_addr(&devices, devices.index(device)?, HostAddr::from(ptr), span.around)?;
     Ok(core::ptr::with_exposed_provenance_mut(at.0 as usize))
 }
 
 /// Makes a stream.
 pub fn stream_create(device: i32) -> Result<StreamId> {
     let devices = runtime::devices_quietly("hmm_stream_create")?;
-    counted(Stream::create(devices, devices.index(device)?))
+    counted(Stream::create(&devices, devices.index(device)?))
 }
 
 /// Makes a number for a stream of the driver's own (`CUstream`, `hipStream_t`), which stays the caller's. NULL is the
@@ -64,7 +64,7 @@ pub unsafe fn stream_from_native(device: i32, native: *mut c_void) -> Result<Str
     let devices = runtime::devices_quietly("hmm_stream_from_native")?;
     let device = devices.index(device)?;
     // SAFETY: the caller's promise.
-    counted(unsafe { Stream::adopt(devices, device, native) })
+    counted(unsafe { Stream::adopt(&devices, device, native) })
 }
 
 /// Waits until all that was queued on the stream is done. The default stream: of every device.
@@ -73,10 +73,12 @@ pub fn stream_synchronize(stream: StreamId) -> Result<()> {
         let devices = runtime::devices_quietly("hmm_stream_synchronize")?;
         if stream != StreamId::DEFAULT {
             let s = Stream::from_id(stream)?;
-            return access::synchronize(devices, s);
+            return access::synchronize(&devices, s);
         }
         let started = (0..devices.count()).filter(|d| devices.at(*d).is_started());
-        started.into_iter().try_for_each(|d| access::synchronize(devices, Stream::find(devices, d, stream)?))
+        started
+            .into_iter()
+            .try_for_each(|d| access::synchronize(&devices, Stream::find(&devices, d, stream)?))
     })())
 }
 
@@ -88,9 +90,9 @@ pub fn stream_destroy(stream: StreamId) -> Result<()> {
             return Err(Error::InvalidArgument { arg: "stream", why: "a default stream can't be destroyed" });
         }
         let s = Stream::from_id(stream)?;
-        access::release(devices, s, false)?; // what was left acquired
-        access::synchronize(devices, s)?;
-        s.destroy(devices);
+        access::release(&devices, s, false)?; // what was left acquired
+        access::synchronize(&devices, s)?;
+        s.destroy(&devices);
         Ok(())
     })())
 }
@@ -102,7 +104,7 @@ pub fn stream_destroy(stream: StreamId) -> Result<()> {
 pub unsafe fn module_load(device: i32, image: &[u8]) -> Result<ModuleId> {
     let devices = runtime::devices_quietly("hmm_module_load")?;
     // SAFETY: the caller's promise.
-    counted(unsafe { launch::load(devices, devices.index(device)?, image) })
+    counted(unsafe { launch::load(&devices, devices.index(device)?, image) })
 }
 
 /// The module of the built-in kernels.
@@ -113,7 +115,7 @@ pub fn module_builtin(device: i32) -> Result<ModuleId> {
 
 /// A kernel by its name.
 pub fn kernel_get(module: ModuleId, name: &str) -> Result<KernelId> {
-    launch::get(runtime::devices_quietly("hmm_kernel_get")?, module, name)
+    launch::get(&*runtime::devices_quietly("hmm_kernel_get")?, module, name)
 }
 
 /// A kernel made of a host function; host backend only.
@@ -122,7 +124,7 @@ pub fn kernel_get(module: ModuleId, name: &str) -> Result<KernelId> {
 /// The function does with its arguments what each launch says, and touches nothing else of managed memory.
 pub unsafe fn kernel_from_function(device: i32, function: HostFunction) -> Result<KernelId> {
     let devices = runtime::devices_quietly("hmm_kernel_from_function")?;
-    launch::from_function(devices, devices.index(device)?, function)
+    launch::from_function(&devices, devices.index(device)?, function)
 }
 
 /// Acquires what the pointer arguments name, launches the kernel, and releases. Returns once it is queued.
@@ -133,6 +135,6 @@ pub unsafe fn launch(kernel: KernelId, config: &LaunchConfig, args: &[LaunchArg]
     counted((|| {
         let devices = runtime::devices("hmm_launch")?;
         // SAFETY: the caller's promise.
-        unsafe { launch::launch(devices, kernel, config, args) }
+        unsafe { launch::launch(&devices, kernel, config, args) }
     })())
 }

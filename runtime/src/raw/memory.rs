@@ -60,7 +60,7 @@ pub unsafe fn realloc(ptr: *mut u8, size: usize) -> Result<*mut u8> {
     if ptr.is_null() {
         return malloc(size);
     }
-    runtime::ensure_started("hmm_realloc")?;
+    let _call = runtime::enter("hmm_realloc")?;
     let old = block_at(ptr)?;
     if size <= old.len() && size > old.len() / 2 || size.max(1) <= PAGE && old.len() == PAGE {
         return Ok(ptr);
@@ -187,7 +187,7 @@ pub unsafe fn disown(addr: *mut u8, len: usize) -> Result<()> {
 /// # Safety
 /// As mprotect: other code may rely on access.
 pub unsafe fn protect(addr: *mut u8, len: usize, protection: Protection) -> Result<()> {
-    runtime::devices("hmm_protect")?;
+    let _devices = runtime::devices("hmm_protect")?;
     let at = HostAddr::from(addr.cast_const());
     if !at.0.is_multiple_of(PAGE) {
         return Err(Error::InvalidArgument { arg: "addr", why: "it is not at a page boundary" });

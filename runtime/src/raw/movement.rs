@@ -24,10 +24,10 @@ pub fn prefetch(ptr: *const u8, len: usize, to: i32, stream: StreamId) -> Result
             None => (Target::Host, holder(span.range).unwrap_or(0)),
         };
         let stream = match stream {
-            StreamId::DEFAULT => Stream::find(devices, device, stream)?,
+            StreamId::DEFAULT => Stream::find(&devices, device, stream)?,
             id => Stream::from_id(id)?,
         };
-        if span.range.len() == 0 { Ok(()) } else { prefetch::prefetch(devices, span, target, stream) }
+        if span.range.len() == 0 { Ok(()) } else { prefetch::prefetch(&devices, span, target, stream) }
     })())
 }
 

@@ -6,6 +6,7 @@ use crate::access::{self, Access};
 use crate::addr::{ByteRange, CHUNK, HostAddr, PAGE};
 use crate::error::Result;
 use crate::stream::{Stream, StreamId};
+use crate::sys::signal::Blocked;
 use crate::{adopt, heap, runtime, span};
 
 /// The managed block or adopted range that an address lies in: its first byte and its length. Looks only.
@@ -40,16 +41,20 @@ pub fn blocks() -> Vec<(*mut u8, usize)> {
     all.into_iter().map(|range| (HostAddr(range.start).ptr(), range.len())).collect()
 }
 
+/// No handler of the program's runs on this thread, until this is dropped: of several the first comes last.
+pub struct Quiet(#[allow(dead_code, reason = "dropped")] Blocked);
+
 /// Makes ranges resident for a launch that the caller then makes on the stream, with the driver's own function. Launches of
-/// different threads on one stream do not get into each other's way; each is ended by [`end_launch`] on its own thread.
+/// different threads on one stream do not get into each other's way; each is ended by [`end_launch`] on its own thread. Signals
+/// are blocked as long as the answer is kept: until then, for a handler that touches the memory would wait for this thread.
 ///
 /// # Safety
 /// The bytes of `Write` ranges are given up: the kernel writes all of them.
-pub unsafe fn begin_launch(device: i32, stream: StreamId, accesses: &[Access]) -> Result<()> {
+pub unsafe fn begin_launch(device: i32, stream: StreamId, accesses: &[Access]) -> Result<Quiet> {
     counted((|| {
         let devices = runtime::devices("begin_launch")?;
-        let stream = Stream::find(devices, devices.index(device)?, stream)?;
-        access::acquire(devices, stream, Some(0), accesses)
+        let stream = Stream::find(&devices, devices.index(device)?, stream)?;
+        access::acquire(&devices, stream, Some(0), accesses).map(Quiet)
     })())
 }
 
@@ -58,6 +63,6 @@ pub unsafe fn begin_launch(device: i32, stream: StreamId, accesses: &[Access]) -
 pub fn end_launch(device: i32, stream: StreamId) -> Result<()> {
     counted((|| {
         let devices = runtime::devices_quietly("end_launch")?;
-        access::release(devices, Stream::find(devices, devices.index(device)?, stream)?, true)
+        access::release(&devices, Stream::find(&devices, devices.index(device)?, stream)?, true)
     })())
 }

@@ -1,9 +1,9 @@
 //! What comes at any moment: a profiling timer, fork, and the end of the runtime.
 
-use super::common::Block;
+use super::common::{Block, kernels};
 use super::{INFO, forbidden, install, on_device, works};
 use hmmrt::raw;
-use hmmrt::{Access, AccessMode, Error, StreamId};
+use hmmrt::{Access, AccessMode, Error, LaunchArg, LaunchConfig, StreamId};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::*};
 
 static COUNTER: AtomicUsize = AtomicUsize::new(0);
@@ -18,27 +18,53 @@ extern "C" fn on_timer(_: i32) {
 pub fn timer() {
     // Never freed: a last signal may arrive when the timer is off.
     let b = std::mem::ManuallyDrop::new(Block::new(4 << 20));
+    let all = [Access { ptr: b.ptr, len: b.len, mode: AccessMode::Read }];
+    with_timer((libc::ITIMER_PROF, libc::SIGPROF), &b, || {
+        for i in 0..3000u64 {
+            b.word(3).store(i, Relaxed);
+            raw::migrate(b.ptr, b.len, 0).unwrap();
+            // SAFETY: only read.
+            unsafe { raw::acquire(0, StreamId::DEFAULT, &all).unwrap() };
+            raw::release(0, StreamId::DEFAULT).unwrap();
+            assert_eq!(b.word(3).load(Relaxed), i);
+        }
+    });
+}
+
+/// A timer whose handler touches the memory that this thread launches kernels on. Catches: signals that are let in
+/// while a launch has its memory open, which the handler's touch would wait for.
+pub fn launches() {
+    let b = std::mem::ManuallyDrop::new(Block::new(4 << 20));
+    let kernel = kernels::kernel(0, "test_add_bytes");
+    let (n, one) = (64_u64, 1_u8);
+    let args = [
+        LaunchArg::Pointer { ptr: b.ptr, len: b.len, mode: AccessMode::ReadWrite },
+        LaunchArg::Value { data: (&raw const n).cast(), size: 8 },
+        LaunchArg::Value { data: (&raw const one).cast(), size: 1 },
+    ];
+    with_timer((libc::ITIMER_REAL, libc::SIGALRM), &b, || {
+        for _ in 0..3000 {
+            // SAFETY: the arguments are the kernel's.
+            unsafe { raw::launch(kernel, &LaunchConfig::default(), &args).unwrap() };
+        }
+    });
+    let right = u64::from_ne_bytes([(3000 % 256) as u8; 8]);
+    assert!((0..8).all(|i| b.word(i).load(Relaxed) == right));
+}
+
+/// Runs `body` while a timer's handler touches memory every 100 us, if the kernel's clock is so fine.
+fn with_timer((timer, signal): (i32, i32), b: &Block, body: impl FnOnce()) {
     COUNTER.store(b.ptr as usize + (1 << 20), SeqCst);
-    install(libc::SIGPROF, on_timer as *const () as usize, libc::SA_RESTART);
+    install(signal, on_timer as *const () as usize, libc::SA_RESTART);
     let every = libc::timeval { tv_sec: 0, tv_usec: 100 };
     let t = libc::itimerval { it_interval: every, it_value: every };
     // SAFETY: a valid timer.
-    unsafe { libc::setitimer(libc::ITIMER_PROF, &t, std::ptr::null_mut()) };
-    let all = [Access { ptr: b.ptr, len: b.len, mode: AccessMode::Read }];
-    for i in 0..3000u64 {
-        b.word(3).store(i, Relaxed);
-        raw::migrate(b.ptr, b.len, 0).unwrap();
-        // SAFETY: only read.
-        unsafe { raw::acquire(0, StreamId::DEFAULT, &all).unwrap() };
-        raw::release(0, StreamId::DEFAULT).unwrap();
-        assert_eq!(b.word(3).load(Relaxed), i);
-    }
-    let off = libc::itimerval {
-        it_interval: libc::timeval { tv_sec: 0, tv_usec: 0 },
-        it_value: libc::timeval { tv_sec: 0, tv_usec: 0 },
-    };
+    unsafe { libc::setitimer(timer, &t, std::ptr::null_mut()) };
+    body();
+    let off = libc::timeval { tv_sec: 0, tv_usec: 0 };
+    let off = libc::itimerval { it_interval: off, it_value: off };
     // SAFETY: as above.
-    unsafe { libc::setitimer(libc::ITIMER_PROF, &off, std::ptr::null_mut()) };
+    unsafe { libc::setitimer(timer, &off, std::ptr::null_mut()) };
     assert!(b.word(1 << 17).load(Relaxed) > 20, "the timer must have run: {}", b.word(1 << 17).load(Relaxed));
 }
 

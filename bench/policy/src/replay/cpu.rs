@@ -2,10 +2,11 @@
 //! goes out behind a writer.
 
 use super::device::chunks_of;
+use super::early::Kind;
 use super::{Replay, Side};
 use crate::reasons::Reason;
 use crate::trace::{PAGE, PAGES, Touch};
-use hmmrt::policy::{PageMask, Range};
+use hmmrt::policy::{Bring, PageMask, Range};
 
 impl Replay<'_> {
     pub(super) fn touch(&mut self, chunk: usize, mask: PageMask, touch: Touch, ns: u64) {
@@ -24,6 +25,13 @@ impl Replay<'_> {
             if mask.meets(c.coming) {
                 let until = c.arrival(mask);
                 self.wait(Reason::InFlight, until);
+                continue;
+            }
+            if std::mem::take(&mut c.closed) {
+                self.wait(Reason::Opening, self.cpu + self.costs.opening);
+                let owner = self.owners[chunk];
+                self.histories[owner].early_ended(true);
+                self.reached(chunk, write);
                 continue;
             }
             let missing = mask & !c.host;
@@ -55,7 +63,14 @@ impl Replay<'_> {
             order: Default::default(),
         };
         let owner = self.owners[chunk];
-        let bring = self.who.policy.bring(&touch, &mut self.histories[owner]);
+        let bring = match fetch && self.is_awaited(chunk) {
+            // The reader has come before the chunk, which is no new touch.
+            true => {
+                self.reached(chunk, write);
+                Bring::only(alike)
+            }
+            false => self.who.policy.bring(&touch, &mut self.histories[owner]),
+        };
         let pages = bring.pages & alike | PageMask::span(page, 1);
         self.learn(chunk, pages, fetch, write);
         if fetch {
@@ -87,16 +102,8 @@ impl Replay<'_> {
             }
             self.wait(Reason::CopyHome, end);
         }
-        for next in (chunk + 1..first + count).take(bring.ahead as usize) {
-            let away = self.at_rest(next, self.cpu) & !self.chunks[next].host;
-            if away.is_empty() {
-                break;
-            }
-            if self.is_awaited(next, away) {
-                continue;
-            }
-            self.learn(next, away, true, write);
-            self.home_early(next, away, write, self.cpu);
+        if bring.ahead > 0 {
+            self.read_ahead(owner, chunk + 1, bring.ahead, write);
         }
         if !fetch && self.who.policy.predicts() {
             self.send_behind(chunk, page, bring.behind && chunk > first);
@@ -112,13 +119,12 @@ impl Replay<'_> {
             reads.then_some(before)
         });
         for (behind, pages) in left.into_iter().flat_map(chunks_of) {
-            let c = &self.chunks[behind];
-            self.send_early(behind, pages & c.host & !c.device, self.cpu, &[]);
+            self.post(Kind::Out, self.cpu, behind, pages, false, &[]);
         }
     }
 
     /// Tells the history of launches.
-    fn learn(&mut self, chunk: usize, pages: PageMask, read: bool, write: bool) {
+    pub(super) fn learn(&mut self, chunk: usize, pages: PageMask, read: bool, write: bool) {
         if self.who.policy.predicts() {
             for (first, count) in pages.runs() {
                 let start = chunk as u64 * PAGES + first as u64;

@@ -1,5 +1,6 @@
 //! Launches whose pages are there before they start, and what is moved early around them.
 
+use super::early::Kind;
 use super::{Replay, Side, TooLarge};
 use crate::reasons::Reason;
 use crate::trace::{PAGE, PAGES, Use};
@@ -10,7 +11,8 @@ impl Replay<'_> {
     pub(super) fn launch(&mut self, kernel: u64, uses: &[Use], ns: u64) -> Result<(), TooLarge> {
         self.number += 1;
         self.catch_up();
-        let named = self.named(uses);
+        let ranges_named = self.named(uses);
+        let named: Vec<(usize, PageMask, AccessMode)> = ranges_named.concat();
         let mine: Vec<usize> = named.iter().map(|(chunk, _, _)| *chunk).collect();
         self.check_size(&mine)?;
         let (mut ready, mut late) = (0, 0);
@@ -19,13 +21,20 @@ impl Replay<'_> {
             let c = &self.chunks[*chunk];
             !pages.within(c.device) || mode.writes() && pages.meets(c.host)
         };
+        // The crew helps with a range of which enough chunks change.
         let (crew, worth) = self.costs.crew;
-        let crew = if named.iter().filter(changes).count() >= worth { crew } else { 1 };
-        for &(chunk, pages, mode) in &named {
+        let helped = ranges_named.iter().flat_map(|range| {
+            let help = range.iter().filter(changes).count() >= worth;
+            range.iter().map(move |_| if help { crew } else { 1 })
+        });
+        let helped: Vec<u64> = helped.collect();
+        for (&(chunk, pages, mode), crew) in named.iter().zip(helped) {
+            self.overtaken(chunk, pages);
             let slot = self.take_slot(chunk, &mine)?;
             let c = &self.chunks[chunk];
             let lacks = pages & !c.device;
             let leaves = if mode.writes() { pages & c.host } else { PageMask::EMPTY };
+            let vain = c.closed && !leaves.is_empty();
             late += u32::from(mode != AccessMode::Write && (!lacks.is_empty() || c.device_at > self.cpu));
             ready = ready.max(c.device_at).max(c.arrival(lacks));
             if !(lacks | leaves).is_empty() {
@@ -36,7 +45,11 @@ impl Replay<'_> {
             if mode != AccessMode::Write {
                 ready = ready.max(self.send(chunk, lacks, slot.max(self.cpu)));
             }
+            if vain {
+                self.histories[self.owners[chunk]].early_ended(false);
+            }
             let c = &mut self.chunks[chunk];
+            c.closed = false;
             c.device = c.device | pages;
             c.host = c.host & !leaves;
             c.coming = c.coming & c.host;
@@ -74,18 +87,19 @@ impl Replay<'_> {
     }
 
     /// What a launch gets: its ranges, or their allocations.
-    fn named(&self, uses: &[Use]) -> Vec<(usize, PageMask, AccessMode)> {
+    fn named(&self, uses: &[Use]) -> Vec<Vec<(usize, PageMask, AccessMode)>> {
         if self.who.side == Side::Acquire {
-            return uses.iter().flat_map(|u| u.named().map(|(c, pages)| (c, pages, u.mode))).collect();
+            let of = |u: &Use| u.named().map(|(c, pages)| (c, pages, u.mode)).collect();
+            return uses.iter().map(of).collect();
         }
         let mut owners: Vec<usize> = uses.iter().map(|u| self.owners[(u.start / PAGES) as usize]).collect();
         owners.sort_unstable();
         owners.dedup();
         let all = |o: usize| {
             let (first, count) = self.trace.allocations[o];
-            (first..first + count).map(|c| (c, PageMask::FULL, AccessMode::ReadWrite))
+            (first..first + count).map(|c| (c, PageMask::FULL, AccessMode::ReadWrite)).collect()
         };
-        owners.into_iter().flat_map(all).collect()
+        owners.into_iter().map(all).collect()
     }
 
     /// Copies pages to the device from `at` on: when they are there.
@@ -108,13 +122,14 @@ impl Replay<'_> {
     /// Sends a copy of pages in the background, if there is room or something can go for it that is not in `keep` nor needed
     /// soon.
     pub(super) fn send_early(&mut self, chunk: usize, pages: PageMask, at: u64, keep: &[usize]) {
-        let pages = pages & !self.chunks[chunk].coming;
-        if pages.is_empty() {
+        // What came home early stays for who it came for, and what a kernel uses is left alone.
+        let c = &self.chunks[chunk];
+        if pages.is_empty() || c.closed || c.used_until > at {
             return;
         }
         let Some(slot) = self.take_slot_early(chunk, at, keep) else { return };
-        let at = self.helper.work(slot.max(at), self.costs.share);
-        let end = self.send(chunk, pages, at);
+        let end = self.send(chunk, pages, slot.max(at) + self.costs.share);
+        self.helpers[self.thread] = end;
         let c = &mut self.chunks[chunk];
         c.device = c.device | pages;
         c.device_at = c.device_at.max(end);
@@ -127,20 +142,16 @@ impl Replay<'_> {
         self.launches.launched(key, ranges(), |r| home.push(r), |r| out.push(r));
         for r in home {
             for (chunk, pages) in chunks_of(r) {
-                if !r.read {
-                    self.take_early(chunk, pages);
-                    continue;
-                }
                 let c = &self.chunks[chunk];
-                let at = if self.cpu < c.written_until { c.written_until } else { self.cpu };
-                self.home_early(chunk, pages & !c.host, r.write, at);
+                let end = if self.cpu < c.written_until { c.written_until } else { self.cpu };
+                let (kind, release) = if r.read { (Kind::Home, end) } else { (Kind::Take, self.cpu) };
+                self.post(kind, release, chunk, pages, r.write, &[]);
             }
         }
         let next: Vec<(usize, PageMask)> = out.into_iter().flat_map(chunks_of).collect();
         let keep: Vec<usize> = next.iter().map(|(c, _)| *c).chain(mine.iter().copied()).collect();
         for (chunk, pages) in next {
-            let c = &self.chunks[chunk];
-            self.send_early(chunk, pages & c.host & !c.device, self.cpu, &keep);
+            self.post(Kind::Out, self.cpu, chunk, pages, false, &keep);
         }
     }
 }

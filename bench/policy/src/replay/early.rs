@@ -1,62 +1,160 @@
-//! What comes home, and is taken, before it is touched: by a thread that does one chunk at a time, while faults go first.
+//! What moves before it is asked for: by two threads that do one chunk at a time each, copies and all, in the runtime's order
+//! (`ahead` has the queue): for readers who go on, what is taken for a writer, home behind a launch, out; the second begins with
+//! what goes out. Faults and launches go first.
 
 use super::Replay;
 use hmmrt::policy::PageMask;
 
-/// Pages of a chunk that are to come home, not before `release`.
+/// What is to be done with pages. The order is the queue's.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Kind {
+    /// Home ahead of a reader.
+    Ahead,
+    /// The host's alone, no byte moves.
+    Take,
+    /// Home behind a launch.
+    Home,
+    /// A copy to the device, behind a writer or for the next launch.
+    Out,
+}
+
+impl Kind {
+    /// Whether the second thread begins with it.
+    fn is_out(self) -> bool {
+        self == Kind::Out
+    }
+}
+
+/// Pages of a chunk that are to be moved, not before `release`.
 pub(super) struct Job {
+    kind: Kind,
     release: u64,
+    posted: u64,
     chunk: usize,
     pages: PageMask,
+    /// The CPU writes them.
     write: bool,
+    /// What must not leave the device for it.
+    keep: Vec<usize>,
 }
 
 impl Replay<'_> {
-    /// Pages are to come home from `at` on.
-    pub(super) fn home_early(&mut self, chunk: usize, pages: PageMask, write: bool, at: u64) {
+    /// Something is to be done early.
+    pub(super) fn post(
+        &mut self,
+        kind: Kind,
+        release: u64,
+        chunk: usize,
+        pages: PageMask,
+        write: bool,
+        keep: &[usize],
+    ) {
+        let keep = keep.to_vec();
         if !pages.is_empty() {
-            self.early.push(Job { release: at, chunk, pages, write });
+            self.early.push(Job { kind, release, posted: self.cpu, chunk, pages, write, keep });
         }
     }
 
-    /// Whether all of these pages are to come home.
-    pub(super) fn is_awaited(&self, chunk: usize, pages: PageMask) -> bool {
-        let mine = self.early.iter().filter(|j| j.chunk == chunk);
-        pages.within(mine.fold(PageMask::EMPTY, |all, j| all | j.pages))
+    /// Whether a chunk is to come home ahead of its reader, and has not been begun.
+    pub(super) fn is_awaited(&self, chunk: usize) -> bool {
+        self.early.iter().any(|j| j.chunk == chunk && j.kind == Kind::Ahead)
+    }
+
+    /// The CPU has come to a chunk that was read ahead for it: goes on.
+    pub(super) fn reached(&mut self, chunk: usize, write: bool) {
+        let owner = self.owners[chunk];
+        if let Some((from, count)) = self.who.policy.reached(chunk as u64, &mut self.histories[owner]) {
+            self.read_ahead(owner, from as usize, count, write);
+        }
+        self.learn(chunk, PageMask::FULL, true, write);
+    }
+
+    /// Chunks of an allocation are to come home ahead of a reader.
+    pub(super) fn read_ahead(&mut self, owner: usize, from: usize, count: u32, write: bool) {
+        let (first, chunks) = self.trace.allocations[owner];
+        for chunk in (from..first + chunks).take(count as usize) {
+            if !self.is_awaited(chunk) {
+                self.post(Kind::Ahead, self.cpu, chunk, PageMask::FULL, write, &[]);
+            }
+        }
     }
 
     /// Pages are brought by a fault, or written by a kernel: they need not come any more.
     pub(super) fn forget_early(&mut self, chunk: usize, pages: PageMask) {
-        self.early.iter_mut().filter(|j| j.chunk == chunk).for_each(|j| j.pages = j.pages & !pages);
+        let comes = |j: &&mut Job| j.chunk == chunk && matches!(j.kind, Kind::Ahead | Kind::Home);
+        self.early.iter_mut().filter(comes).for_each(|j| j.pages = j.pages & !pages);
+        self.early.retain(|j| !j.pages.is_empty());
+    }
+
+    /// A launch has pages on its device: what a writer was to be spared, or has left, is over, and what is to come home behind
+    /// a launch that has not ended is not what the CPU waits for.
+    pub(super) fn overtaken(&mut self, chunk: usize, pages: PageMask) {
+        let now = self.cpu;
+        let over = |j: &Job| match j.kind {
+            Kind::Take | Kind::Out => true,
+            Kind::Home => j.release > now,
+            Kind::Ahead => false,
+        };
+        let mine = |j: &&mut Job| j.chunk == chunk && over(j);
+        self.early.iter_mut().filter(mine).for_each(|j| j.pages = j.pages & !pages);
         self.early.retain(|j| !j.pages.is_empty());
     }
 
     /// Does what has begun by now.
     pub(super) fn catch_up(&mut self) {
-        while let Some((start, i)) =
-            self.early.iter().enumerate().map(|(i, j)| (self.to_host.free(j.release), i)).min()
-        {
-            if start > self.cpu {
-                return;
+        loop {
+            // A thread is woken for what it begins with, and by the end of a launch; while it is at work it helps the other.
+            let mut next = None;
+            for (thread, (i, j)) in (0..2).flat_map(|t| self.early.iter().enumerate().map(move |j| (t, j))) {
+                let own = j.kind.is_out() == (thread == 1);
+                if own || j.kind == Kind::Home || self.helpers[thread] > j.posted {
+                    let at = self.helpers[thread].max(j.release);
+                    let this = (at, thread, thread == 1 && !own, j.kind, i);
+                    next = Some(next.map_or(this, |best| this.min(best)));
+                }
             }
-            let Job { chunk, pages, write, .. } = self.early.remove(i);
-            let c = &self.chunks[chunk];
-            let pages = pages & c.device & !c.host;
-            if !pages.is_empty() {
-                let there = self.home(chunk, pages, write, start) + self.costs.latency;
-                let end = self.helper.work(there, self.costs.place);
-                self.chunks[chunk].comes(pages, end);
+            let Some((at, thread, _, _, i)) = next.filter(|n| n.0 <= self.cpu) else { return };
+            self.thread = thread;
+            let job = self.early.remove(i);
+            let c = &self.chunks[job.chunk];
+            match job.kind {
+                Kind::Ahead | Kind::Home => {
+                    let written = if at < c.written_until { c.written } else { PageMask::EMPTY };
+                    let pages = job.pages & c.device & !c.host & !written;
+                    self.come_home(&job, pages, at);
+                }
+                Kind::Take => self.take_early(job.chunk, job.pages, at),
+                Kind::Out => {
+                    let pages = job.pages & c.host & !c.device & !c.coming;
+                    self.send_early(job.chunk, pages, at, &job.keep);
+                }
             }
         }
     }
 
+    fn come_home(&mut self, job: &Job, pages: PageMask, at: u64) {
+        if pages.is_empty() {
+            return;
+        }
+        let (chunk, write) = (job.chunk, job.write);
+        self.chunks[chunk].closed = pages.is_full();
+        if job.kind == Kind::Ahead && !pages.is_full() {
+            self.learn(chunk, pages, true, write); // its touches will not be seen
+        }
+        let there = self.home(chunk, pages, write, at) + self.costs.latency;
+        let end = there + self.costs.place;
+        self.helpers[self.thread] = end;
+        self.chunks[chunk].comes(pages, end);
+    }
+
     /// Takes pages that both sides have from the device, before the CPU writes them.
-    pub(super) fn take_early(&mut self, chunk: usize, pages: PageMask) {
+    fn take_early(&mut self, chunk: usize, pages: PageMask, at: u64) {
         let c = &mut self.chunks[chunk];
         let both = pages & c.host & c.device;
-        if !both.is_empty() {
+        if !both.is_empty() && !c.closed {
             c.device = c.device & !both;
-            let end = self.helper.work(self.cpu, self.costs.protect);
+            let end = at + self.costs.protect;
+            self.helpers[self.thread] = end;
             self.chunks[chunk].comes(both, end);
         }
     }

@@ -88,6 +88,7 @@ impl Replay<'_> {
         c.host = c.host | only_there;
         c.device = PageMask::EMPTY;
         c.committed = false;
+        c.closed = false;
         self.committed -= 1;
         if only_there.is_empty() {
             return at;

@@ -92,6 +92,8 @@ struct Chunk {
     used: PageMask,
     used_until: u64,
     committed: bool,
+    /// It came home early, as a whole, and is closed until it is touched.
+    closed: bool,
     moved: u64,
     thrash: unified::Thrash,
 }
@@ -129,9 +131,10 @@ struct Replay<'a> {
     bytes: Bytes,
     to_device: Bus,
     to_host: Bus,
-    /// The thread that moves things early.
-    helper: Bus,
-    /// What it is to bring home: whoever faults comes first.
+    /// The threads that move things early: until when they are at work; and whose turn it is.
+    helpers: [u64; 2],
+    thread: usize,
+    /// What they are to do: whoever faults comes first.
     early: Vec<early::Job>,
     cpu: u64,
     device: u64,
@@ -165,6 +168,7 @@ pub fn replay(trace: &Trace, costs: &Costs, who: Contender) -> Result<Outcome, T
         used: PageMask::EMPTY,
         used_until: 0,
         committed: false,
+        closed: false,
         moved: 0,
         thrash: unified::Thrash::default(),
     };
@@ -180,7 +184,8 @@ pub fn replay(trace: &Trace, costs: &Costs, who: Contender) -> Result<Outcome, T
         bytes: Bytes::new(trace.chunks()),
         to_device: Bus::default(),
         to_host: Bus::default(),
-        helper: Bus::default(),
+        helpers: [0; 2],
+        thread: 0,
         early: Vec::new(),
         cpu: 0,
         device: 0,

@@ -6,6 +6,7 @@ use super::params::{Copied, Params};
 use super::{Driver, Place, Queue, code_of, is_managed, pointer, streams};
 use crate::names;
 use core::sync::atomic::{AtomicBool, AtomicU8, Ordering::*};
+use hmmrt_core::raw::native::Quiet;
 use hmmrt_core::{Access, AccessMode, Error, StreamId, raw};
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard};
@@ -271,28 +272,29 @@ fn prepared(
     }
     let number = streams::number(place, queue)?;
     let stream = number.unwrap_or(StreamId::DEFAULT);
-    begin(device, stream, &all, named)?;
+    let quiet = begin(device, stream, &all, named)?;
     let code = real(&all[..named]);
     let waited = if number.is_none() { (driver.wait_all)() } else { 0 };
     // Its mark could not be set: whoever touches the memory finds out.
     let _ = raw::native::end_launch(device, stream);
+    drop(quiet);
     Ok(if code == 0 { waited } else { code })
 }
 
 /// Makes all of it resident; of what is not `named` by the launch, what is in use elsewhere may be missing.
-fn begin(device: i32, stream: StreamId, all: &[Needed], named: usize) -> Result<(), Error> {
+fn begin(device: i32, stream: StreamId, all: &[Needed], named: usize) -> Result<Quiet, Error> {
     let accesses: Vec<Access> = all.iter().map(access).collect();
     // SAFETY: nothing is given up.
     let begun = unsafe { raw::native::begin_launch(device, stream, &accesses) };
     match begun {
-        Err(Error::DeviceMemory { .. } | Error::NoMemory { .. } | Error::Device { .. }) | Ok(()) => {
+        Err(Error::DeviceMemory { .. } | Error::NoMemory { .. } | Error::Device { .. }) | Ok(_) => {
             return begun;
         }
         Err(_) if named == all.len() => return begun,
         Err(_) => {}
     }
     // SAFETY: as above.
-    unsafe { raw::native::begin_launch(device, stream, &accesses[..named]) }?;
+    let quiet = unsafe { raw::native::begin_launch(device, stream, &accesses[..named]) }?;
     for one in accesses[named..].chunks(1) {
         // SAFETY: as above.
         let begun = unsafe { raw::native::begin_launch(device, stream, one) };
@@ -302,5 +304,5 @@ fn begin(device: i32, stream: StreamId, all: &[Needed], named: usize) -> Result<
             return begun;
         }
     }
-    Ok(())
+    Ok(quiet)
 }

@@ -1,0 +1,159 @@
+//! Shutdown beside calls of other threads: what they have sent away comes home, what a launch that was made has written is
+//! there, and everything later is told so. Every word is known, and each thread has its own.
+
+mod common;
+
+use common::{Block, case, kernels, run_case};
+use hmmrt::raw::{self, HMM_HOST};
+use hmmrt::{Access, AccessMode, Error, LaunchArg, LaunchConfig, StreamId};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::*};
+
+static OVER: AtomicBool = AtomicBool::new(false);
+/// Calls that were made, and those that were told of a shutdown.
+static MADE: AtomicU32 = AtomicU32::new(0);
+static TOLD: AtomicU32 = AtomicU32::new(0);
+
+/// Whether a call was made; if not, there is or was a shutdown: a kernel of an earlier runtime is none of the next.
+fn made<T>(what: &str, result: Result<T, Error>) -> bool {
+    match result {
+        Ok(_) => MADE.fetch_add(1, Relaxed),
+        Err(Error::Shutdown { .. } | Error::BadHandle { .. }) => {
+            TOLD.fetch_add(1, Relaxed);
+            return false;
+        }
+        Err(e) => panic!("{what}: {e}"),
+    };
+    true
+}
+
+fn fill(b: &Block, value: u8) {
+    (0..b.words()).for_each(|i| b.word(i).store(u64::from_ne_bytes([value; 8]), Relaxed));
+}
+
+fn check(b: &Block, value: u8, who: &str) {
+    let right = u64::from_ne_bytes([value; 8]);
+    let wrong = (0..b.words()).find(|i| b.word(*i).load(Relaxed) != right);
+    let found = wrong.map(|i| b.word(i).load(Relaxed));
+    assert_eq!(wrong, None, "{who}: {found:x?} in place of {right:x}");
+}
+
+/// Sends memory to the device and takes it back.
+fn moves() {
+    let b = Block::new(6 << 20);
+    let mut value = 0;
+    while !OVER.load(Relaxed) {
+        fill(&b, value);
+        made("migrate", raw::migrate(b.ptr, b.len, 0));
+        check(&b, value, "moves");
+        made("prefetch", raw::prefetch(b.ptr, b.len, 0, StreamId::DEFAULT));
+        made("host_ready", raw::host_ready(b.ptr, b.len, AccessMode::Write));
+        check(&b, value, "moves");
+        made("migrate", raw::migrate(b.ptr, b.len / 2, 0));
+        made("migrate", raw::migrate(b.ptr, b.len, HMM_HOST));
+        check(&b, value, "moves");
+        value = value.wrapping_add(1);
+    }
+}
+
+/// Launches, and knows how often that was possible.
+fn launches() {
+    let b = Block::new(3 << 20);
+    let mut value = 0;
+    let (n, one) = (b.len as u64, 1_u8);
+    fill(&b, value);
+    while !OVER.load(Relaxed) {
+        let Ok(kernel) = kernels::try_kernel(0, "test_add_bytes") else { continue };
+        for _ in 0..50 {
+            let args = [
+                LaunchArg::Pointer { ptr: b.ptr, len: b.len, mode: AccessMode::ReadWrite },
+                LaunchArg::Value { data: (&raw const n).cast(), size: 8 },
+                LaunchArg::Value { data: (&raw const one).cast(), size: 1 },
+            ];
+            // SAFETY: the arguments are the kernel's.
+            let launched = unsafe { raw::launch(kernel, &LaunchConfig::linear(b.len / 16, 256), &args) };
+            if !made("launch", launched) {
+                break;
+            }
+            value = value.wrapping_add(1);
+            if value % 8 == 0 {
+                check(&b, value, "launches");
+            }
+        }
+    }
+    check(&b, value, "launches");
+}
+
+/// Acquires and releases.
+fn acquires() {
+    let b = Block::new(5 << 20);
+    let mut value = 0;
+    while !OVER.load(Relaxed) {
+        fill(&b, value);
+        let all = [Access { ptr: b.ptr, len: b.len, mode: AccessMode::ReadWrite }];
+        // SAFETY: nothing is given up.
+        if made("acquire", unsafe { raw::acquire(0, StreamId::DEFAULT, &all) }) {
+            made("release", raw::release(0, StreamId::DEFAULT));
+        }
+        check(&b, value, "acquires");
+        value = value.wrapping_add(1);
+    }
+}
+
+/// Reallocates what is on the device.
+fn grows() {
+    let mut value = 0;
+    while !OVER.load(Relaxed) {
+        // What the heap does not give now is no failure.
+        let Ok(ptr) = raw::malloc(4 << 20) else { continue };
+        let small = Block { ptr, len: 4 << 20 };
+        fill(&small, value);
+        made("migrate", raw::migrate(ptr, small.len, 0));
+        // SAFETY: the block is used by its new name only.
+        let grown = unsafe { raw::realloc(ptr, 9 << 20) };
+        let b = match grown {
+            Ok(ptr) => {
+                std::mem::forget(small);
+                Block { ptr, len: 9 << 20 }
+            }
+            Err(_) => small,
+        };
+        let part = std::mem::ManuallyDrop::new(Block { ptr: b.ptr, len: 4 << 20 });
+        check(&part, value, "grows");
+        value = value.wrapping_add(1);
+    }
+}
+
+fn child() {
+    // SAFETY: no preconditions.
+    unsafe { libc::alarm(120) };
+    raw::init(None).unwrap();
+    std::thread::scope(|s| {
+        let threads = [moves as fn(), launches, acquires, grows].map(|f| s.spawn(f));
+        for round in 0..(40.0 * common::scale()).ceil() as u64 {
+            // Long enough for each to be somewhere else.
+            std::thread::sleep(std::time::Duration::from_millis(3 + round % 7));
+            let down = raw::shutdown();
+            assert!(matches!(down, Ok(()) | Err(Error::Busy { .. })), "{down:?}");
+            std::thread::yield_now();
+            assert!(threads.iter().all(|t| !t.is_finished()), "a thread has ended");
+            if down.is_ok() {
+                raw::init(None).unwrap();
+            }
+        }
+        OVER.store(true, Relaxed);
+    });
+    let (made, told) = (MADE.load(Relaxed), TOLD.load(Relaxed));
+    eprintln!("{made} calls were made, {told} were told of a shutdown");
+    assert!(made > 100 && told > 10);
+}
+
+/// Catches: a shutdown that does not wait for calls in progress, and one that lets memory leave behind its back.
+#[test]
+fn calls_meet_shutdown() {
+    if case().is_some() {
+        return child();
+    }
+    let out = run_case("calls_meet_shutdown", "calls", &[]);
+    let err = String::from_utf8_lossy(&out.stderr);
+    assert!(out.status.success(), "{:?}\n{err}", out.status);
+}
