@@ -177,10 +177,10 @@ fn is_ready(w: &Wanted, device: usize) -> bool {
     let mut at = w.span.range.start;
     while at < w.span.range.end {
         let chunk = table::known(HostAddr(at));
-        let end = match chunk.block() {
-            Some(block) if block.is_ready(device, write) => block.range().end,
-            Some(_) if w.span.range.len() > 8 * CHUNK => return false,
-            _ => {
+        let end = match chunk.ready_to(device, write) {
+            Some(end) => end,
+            None if w.span.range.len() > 8 * CHUNK && chunk.block().is_some() => return false,
+            None => {
                 let end = w.span.range.end.min(HostAddr(at).chunk_start().0 + CHUNK);
                 if chunk.is_locked() || !chunk.ready(ByteRange { start: at, end }, device, write) {
                     return false;

@@ -160,6 +160,14 @@ impl Chunk {
         // SAFETY: only `Guard::link` stores here, and blocks are never freed.
         unsafe { self.block.load(Acquire).as_ref() }
     }
+    /// To where device `device` may use all from here on for reading (or writing) as it is, if its block says so. A look without
+    /// the lock: meanwhile the chunk may leave the block, and that may serve others. The use has been published.
+    pub(crate) fn ready_to(&self, device: usize, write: bool) -> Option<usize> {
+        let block = self.block()?;
+        block.if_ready(device, write, || {
+            self.block().filter(|now| core::ptr::eq(*now, block)).map(|_| block.counted_end())
+        })
+    }
     /// Whether device `device` may use the pages of `part` (some bytes of it) for reading (or writing) as they are. Looks at
     /// their words only: a launch asks for every block.
     pub(crate) fn ready(&self, part: ByteRange, device: usize, write: bool) -> bool {
@@ -313,9 +321,9 @@ impl Guard {
         c.changed.store(u32::from(committed || !c.is_as_new(0, PAGES)), Relaxed);
     }
 
-    /// Lets the chunk count in `block`.
+    /// Lets the chunk count in `block`, which is joined once all its chunks are linked.
     pub(crate) fn link(&mut self, block: &'static Block) {
-        debug_assert!(self.block.is_none());
+        debug_assert!(self.block.is_none() && !block.is_joined());
         block.begin_change();
         block.add_chunk();
         self.chunk.summary.store(0, Relaxed);
@@ -323,9 +331,10 @@ impl Guard {
         self.chunk.block.store(core::ptr::from_ref(block).cast_mut(), Release);
     }
 
-    /// Takes the chunk out of its block's summary.
+    /// Takes the chunk out of its block's summary, which has parted before.
     pub(crate) fn unlink(&mut self) {
         if let Some(block) = self.block.take() {
+            debug_assert!(!block.is_joined());
             block.count(self.chunk.summary.swap(0, Relaxed), 0);
             self.chunk.block.store(core::ptr::null_mut(), Release);
             block.remove_chunk();

@@ -177,6 +177,7 @@ fn allocate_large(size: usize, align: usize) -> Result<(HostAddr, bool)> {
         chunk.set_kind(Kind::Large);
         g.link(block);
     }
+    block.join();
     STATS.managed_bytes.add(len as u64);
     Ok((HostAddr(range.start), zeroed))
 }
@@ -283,6 +284,7 @@ fn free_large(chunk: &Chunk, addr: HostAddr, mut keep: bool) -> Result<()> {
     crate::pins::forget(range);
     {
         let _blocked = Blocked::new();
+        block.part();
         for (at, _) in range.chunks() {
             let chunk = table::known(at);
             let mut g = Guard::lock(chunk, at);

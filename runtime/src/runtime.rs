@@ -44,7 +44,9 @@ struct Threads {
 
 static STATE: Mutex<State> = Mutex::new(State { config: None, threads: None });
 
+/// Locks the state. A child that is forked while another thread has it knows that it is one, and does not wait for it.
 fn state() -> MutexGuard<'static, State> {
+    thread::claim_process();
     STATE.lock().unwrap_or_else(|e| e.into_inner())
 }
 
@@ -77,7 +79,6 @@ fn start(state: &mut State, config: Option<Config>) -> Result<()> {
     policy::choose(config.policy.name());
     spill::choose(config.spill);
     warm::set_limit(config.spare_bytes);
-    thread::claim_process();
     stats::start(&config);
     trace::start(&config);
     state.config = Some(config);
@@ -308,4 +309,28 @@ pub(crate) fn shutdown() -> Result<()> {
     PHASE.store(DOWN, Release);
     state.config = None;
     Ok(())
+}
+
+#[cfg(all(test, not(hmmrt_standin)))] // a real process
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_child_does_not_wait_for_who_starts_the_runtime() {
+        let (locked, fork) = (std::sync::Barrier::new(2), std::sync::Barrier::new(2));
+        let refused = std::thread::scope(|s| {
+            s.spawn(|| {
+                let _state = state();
+                locked.wait();
+                fork.wait();
+            });
+            locked.wait();
+            let refused = thread::is_so_in_child(|| {
+                matches!(start_or_refuse("test"), Err(Error::Forked { call: "test" }))
+            });
+            fork.wait();
+            refused
+        });
+        assert!(refused);
+    }
 }

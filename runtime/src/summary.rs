@@ -9,6 +9,8 @@ use crate::device::MAX_DEVICES;
 pub(crate) struct Summary {
     chunks: AtomicU32,
     changing: AtomicU32,
+    /// Odd: the chunks that are to count in it all do, and none comes or goes until it changes.
+    links: AtomicU32,
     to_look_at: AtomicU32,
     ready: [AtomicU32; MAX_DEVICES],
     owned: [AtomicU32; MAX_DEVICES],
@@ -17,7 +19,21 @@ pub(crate) struct Summary {
 impl Summary {
     /// How many chunks count in it.
     pub(crate) fn chunks(&self) -> u32 {
-        self.chunks.load(Relaxed)
+        self.chunks.load(SeqCst)
+    }
+    /// All chunks that are to count in it do, and stay until [`Summary::part`].
+    pub(crate) fn join(&self) {
+        debug_assert!(!self.is_joined());
+        self.links.fetch_add(1, SeqCst);
+    }
+    /// Chunks are about to leave it: from here on, whatever the counts are meanwhile and whose they are next, nothing is ready.
+    pub(crate) fn part(&self) {
+        debug_assert!(self.is_joined());
+        self.links.fetch_add(1, SeqCst);
+    }
+    /// Whether it is between [`Summary::join`] and [`Summary::part`].
+    pub(crate) fn is_joined(&self) -> bool {
+        self.links.load(SeqCst) & 1 != 0
     }
     pub(crate) fn begin_change(&self) {
         self.changing.fetch_add(1, SeqCst);
@@ -55,13 +71,22 @@ impl Summary {
         step(&self.to_look_at, 16);
     }
 
-    /// Whether all of it can be used by device `device` as it is, and nothing is changing. The caller has published its
-    /// use before (see `inflight`).
-    pub(crate) fn is_ready(&self, device: usize, write: bool) -> bool {
+    /// What `found` says, if all of it can be used by device `device` as it is, and nothing is changing. The caller has
+    /// published its use before (see `inflight`). No chunk has come or gone while `found` looked, nor while this did.
+    pub(crate) fn if_ready<T>(
+        &self,
+        device: usize,
+        write: bool,
+        found: impl FnOnce() -> Option<T>,
+    ) -> Option<T> {
+        let links = self.links.load(SeqCst);
         let count = if write { &self.owned[device] } else { &self.ready[device] };
-        self.changing.load(SeqCst) == 0
+        let ready = links & 1 != 0
+            && self.changing.load(SeqCst) == 0
             && self.to_look_at.load(SeqCst) == 0
             && count.load(SeqCst) == self.chunks.load(SeqCst)
-            && self.changing.load(SeqCst) == 0
+            && self.changing.load(SeqCst) == 0;
+        let found = if ready { found() } else { None };
+        found.filter(|_| self.links.load(SeqCst) == links)
     }
 }

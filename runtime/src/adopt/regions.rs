@@ -93,6 +93,7 @@ impl Regions {
         for at in whole_chunks(range).step_by(CHUNK) {
             Guard::lock(table::known(HostAddr(at)), HostAddr(at)).link(block);
         }
+        block.join();
         true
     }
 
@@ -109,6 +110,7 @@ impl Regions {
         for i in self.meeting(range) {
             let Region { range, block } = self.list.all()[i];
             let Some(block) = block else { continue };
+            block.part();
             for (at, _) in range.chunks() {
                 Guard::lock(table::known(at), at).unlink_from(block);
             }

@@ -124,9 +124,8 @@ pub(crate) fn launched(
 fn is_resident(range: ByteRange, device: usize) -> bool {
     const LOOK: usize = 8;
     range.chunks().take(LOOK).all(|(at, part)| {
-        table::get(at).is_none_or(|chunk| {
-            chunk.block().is_some_and(|b| b.is_ready(device, false)) || chunk.ready(part, device, false)
-        })
+        table::get(at)
+            .is_none_or(|chunk| chunk.ready_to(device, false).is_some() || chunk.ready(part, device, false))
     })
 }
 

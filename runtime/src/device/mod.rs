@@ -124,6 +124,11 @@ pub(crate) trait Device: Send + Sync {
         true
     }
 
+    /// An error if it is known to be lost: what it has may not be believed any more. A load.
+    fn check(&self) -> Result<()> {
+        Ok(())
+    }
+
     /// Whether the device can see host memory at the host's own addresses, if these were reserved with [`Device::mirror`].
     fn mirrors(&self) -> bool {
         false

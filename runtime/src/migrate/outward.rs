@@ -254,6 +254,8 @@ fn send(
         return Err(Error::AccessDenied { arg: probe.arg, addr: g.page(page).0 }.into());
     }
     let base = committed(g, devices, device, around)?;
+    // Where nothing is copied the driver is not called and can't say it: what the host has may be all that is left.
+    devices.at(device).check()?;
     let mut copied = 0;
     if how != Outward::Overwrite {
         copied = match fill(g, devices, device, base, lacks, plain, others, probe) {

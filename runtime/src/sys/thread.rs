@@ -139,16 +139,22 @@ pub(crate) fn spawn(name: &'static str, body: impl FnOnce() + Send + 'static) ->
 
 static OWNER_PID: AtomicI32 = AtomicI32::new(0);
 
-/// Remembers this process as the runtime's, and arranges that a forked child knows it is not.
+/// Remembers this process as the runtime's, and arranges that a forked child knows it is not. Waits for nobody: a child forked
+/// at any moment of it by another thread either knows so, or is as if nobody had been here.
 pub(crate) fn claim_process() {
     extern "C" fn in_child() {
         OWNER_PID.store(-1, SeqCst);
         super::reserve::in_child();
     }
-    static ONCE: std::sync::Once = std::sync::Once::new();
+    static ARRANGED: AtomicBool = AtomicBool::new(false);
+    if !ARRANGED.load(Acquire) {
+        at_fork(None, None, Some(in_child)); // twice does no harm
+        ARRANGED.store(true, Release);
+    }
     // SAFETY: getpid has no preconditions.
-    OWNER_PID.store(unsafe { libc::getpid() }, SeqCst);
-    ONCE.call_once(|| at_fork(None, None, Some(in_child)));
+    let me = unsafe { libc::getpid() };
+    // Not in a child: one of vfork would change its parent's.
+    let _ = OWNER_PID.compare_exchange(0, me, SeqCst, Relaxed);
 }
 
 /// Whether this is the process that the runtime belongs to, asked of the kernel: right also in a forked child before its
@@ -161,6 +167,22 @@ pub(crate) fn is_owner() -> bool {
 /// Whether this process is a forked child of the one that started the runtime. Signal-safe.
 pub(crate) fn forked() -> bool {
     OWNER_PID.load(Relaxed) == -1
+}
+
+/// Whether `what` is so in a forked child, which is ended if it waits for ever.
+#[cfg(all(test, not(hmmrt_standin)))]
+pub(crate) fn is_so_in_child(what: fn() -> bool) -> bool {
+    // SAFETY: the child does what any may, and leaves.
+    unsafe {
+        let child = libc::fork();
+        if child == 0 {
+            libc::alarm(10);
+            libc::_exit(i32::from(!what()));
+        }
+        let mut status = 0;
+        assert_eq!(libc::waitpid(child, &mut status, 0), child);
+        status == 0
+    }
 }
 
 #[cfg(all(test, not(hmmrt_standin)))] // what the kernel itself does

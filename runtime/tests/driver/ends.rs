@@ -4,7 +4,7 @@ use super::common::double::Double;
 use super::common::{Block, kernels};
 use super::memory::{add_one, check, fill, try_launch};
 use hmmrt::raw::{self, HMM_HOST};
-use hmmrt::{AccessMode, Error, LaunchArg, LaunchConfig, StreamId};
+use hmmrt::{Access, AccessMode, Error, LaunchArg, LaunchConfig, Page, StreamId};
 use std::sync::atomic::Ordering::Relaxed;
 
 static NOTHING: u64 = 0;
@@ -25,6 +25,17 @@ pub fn lost() {
     let _ = raw::stream_synchronize(StreamId::DEFAULT);
     check(&shared);
     check(&home);
+    // A program that tries again, with what both have: the host keeps it.
+    let stays = |e: Error| {
+        assert!(matches!(e, Error::Device { device: 0, .. }), "{e}");
+        assert!(shared.pages().iter().all(|p| p.flags & Page::HOST != 0), "taken by a device that is lost");
+        check(&shared);
+    };
+    stays(try_launch(add, &shared, StreamId::DEFAULT, 1).unwrap_err());
+    stays(raw::migrate(shared.ptr, shared.len, 0).unwrap_err());
+    let overwritten = Access { ptr: shared.ptr, len: shared.len, mode: AccessMode::Write };
+    // SAFETY: nothing is launched.
+    stays(unsafe { raw::acquire(0, StreamId::DEFAULT, &[overwritten]) }.unwrap_err());
     shared.word(0).store(5, Relaxed);
     let e = raw::migrate(away.ptr, away.len, HMM_HOST).unwrap_err();
     assert!(matches!(e, Error::Device { device: 0, code, .. } if code != 999), "{e}");

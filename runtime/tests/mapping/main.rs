@@ -47,6 +47,30 @@ fn unmapped_memory_is_forgotten_without_a_copy() {
     assert_eq!(raw::stats().managed_bytes, before.managed_bytes);
 }
 
+/// Catches: what the whole chunks of a range are, its ends are taken for, too.
+#[test]
+fn ends_of_ranges_that_are_no_whole_chunks_are_looked_at() {
+    let _alone = alone();
+    // One at least ends in the middle of a chunk.
+    for len in [9 * MIB, 9 * MIB + 16 * PAGE] {
+        let at = adopted(len);
+        let all = [Access { ptr: at, len, mode: AccessMode::ReadWrite }];
+        for touched in [None, Some(0), Some(len - PAGE), Some(4 * MIB), Some(len - PAGE), Some(0)] {
+            if let Some(touched) = touched {
+                fill(at.wrapping_add(touched), PAGE, 1 + touched as u64);
+            }
+            // SAFETY: nothing is written by a device here.
+            unsafe { raw::acquire(0, StreamId::DEFAULT, &all).unwrap() };
+            assert!(all_are(at, len, Page::DEVICE), "{len}: after a touch at {touched:?}");
+            raw::release(0, StreamId::DEFAULT).unwrap();
+            raw::stream_synchronize(StreamId::DEFAULT).unwrap();
+        }
+        assert!(holds(at, len, 1));
+        // SAFETY: memory of the test's.
+        unsafe { mapping::unmap(at.addr(), len).unwrap() };
+    }
+}
+
 #[test]
 fn parts_of_blocks_stay_the_heaps() {
     let _alone = alone();

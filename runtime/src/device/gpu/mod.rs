@@ -127,6 +127,9 @@ impl<V: Vendor> Device for GpuDevice<V> {
     fn is_started(&self) -> bool {
         self.context.is_made()
     }
+    fn check(&self) -> Result<()> {
+        self.context.check_lost("asking for the device")
+    }
     fn mirror(&self, hint: HostAddr, len: usize) -> Option<HostAddr> {
         if self.mirrors { self.space.mirror(hint, len) } else { None }
     }
