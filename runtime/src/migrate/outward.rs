@@ -36,8 +36,8 @@ pub(crate) enum Outward {
 pub(crate) struct Probe {
     maps: Maps,
     pagemap: Pagemap,
-    /// The last answer, if it was of a mapping that can be read and written, and how often protections had been changed by then. Others
-    /// hold for pages of the same mapping in another chunk only until somebody opens those: what we have closed there is no answer.
+    /// The last answer, if it can be read and written (what we have closed in another chunk is opened at any moment), and how
+    /// often protections had been changed by then.
     last: Option<(Vma, u32)>,
     /// The argument's name for errors.
     pub(crate) arg: &'static str,
@@ -428,17 +428,14 @@ fn replace(g: &Guard) -> bool {
 #[cfg(all(test, not(hmmrt_standin)))] // what the kernel itself says
 mod tests {
     use super::*;
-    use crate::sys::map;
 
     /// Catches: what a chunk before was closed by is taken for what this one is closed by, as nobody asks anew.
     #[test]
     fn only_what_is_open_is_believed_again() {
-        let at = map::map(2 * CHUNK, CHUNK, Prot::Read, "test").unwrap();
-        let mut probe = Probe::new("addr");
+        let (at, mut probe) = (map::map(2 * CHUNK, CHUNK, Prot::Read, "test").unwrap(), Probe::new("addr"));
         for closed in [Prot::Read, Prot::None] {
             map::protect(at, 2 * CHUNK, closed).unwrap();
-            let v = probe.vma(at).unwrap();
-            assert!(!v.write && v.read == (closed == Prot::Read) && v.end > at.0 + CHUNK, "{v:?}");
+            assert!(probe.vma(at).is_ok_and(|v| !v.write && v.end > at.0 + CHUNK));
             map::protect(at.add(CHUNK), CHUNK, Prot::ReadWrite).unwrap(); // somebody has written there
             assert!(probe.vma(at.add(CHUNK)).unwrap().write, "{closed:?}");
             probe.last = None;
