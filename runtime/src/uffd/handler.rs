@@ -278,6 +278,8 @@ fn answer(m: Message, begun: u64, wait_ns: u64) -> Option<Until> {
     };
     match verdict {
         Verdict::Resolved => fault::note(m.addr, m.write, verdict, trace::since(begun), 0),
+        // Of what the program has put in the place of managed memory: the message is older.
+        Verdict::NotOurs if !chunk.managed.has(m.addr.page_in_chunk()) => {}
         // Whatever it is, the touching thread finds out in its own handler.
         Verdict::NotOurs | Verdict::Bus(_) => close(chunk, m.addr),
     }
