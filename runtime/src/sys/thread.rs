@@ -53,12 +53,17 @@ pub(crate) fn forget(id: usize) {
         let is_there = || unsafe {
             kernel::raw(libc::SYS_tgkill, [libc::getpid() as usize, its as usize, 0, 0, 0, 0]) == 0
         };
+        if own.load(SeqCst) != id || its == 0 {
+            continue;
+        }
+        // Who has been waited for is still there for a moment; who stays has the same id, and has come since.
+        let mut patience = 200;
+        while is_there() && patience > 0 {
+            std::thread::sleep(core::time::Duration::from_micros(50));
+            patience -= 1;
+        }
         // The number first: whoever has the place next sets its own. A thread of the program's may get it again, too.
-        if own.load(SeqCst) == id
-            && its != 0
-            && !is_there()
-            && number.compare_exchange(its, 0, SeqCst, Relaxed).is_ok()
-        {
+        if !is_there() && number.compare_exchange(its, 0, SeqCst, Relaxed).is_ok() {
             let _ = own.compare_exchange(id, 0, SeqCst, Relaxed);
         }
     }
