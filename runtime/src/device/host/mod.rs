@@ -13,6 +13,7 @@ use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::launch::LaunchConfig;
 use crate::stream::Timeline;
+use crate::sys::signal::Blocked;
 use core::ffi::c_void;
 use inject::Call;
 use memory::Memory;
@@ -172,6 +173,8 @@ impl Device for HostDevice {
     }
     fn callback(&self, stream: NativeStream, task: Box<dyn FnOnce() + Send>) -> Result<()> {
         inject::call(self.number, Call::Callback)?;
+        // A handler that waits for this stream must not find this thread with its queue.
+        let _blocked = Blocked::new();
         self.push(stream, Task::Run(task))
     }
 
