@@ -148,6 +148,34 @@ fn child() {
     eprintln!("{made} calls were made, {told} were told of a shutdown");
 }
 
+/// How many TiB of addresses the process has taken.
+fn taken() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let size = status.lines().find_map(|l| l.strip_prefix("VmSize:")).unwrap();
+    size.trim().trim_end_matches(" kB").parse::<u64>().unwrap() >> 30
+}
+
+/// Catches: device addresses that are kept at shutdown, a terabyte each time, until no more can be had.
+#[test]
+fn addresses_are_given_back() {
+    if case().is_none() {
+        let out = run_case("addresses_are_given_back", "addresses", &[]);
+        assert!(out.status.success(), "{:?}\n{}", out.status, String::from_utf8_lossy(&out.stderr));
+        return;
+    }
+    let mut before = 0;
+    for round in 0..12 {
+        raw::init(None).unwrap();
+        let b = Block::new(3 << 20);
+        fill(&b, round);
+        raw::migrate(b.ptr, b.len, 0).unwrap();
+        raw::shutdown().unwrap();
+        check(&b, round, "addresses");
+        before = if round == 1 { taken() } else { before };
+    }
+    assert!(taken() <= before + 2, "{} TiB are taken, and {before} were after two rounds", taken());
+}
+
 /// Catches: a shutdown that does not wait for calls in progress, and one that lets memory leave behind its back.
 #[test]
 fn calls_meet_shutdown() {

@@ -91,6 +91,12 @@ impl Memory {
         }
     }
 
+    /// Gives all addresses back: nothing is behind them any more.
+    pub(super) fn close(&self) {
+        let windows = core::mem::take(&mut *self.windows.lock().unwrap_or_else(|e| e.into_inner()));
+        windows.into_iter().for_each(|(at, len)| map::unmap(HostAddr(at as usize), len));
+    }
+
     pub(super) fn commit(&self, at: DeviceAddr, len: usize) -> Result<()> {
         let fits = |used: usize| used.checked_add(len).filter(|n| *n <= self.limit);
         if self.used.try_update(SeqCst, Relaxed, fits).is_err() {

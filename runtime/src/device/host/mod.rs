@@ -220,5 +220,6 @@ impl Device for HostDevice {
     fn close(&self) {
         let workers = core::mem::take(&mut self.streams().live);
         workers.into_values().for_each(|w| w.stop());
+        self.memory.close();
     }
 }
