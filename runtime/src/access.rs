@@ -293,7 +293,11 @@ fn settle_chunk(
 /// The device is done with what was acquired when the stream gets here: what `hmm_acquire` opened (not with `launch`),
 /// and what launches of this thread did.
 pub(crate) fn release(devices: &Devices, stream: Stream, launch: bool) -> Result<()> {
-    let _blocked = Blocked::new();
+    release_with(&Blocked::new(), devices, stream, launch)
+}
+
+/// [`release`], where signals are blocked already.
+pub(crate) fn release_with(_: &Blocked, devices: &Devices, stream: Stream, launch: bool) -> Result<()> {
     let marked = stream.mark(devices.at(stream.device));
     let ticket = marked.inspect_err(|_| inflight::leave(stream))?;
     inflight::release(stream, launch, ticket);

@@ -279,12 +279,12 @@ pub(crate) unsafe fn launch(
         })
         .collect();
     let values = Args::new(&values);
-    let _blocked = access::acquire(devices, stream, Some(kernel.0), &accesses)?;
+    let blocked = access::acquire(devices, stream, Some(kernel.0), &accesses)?;
     trace::record(|| {
         let kernel = kernel.0 as u32;
         What::Launch { device: device as u16, stream: stream.number, kernel }
     });
     let launched = devices.at(device).launch(stream.native(), native, config, values);
-    let released = access::release(devices, stream, true);
+    let released = access::release_with(&blocked, devices, stream, true);
     launched.and(released)
 }
