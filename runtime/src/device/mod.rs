@@ -207,7 +207,7 @@ pub(crate) trait Device: Send + Sync {
         let _ = kernel;
         None
     }
-    /// Queues a kernel.
+    /// Queues a kernel. Signals are blocked: a handler that touches managed memory must not find this thread inside of a driver.
     fn launch(
         &self,
         stream: NativeStream,

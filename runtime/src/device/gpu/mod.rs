@@ -234,8 +234,6 @@ impl<V: Vendor> Device for GpuDevice<V> {
             return Err(Error::Unsupported { what: "kernel", why: "a GPU can't run a function of the host" });
         };
         let handle = self.streams.handle(stream)?;
-        // A handler that touches managed memory must not find this thread inside of the driver.
-        let _blocked = Blocked::new();
         // SAFETY: whoever made the kernel promised that it fits the arguments, and what they name has been acquired. The
         // driver copies the values before it returns.
         unsafe { self.context.launch(function as Handle, config, handle, &mut args.pointers()) }
