@@ -87,6 +87,7 @@ fn acquire_untraced(
     kernel: Option<u64>,
     accesses: &[Access],
 ) -> Result<Blocked> {
+    devices.at(stream.device).check_stream(stream.native())?;
     let launch = kernel.is_some();
     let mut wanted = Vec::with_capacity(accesses.len());
     for a in accesses {

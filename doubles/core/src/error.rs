@@ -56,6 +56,8 @@ codes! {
     NOT_PERMITTED = 800;
     /// The device or driver can't.
     NOT_SUPPORTED = 801;
+    /// A stream that is captured can't do that.
+    STREAM_CAPTURE_UNSUPPORTED = 900;
     /// Anything else.
     UNKNOWN = 999;
 }

@@ -26,6 +26,8 @@ pub struct Stream {
     done: Condvar,
     /// Jobs done; the n-th job is done when this is n or more.
     completed: AtomicU64,
+    /// While it is captured: how many jobs went into the graph instead.
+    capture: Mutex<Option<u64>>,
 }
 
 #[derive(Default)]
@@ -91,6 +93,7 @@ impl Stream {
             work: Condvar::new(),
             done: Condvar::new(),
             completed: AtomicU64::new(0),
+            capture: Mutex::new(None),
         });
         let own = stream.clone();
         thread::spawn("double-stream", move || own.run())?;
@@ -99,6 +102,10 @@ impl Stream {
 
     /// Puts a job in, to run after the stream's other jobs, what the order of streams asks for, and `after`.
     pub fn submit(self: &Arc<Stream>, after: Option<Point>, body: Body) -> Result<Point> {
+        if let Some(nodes) = held(&self.capture).as_mut() {
+            *nodes += 1;
+            return Ok(Point { stream: self.clone(), job: 0 });
+        }
         let order = held(&self.device.order);
         let mut after: Vec<Point> = after.into_iter().filter(|point| !point.reached()).collect();
         if self.legacy {
@@ -127,6 +134,26 @@ impl Stream {
     /// Whether it is ordered against the default stream.
     pub fn is_blocking(&self) -> bool {
         self.blocking
+    }
+
+    /// From now on what is put in is counted, and not done.
+    pub fn begin_capture(&self) -> Result {
+        let mut capture = held(&self.capture);
+        if self.legacy || capture.is_some() {
+            return Err(Error::STREAM_CAPTURE_UNSUPPORTED);
+        }
+        *capture = Some(0);
+        Ok(())
+    }
+
+    /// How many jobs were put in since the capture began, which ends.
+    pub fn end_capture(&self) -> Result<u64> {
+        held(&self.capture).take().ok_or(Error::INVALID_VALUE)
+    }
+
+    /// Whether it is captured.
+    pub fn is_capturing(&self) -> bool {
+        held(&self.capture).is_some()
     }
 
     /// Its handle is gone: what is in it is done, then the thread ends.

@@ -12,6 +12,8 @@ use crate::{Error, Result};
 
 static STREAMS: Handles<Stream> = Handles::new();
 static EVENTS: Handles<Event> = Handles::new();
+/// What was captured: how many nodes each graph has.
+static GRAPHS: Handles<u64> = Handles::new();
 
 /// Not ordered against the default stream.
 const NON_BLOCKING: u32 = 1;
@@ -50,6 +52,9 @@ pub fn destroy(handle: u64) -> Result {
 pub fn synchronize(frame: &Frame, handle: u64) -> Result {
     let stream = stream(frame, handle)?;
     stream.device.check()?;
+    if stream.is_capturing() {
+        return Err(Error::STREAM_CAPTURE_UNSUPPORTED);
+    }
     frame.unlock();
     if handle == LEGACY[0] || handle == LEGACY[1] {
         // What a job in it would wait for.
@@ -78,6 +83,36 @@ pub fn wait(frame: &Frame, handle: u64, event: u64, flags: u32) -> Result {
         Some(point) => frame.submit(&stream, Some(point), Box::new(|| Ok(()))).map(drop),
         None => Ok(()),
     }
+}
+
+/// What is put into a stream goes into a graph from now on.
+pub fn begin_capture(frame: &Frame, handle: u64, mode: i32) -> Result {
+    if !(0..=2).contains(&mode) {
+        return Err(Error::INVALID_VALUE);
+    }
+    let stream = stream(frame, handle)?;
+    stream.device.check()?;
+    stream.begin_capture()
+}
+
+/// The graph of what was put into a stream since then.
+pub fn end_capture(frame: &Frame, handle: u64) -> Result<u64> {
+    Ok(GRAPHS.add(Arc::new(stream(frame, handle)?.end_capture()?)))
+}
+
+/// Whether a stream is captured.
+pub fn is_capturing(frame: &Frame, handle: u64) -> Result<bool> {
+    Ok(stream(frame, handle)?.is_capturing())
+}
+
+/// How many nodes a graph has.
+pub fn graph_nodes(graph: u64) -> Result<u64> {
+    GRAPHS.get(graph).map(|nodes| *nodes)
+}
+
+/// Ends a graph.
+pub fn graph_destroy(graph: u64) -> Result {
+    GRAPHS.remove(graph).map(drop)
 }
 
 /// Puts a host function into a stream.
@@ -116,6 +151,9 @@ pub fn event_destroy(event: u64) -> Result {
 pub fn event_record(frame: &Frame, event: u64, handle: u64) -> Result {
     let (event, stream) = (EVENTS.get(event)?, stream(frame, handle)?);
     stream.device.check()?;
+    if stream.is_capturing() {
+        return Ok(()); // it orders nodes, and is none
+    }
     event.record(&stream, frame.loss(stream.device))
 }
 

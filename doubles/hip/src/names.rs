@@ -45,6 +45,7 @@ const NAMES: &[(i32, &CStr, &CStr)] = &[
     (713, c"hipErrorHostMemoryNotRegistered", c"pointer does not correspond to a registered memory region"),
     (719, c"hipErrorLaunchFailure", c"unspecified launch failure"),
     (801, c"hipErrorNotSupported", c"operation not supported"),
+    (900, c"hipErrorStreamCaptureUnsupported", c"operation not permitted when stream is capturing"),
     (999, c"hipErrorUnknown", c"unknown error"),
 ];
 

@@ -67,6 +67,31 @@ entries! {
         streams::host_function(frame, stream, move || function.call())
     }
 
+    Context fn hipStreamBeginCapture(frame, stream: u64, mode: i32) {
+        streams::begin_capture(frame, stream, mode)
+    }
+
+    Context fn hipStreamEndCapture(frame, stream: u64, out: Out<u64>) {
+        out.check()?;
+        out.put(streams::end_capture(frame, stream)?)
+    }
+
+    Context fn hipStreamIsCapturing(frame, stream: u64, out: Out<i32>) {
+        out.check()?;
+        out.put(streams::is_capturing(frame, stream)?.into())
+    }
+
+    Context fn hipGraphGetNodes(_, graph: u64, nodes: *mut u64, count: Out<usize>) {
+        if !nodes.is_null() {
+            return Err(Error::NOT_SUPPORTED); // they are counted, and that is all
+        }
+        count.put(streams::graph_nodes(graph)? as usize)
+    }
+
+    Context fn hipGraphDestroy(_, graph: u64) {
+        streams::graph_destroy(graph)
+    }
+
     Health fn hipEventCreate(frame, out: Out<u64>) {
         out.check()?;
         out.put(streams::event_create(frame, 0)?)

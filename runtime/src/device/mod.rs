@@ -184,6 +184,11 @@ pub(crate) trait Device: Send + Sync {
     unsafe fn stream_adopt(&self, native: *mut c_void) -> Result<NativeStream>;
     /// Ends a stream on which nothing is left to do; an adopted one is only forgotten.
     fn stream_destroy(&self, stream: NativeStream);
+    /// An error if what is queued on the stream now would not be done when its turn comes, but go into a graph.
+    fn check_stream(&self, stream: NativeStream) -> Result<()> {
+        let _ = stream;
+        Ok(())
+    }
     /// When the stream gets here: `timeline` reaches `ticket`.
     fn signal(&self, stream: NativeStream, timeline: &'static Timeline, ticket: u64) -> Result<()>;
     /// What follows on the stream waits until `timeline` has reached `ticket`.

@@ -2,9 +2,9 @@
 
 use super::common::double::{self, Double};
 use super::common::{Block, kernels};
-use super::memory::{add_one, check, device_ptr, fill, works};
+use super::memory::{add_one, check, device_ptr, fill, try_add, works};
 use hmmrt::raw;
-use hmmrt::{AccessMode, Backend, Config, Error, LaunchArg, LaunchConfig, Page};
+use hmmrt::{Access, AccessMode, Backend, Config, Error, LaunchArg, LaunchConfig, Page};
 use std::ffi::c_void;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -143,6 +143,53 @@ pub fn native_streams() {
         add_one(&b, 0, stream, 0);
         raw::stream_destroy(stream).unwrap();
         check(&b);
+    }
+}
+
+/// What goes into a graph would run when the memory is no longer there: it is refused before anything is queued or moved.
+pub fn captured_streams() {
+    type Handle = *mut c_void;
+    let double = Double::of_case();
+    raw::device_count().unwrap();
+    let name = |cuda, hip| double.name(cuda, hip);
+    // SAFETY: the driver's functions with their own types, in the device's context.
+    unsafe {
+        let create: unsafe extern "C" fn(*mut Handle, u32) -> i32 =
+            double.function(name("cuStreamCreate", "hipStreamCreateWithFlags"));
+        let begin: unsafe extern "C" fn(Handle, i32) -> i32 =
+            double.function(name("cuStreamBeginCapture_v2", "hipStreamBeginCapture"));
+        let end: unsafe extern "C" fn(Handle, *mut Handle) -> i32 =
+            double.function(name("cuStreamEndCapture", "hipStreamEndCapture"));
+        let nodes: unsafe extern "C" fn(Handle, *mut Handle, *mut usize) -> i32 =
+            double.function(name("cuGraphGetNodes", "hipGraphGetNodes"));
+        make_current(&double);
+        let mut native = std::ptr::null_mut();
+        assert_eq!(create(&mut native, 0), 0);
+        let stream = raw::stream_from_native(0, native).unwrap();
+        let b = Block::new(5 << 20);
+        fill(&b);
+        for round in 0..2 {
+            assert_eq!(begin(native, 2), 0);
+            let access = Access { ptr: b.ptr, len: b.len, mode: AccessMode::ReadWrite };
+            for refused in [
+                try_add(&b, 0, stream, 1),
+                raw::acquire(0, stream, &[access]),
+                raw::prefetch(b.ptr, b.len, 0, stream),
+                raw::stream_synchronize(stream),
+            ] {
+                let e = refused.unwrap_err();
+                assert!(matches!(e, Error::Unsupported { what: "stream", .. }), "{e}");
+            }
+            let (mut graph, mut count) = (std::ptr::null_mut(), usize::MAX);
+            assert_eq!(end(native, &mut graph), 0);
+            assert_eq!((nodes(graph, std::ptr::null_mut(), &mut count), count), (0, 0));
+            assert!(round > 0 || b.pages().iter().all(|p| p.flags & Page::DEVICE == 0));
+            check(&b);
+            add_one(&b, 0, stream, 255); // afterwards the stream is as good as before
+            add_one(&b, 0, stream, 1);
+            check(&b);
+        }
+        raw::stream_destroy(stream).unwrap();
     }
 }
 

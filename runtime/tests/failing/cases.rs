@@ -207,9 +207,14 @@ fn wanted(usual: usize) -> usize {
     if text == "all" { usize::MAX } else { text.parse().unwrap_or(usual) }
 }
 
+/// Whether every case there is is to be run.
+pub fn is_all() -> bool {
+    wanted(0) == usize::MAX
+}
+
 /// Of the numbers up to `n` about `most`, or all if all cases are run: the first, the last, and some between.
 pub fn numbers(n: u64, most: u64) -> Vec<u64> {
-    let step = if wanted(0) == usize::MAX { 1 } else { n.div_ceil(most.max(1)).max(1) };
+    let step = if is_all() { 1 } else { n.div_ceil(most.max(1)).max(1) };
     (1..=n).filter(|i| *i == n || (i - 1) % step == 0).collect()
 }
 

@@ -189,6 +189,9 @@ impl<V: Vendor> Device for GpuDevice<V> {
     fn stream_destroy(&self, stream: NativeStream) {
         self.streams.destroy(stream);
     }
+    fn check_stream(&self, stream: NativeStream) -> Result<()> {
+        self.streams.check(stream)
+    }
     fn signal(&self, stream: NativeStream, timeline: &'static Timeline, ticket: u64) -> Result<()> {
         self.streams.signal(stream, timeline, ticket)
     }

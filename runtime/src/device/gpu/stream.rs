@@ -161,6 +161,11 @@ impl Streams {
         Ok(self.find(stream)?.handle)
     }
 
+    /// An error if the stream is being captured. The default stream never is, and none of ours, whose handles nobody has.
+    pub(super) fn check(&self, stream: NativeStream) -> Result<()> {
+        if stream == 0 { Ok(()) } else { self.find(stream)?.check() }
+    }
+
     /// When the stream gets here, the timeline reaches the ticket.
     pub(super) fn signal(
         &self,
@@ -212,11 +217,16 @@ impl Streams {
 }
 
 impl Stream {
-    /// Records an event and queues what it stands for, in the stream's order.
-    fn push(self: &Arc<Self>, item: impl FnOnce(Handle) -> Item) -> Result<()> {
+    fn check(&self) -> Result<()> {
         if !self.owned && self.context.is_capturing(self.handle).unwrap_or(false) {
             return Err(Error::Unsupported { what: "stream", why: "it is being captured into a graph" });
         }
+        Ok(())
+    }
+
+    /// Records an event and queues what it stands for, in the stream's order.
+    fn push(self: &Arc<Self>, item: impl FnOnce(Handle) -> Item) -> Result<()> {
+        self.check()?;
         self.watch()?;
         let mut queue = lock(&self.queue);
         let item = match self.record() {
