@@ -102,6 +102,7 @@ mod inflight;
 pub mod interop;
 pub mod kernels;
 mod launch;
+mod list;
 mod log;
 mod managed;
 mod managed_vec;

@@ -1,44 +1,65 @@
 //! Pins: ranges that stay on the host while something outside of our sight uses them (a system call, a DMA). Each
 //! `hmm_pin` is undone by one `hmm_unpin` of the same range. What is freed under a pin is no longer pinned, the rest is.
-//! API context; one lock, taken before any chunk's, with signals blocked.
+//! API context, and undoing one from signal handlers that have interrupted malloc: the list calls no allocator. One lock,
+//! taken before any chunk's, with signals blocked.
 
 use crate::addr::ByteRange;
 use crate::chunk::Guard;
 use crate::error::{Error, Result};
 use crate::inflight::{self, Intent};
+use crate::list::List;
 use crate::mask::PageMask;
 use crate::migrate::{self, Stop};
 use crate::sys::futex::Locked;
 use crate::sys::signal::Blocked;
 use crate::table;
 use crate::trace::Why;
-use std::collections::BTreeMap;
 
-/// The pins of one range.
+/// A part of a pinned range that has not been freed since the last pin of that range was made.
+#[derive(Clone, Copy)]
 struct Pin {
-    /// How many there are.
+    /// The range that was pinned.
+    range: ByteRange,
+    /// The part.
+    kept: ByteRange,
+    /// How many pins there are of the range, the same in all its parts.
     times: usize,
-    /// What of the range has not been freed since the last of them was made.
-    kept: Vec<ByteRange>,
 }
 
-type Pins = BTreeMap<(usize, usize), Pin>;
+/// In the order of the ranges.
+type Pins = List<Pin>;
 
-static PINS: Locked<Pins> = Locked::new(BTreeMap::new());
+static PINS: Locked<Pins> = Locked::new(List::new(1 << 18, "a list of pins"));
 
-/// One more pin of `range`.
+/// Where in the list the parts of `range` are, or would be.
+fn parts(pins: &Pins, range: ByteRange) -> core::ops::Range<usize> {
+    let key = |r: ByteRange| (r.start, r.end);
+    let first = pins.all().partition_point(|pin| key(pin.range) < key(range));
+    let count = pins.all()[first..].iter().take_while(|pin| key(pin.range) == key(range)).count();
+    first..first + count
+}
+
+/// One more pin of `range`, for which there is room.
 fn enter(pins: &mut Pins, range: ByteRange) {
-    let pin = pins.entry((range.start, range.end)).or_insert(Pin { times: 0, kept: Vec::new() });
-    pin.times += 1;
-    pin.kept = vec![range];
+    let old = parts(pins, range);
+    let times = pins.all()[old.clone()].first().map_or(0, |pin| pin.times);
+    pins.remove(old.start, old.len());
+    pins.insert(old.start, Pin { range, kept: range, times: times + 1 });
 }
 
-/// One pin less of exactly `range`; what it kept, `None` if there is none.
-fn leave(pins: &mut Pins, range: ByteRange) -> Option<Vec<ByteRange>> {
-    let key = (range.start, range.end);
-    let pin = pins.get_mut(&key)?;
-    pin.times -= 1;
-    if pin.times == 0 { pins.remove(&key).map(|pin| pin.kept) } else { Some(pin.kept.clone()) }
+/// One pin less of exactly `range`, and the pages that no other keeps are free to go; whether there was one.
+fn leave(pins: &mut Pins, range: ByteRange) -> bool {
+    let parts = parts(pins, range);
+    let all = &mut pins.all_mut()[parts.clone()];
+    all.iter_mut().for_each(|pin| pin.times -= 1);
+    if all.first().is_some_and(|pin| pin.times == 0) {
+        for i in parts.clone().rev() {
+            let kept = pins.all()[i].kept;
+            pins.remove(i, 1);
+            recompute(pins, kept);
+        }
+    }
+    !parts.is_empty()
 }
 
 /// The parts of `of` that are not in `range`.
@@ -52,7 +73,9 @@ fn outside(of: ByteRange, range: ByteRange) -> impl Iterator<Item = ByteRange> {
 pub(crate) fn pin(range: ByteRange) -> Result<()> {
     {
         let _blocked = Blocked::new();
-        enter(&mut PINS.lock(), range);
+        let mut pins = PINS.lock();
+        pins.make_room(1)?;
+        enter(&mut pins, range);
     }
     range.chunks().try_for_each(|(at, part)| pin_chunk(at, part)).inspect_err(|_| {
         let _ = unpin(range);
@@ -89,22 +112,24 @@ fn pin_chunk(at: crate::addr::HostAddr, part: ByteRange) -> Result<()> {
 /// Undoes one pin of exactly this range.
 pub(crate) fn unpin(range: ByteRange) -> Result<()> {
     let _blocked = Blocked::new();
-    let mut pins = PINS.lock();
-    let not_pinned = Error::InvalidArgument { arg: "ptr", why: "this range was not pinned" };
-    let kept = leave(&mut pins, range).ok_or(not_pinned)?;
-    recompute(&pins, &kept);
-    Ok(())
+    if leave(&mut PINS.lock(), range) {
+        return Ok(());
+    }
+    Err(Error::InvalidArgument { arg: "ptr", why: "this range was not pinned" })
 }
 
 /// Undoes one pin of exactly this range inside of `part`: what it keeps outside gets pins of its own, which are the answer.
-/// Nothing of it is free to go meanwhile.
+/// Nothing of that is free to go meanwhile. If there is no room for them, all of it stays.
 pub(crate) fn unpin_part(range: ByteRange, part: ByteRange) -> Vec<ByteRange> {
     let _blocked = Blocked::new();
     let mut pins = PINS.lock();
-    let kept = leave(&mut pins, range).unwrap_or_default();
-    let rest: Vec<_> = kept.iter().flat_map(|of| outside(*of, part)).collect();
+    let kept = pins.all()[parts(&pins, range)].iter().map(|pin| pin.kept);
+    let rest: Vec<_> = kept.flat_map(|of| outside(of, part)).collect();
+    if pins.make_room(rest.len()).is_err() {
+        return vec![range];
+    }
     rest.iter().for_each(|r| enter(&mut pins, *r));
-    recompute(&pins, &kept);
+    leave(&mut pins, range);
     rest
 }
 
@@ -112,20 +137,20 @@ pub(crate) fn unpin_part(range: ByteRange, part: ByteRange) -> Vec<ByteRange> {
 pub(crate) fn while_unpinned(pages: ByteRange, what: impl FnOnce() -> Result<()>) -> Result<()> {
     let _blocked = Blocked::new();
     let pins = PINS.lock();
-    let all = pins.values().flat_map(|pin| &pin.kept).map(|kept| kept.pages_out());
+    let all = pins.all().iter().map(|pin| pin.kept.pages_out());
     match all.filter(|kept| kept.overlaps(pages)).map(|kept| kept.start.max(pages.start)).min() {
         Some(addr) => Err(Error::Busy { arg: "addr", addr, why: "it is pinned" }),
         None => what(),
     }
 }
 
-/// Sets the pinned pages of the chunks that `ranges` touch to what the list says.
-fn recompute(pins: &Pins, ranges: &[ByteRange]) {
-    for (at, part) in ranges.iter().flat_map(|range| range.chunks()) {
+/// Sets the pinned pages of the chunks that `range` touches to what the list says.
+fn recompute(pins: &Pins, range: ByteRange) {
+    for (at, part) in range.chunks() {
         let g = Guard::lock(table::known(at), at);
         let part = part.pages_out(); // other pins may have the rest of the first and the last page
         let mut still = PageMask::EMPTY;
-        for kept in pins.values().flat_map(|pin| &pin.kept).filter(|kept| kept.overlaps(part)) {
+        for kept in pins.all().iter().map(|pin| pin.kept).filter(|kept| kept.overlaps(part)) {
             let both = ByteRange { start: kept.start.max(part.start), end: kept.end.min(part.end) };
             still = still | PageMask::of(both);
         }
@@ -134,15 +159,22 @@ fn recompute(pins: &Pins, ranges: &[ByteRange]) {
     }
 }
 
-/// Forgets what is pinned of a block that is freed or disowned.
+/// Forgets what is pinned of a block that is freed or disowned. Where the list is full, a part stays whole.
 pub(crate) fn forget(range: ByteRange) {
     crate::holds::forget(range);
     let _blocked = Blocked::new();
-    PINS.lock().retain(|_, pin| {
-        if pin.kept.iter().any(|kept| kept.overlaps(range)) {
-            pin.kept = pin.kept.iter().flat_map(|kept| outside(*kept, range)).collect();
-            return !pin.kept.is_empty();
+    let mut pins = PINS.lock();
+    let mut i = 0;
+    while let Some(&pin) = pins.all().get(i) {
+        i += 1;
+        if !pin.kept.overlaps(range) || pins.make_room(1).is_err() {
+            continue;
         }
-        true
-    });
+        i -= 1;
+        pins.remove(i, 1);
+        for kept in outside(pin.kept, range) {
+            pins.insert(i, Pin { kept, ..pin });
+            i += 1;
+        }
+    }
 }

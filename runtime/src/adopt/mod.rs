@@ -10,7 +10,6 @@
 mod advise;
 mod child;
 mod follow;
-pub(crate) mod list;
 mod lock;
 mod protect;
 mod regions;

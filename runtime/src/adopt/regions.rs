@@ -1,11 +1,11 @@
 //! The adopted ranges in order, and the summaries of those that somebody asked about. Under the lock of adoption. No
 //! allocation: who waits for the lock may have interrupted malloc.
 
-use super::list::List;
 use crate::addr::{ByteRange, CHUNK, HostAddr};
 use crate::block::Block;
 use crate::chunk::Guard;
 use crate::error::Result;
+use crate::list::List;
 use crate::table;
 
 /// One adopted range.
@@ -34,7 +34,7 @@ pub(super) struct Regions {
 impl Regions {
     /// No region.
     pub(super) const fn new() -> Regions {
-        Regions { list: List::new(MOST), retired: List::new(MOST) }
+        Regions { list: List::new(MOST, "a list of mappings"), retired: List::new(MOST, "a list of mappings") }
     }
 
     /// The ranges.

@@ -3,7 +3,7 @@
 
 use super::{apply_protection, settle};
 use crate::addr::{ByteRange, PAGE};
-use crate::adopt::list::List;
+use crate::list::List;
 use crate::chunk::Guard;
 use crate::error::Result;
 use crate::mask::PageMask;
@@ -101,7 +101,7 @@ pub(crate) fn follow_new_mapping(g: &Guard, pages: PageMask, m: program::Mapping
 }
 
 /// Pages of the heap with mappings of the program's over them that are not private anonymous memory: few, if any.
-static FOREIGN: Locked<List<ByteRange>> = Locked::new(List::new(65_536));
+static FOREIGN: Locked<List<ByteRange>> = Locked::new(List::new(65_536, "a list of mappings"));
 static ANY_FOREIGN: AtomicBool = AtomicBool::new(false);
 
 /// The program is about to lay a mapping of another kind over pages of the heap, which are pinned.

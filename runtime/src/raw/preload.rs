@@ -6,6 +6,7 @@ use crate::addr::{ByteRange, CHUNK, HostAddr, PAGE};
 use crate::chunk::Guard;
 use crate::device::{Devices, gpu};
 pub use crate::holds::{Caller, Held, Want};
+pub use crate::list::List;
 use crate::mask::PageMask;
 use crate::moves::{self, Patience};
 use crate::span::Span;

@@ -1,12 +1,13 @@
 //! Memory that the kernel, or a thread of the C library's, goes on using after the call that named it: pinned to the host
-//! from before that call until the operation is known to be over, or the memory is freed. Any thread; not for signal
-//! handlers, like the calls that it serves, but one may come at any time: they are kept off while the list is locked.
+//! from before that call until the operation is known to be over, or the memory is freed. Any thread. Operations are begun by calls
+//! that are not for signal handlers, but aio_return(3) is: what ends one allocates and frees nothing. Handlers are kept off while the list is
+//! locked.
 
 use super::mask::Quiet;
 use crate::given;
 use hmmrt_core::raw;
-use hmmrt_core::raw::preload;
-use std::sync::Mutex;
+use hmmrt_core::raw::preload::{self, List};
+use std::sync::{Mutex, MutexGuard};
 
 /// A range that is pinned.
 #[derive(Clone, Copy)]
@@ -30,27 +31,37 @@ pub fn unpin(pin: Pin) {
     let _ = raw::unpin(core::ptr::with_exposed_provenance(pin.at), pin.len);
 }
 
-/// Operations on their way: what the program knows each by, and what is pinned for it.
-static FLIGHTS: Mutex<Vec<(usize, Vec<Pin>)>> = Mutex::new(Vec::new());
+/// What is pinned for operations on their way, each with what the program knows the operation by.
+static FLIGHTS: Mutex<List<(usize, Pin)>> = Mutex::new(List::new(1 << 18, "operations on their way"));
 
-/// An operation begins. One of the same name must be over.
+fn flights() -> MutexGuard<'static, List<(usize, Pin)>> {
+    FLIGHTS.lock().unwrap_or_else(|e| e.into_inner())
+}
+
+/// An operation begins. One of the same name must be over. What there is no room to note stays pinned until it is freed.
 pub fn begin(name: usize, pins: Vec<Pin>) {
     end(name);
-    if !pins.is_empty() {
-        let _quiet = Quiet::new();
-        FLIGHTS.lock().unwrap_or_else(|e| e.into_inner()).push((name, pins));
+    let _quiet = Quiet::new();
+    let mut all = flights();
+    if !pins.is_empty() && all.make_room(pins.len()).is_ok() {
+        for pin in pins {
+            let behind = all.all().len();
+            all.insert(behind, (name, pin));
+        }
     }
 }
 
-/// An operation is over.
+/// An operation is over. For signal handlers, too.
 pub fn end(name: usize) {
     let _quiet = Quiet::new();
-    let mut all = FLIGHTS.lock().unwrap_or_else(|e| e.into_inner());
-    if let Some(i) = all.iter().position(|(n, _)| *n == name) {
-        let (_, pins) = all.swap_remove(i);
-        drop(all);
-        pins.into_iter().for_each(unpin);
-    }
+    let next = || {
+        let mut all = flights();
+        let i = all.all().iter().position(|(of, _)| *of == name)?;
+        let (_, pin) = all.all()[i];
+        all.remove(i, 1);
+        Some(pin)
+    };
+    core::iter::from_fn(next).for_each(unpin);
 }
 
 /// The ranges of a call's arguments, pinned one after the other.

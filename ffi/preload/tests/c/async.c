@@ -5,10 +5,12 @@
 #include <aio.h>
 #include <linux/aio_abi.h>
 #include <linux/io_uring.h>
+#include <signal.h>
 #include <stdint.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
+#include <sys/time.h>
 #include <sys/uio.h>
 
 #include "away.h"
@@ -50,6 +52,41 @@ static void posix(void) {
         AWAY(block), AWAY(two), AWAY(one); // nothing is held
     }
     free(block);
+}
+
+static struct aiocb in_handler;
+static volatile sig_atomic_t is_under_way;
+
+static void on_tick(int signal) {
+    (void)signal;
+    int saved = errno;
+    if (is_under_way && aio_error(&in_handler) != EINPROGRESS) {
+        if (aio_return(&in_handler) != 100) _exit(99);
+        is_under_way = 0;
+    }
+    errno = saved;
+}
+
+// aio_return may be called by handlers, which may have interrupted the allocator anywhere.
+static void in_handlers(void) {
+    struct sigaction action = {.sa_handler = on_tick, .sa_flags = SA_RESTART};
+    struct itimerval often = {{0, 200}, {0, 200}}, never = {{0, 0}, {0, 0}};
+    CHECK(sigaction(SIGALRM, &action, NULL) == 0);
+    void *blocks[64] = {NULL};
+    fill(one, BIG, 7);
+    CHECK(setitimer(ITIMER_REAL, &often, NULL) == 0);
+    for (int round = 0; round < 200; round++) {
+        in_handler = (struct aiocb){.aio_fildes = fd, .aio_buf = one, .aio_nbytes = 100};
+        CHECK(aio_write(&in_handler) == 0);
+        is_under_way = 1;
+        for (unsigned i = 0; is_under_way; i++) {
+            free(blocks[i % 64]);
+            blocks[i % 64] = malloc(1500 + i * 37 % 9000);
+        }
+    }
+    CHECK(setitimer(ITIMER_REAL, &never, NULL) == 0);
+    for (int i = 0; i < 64; i++) free(blocks[i]);
+    AWAY(one); // nothing is held
 }
 
 static void kernels(void) {
@@ -156,6 +193,7 @@ int main(int argc, char **argv) {
     one = malloc(BIG);
     two = malloc(BIG);
     PART(posix);
+    PART(in_handlers);
     PART(kernels);
     PART(ring);
     CHECK(waits > 50);

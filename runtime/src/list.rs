@@ -1,5 +1,5 @@
-//! A growing list that never calls the allocator: mmap(2) and munmap(2) are followed wherever the program calls them, in
-//! signal handlers that have interrupted malloc, too. Its memory is reserved at first use and touched as it grows.
+//! A growing list that never calls the allocator, for what a program may do in a signal handler that has interrupted malloc:
+//! mmap(2), munmap(2), aio_return(3). Its memory is reserved at first use and touched as it grows.
 
 use crate::addr::{HostAddr, PAGE};
 use crate::error::{Error, Result};
@@ -7,21 +7,22 @@ use crate::sys::map::{self, Prot};
 use core::marker::PhantomData;
 
 /// The list. Elements are plain values.
-pub(crate) struct List<T: Copy> {
+pub struct List<T: Copy> {
     base: usize,
     len: usize,
     most: usize,
+    what: &'static str,
     of: PhantomData<T>,
 }
 
 impl<T: Copy> List<T> {
-    /// An empty list for at most `most` elements.
-    pub(crate) const fn new(most: usize) -> List<T> {
-        List { base: 0, len: 0, most, of: PhantomData }
+    /// An empty list for at most `most` elements; `what` it is, for errors.
+    pub const fn new(most: usize, what: &'static str) -> List<T> {
+        List { base: 0, len: 0, most, what, of: PhantomData }
     }
 
     /// The elements.
-    pub(crate) fn all(&self) -> &[T] {
+    pub fn all(&self) -> &[T] {
         if self.base == 0 {
             return &[];
         }
@@ -30,7 +31,7 @@ impl<T: Copy> List<T> {
     }
 
     /// The elements, to be changed.
-    pub(crate) fn all_mut(&mut self) -> &mut [T] {
+    pub fn all_mut(&mut self) -> &mut [T] {
         if self.base == 0 {
             return &mut [];
         }
@@ -39,20 +40,20 @@ impl<T: Copy> List<T> {
     }
 
     /// Makes sure that `more` elements can be inserted.
-    pub(crate) fn make_room(&mut self, more: usize) -> Result<()> {
+    pub fn make_room(&mut self, more: usize) -> Result<()> {
         let bytes = self.most * size_of::<T>();
         if self.base == 0 {
-            let at = map::map(bytes.next_multiple_of(PAGE), PAGE, Prot::ReadWrite, "a list of mappings")?;
+            let at = map::map(bytes.next_multiple_of(PAGE), PAGE, Prot::ReadWrite, self.what)?;
             self.base = at.0;
         }
         if self.len + more > self.most {
-            return Err(Error::NoMemory { what: "a list of mappings", bytes });
+            return Err(Error::NoMemory { what: self.what, bytes });
         }
         Ok(())
     }
 
     /// Inserts at `index`, where there is room.
-    pub(crate) fn insert(&mut self, index: usize, value: T) {
+    pub fn insert(&mut self, index: usize, value: T) {
         debug_assert!(index <= self.len && self.len < self.most && self.base != 0);
         self.len += 1;
         let all = self.all_mut();
@@ -62,7 +63,7 @@ impl<T: Copy> List<T> {
     }
 
     /// Removes `count` elements from `index` on.
-    pub(crate) fn remove(&mut self, index: usize, count: usize) {
+    pub fn remove(&mut self, index: usize, count: usize) {
         self.all_mut().copy_within(index + count.., index);
         self.len -= count;
     }
@@ -76,7 +77,7 @@ mod tests {
     proptest! {
         #[test]
         fn is_as_a_vector(steps in proptest::collection::vec((any::<bool>(), any::<usize>(), any::<u32>()), 0..200)) {
-            let (mut list, mut model) = (List::<u32>::new(64), Vec::new());
+            let (mut list, mut model) = (List::<u32>::new(64, "a list"), Vec::new());
             for (insert, at, value) in steps {
                 if insert {
                     prop_assert_eq!(list.make_room(1).is_ok(), model.len() < 64);
