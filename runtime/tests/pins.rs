@@ -172,6 +172,23 @@ fn a_discard_gives_up_all_or_nothing() {
 }
 
 /// One after the other: in a hole that one makes another's thread could have its stack.
+/// As a block is freed after a shutdown, a pin is undone.
+fn a_pin_outlives_a_shutdown() {
+    let block = common::Block::new(SIZE);
+    raw::pin(block.ptr, SIZE).unwrap();
+    raw::shutdown().unwrap();
+    raw::unpin(block.ptr, SIZE).unwrap();
+    assert!(raw::unpin(block.ptr, SIZE).is_err());
+    raw::init(None).unwrap();
+    assert!(!is_pinned(block.ptr));
+    raw::pin(block.ptr, SIZE).unwrap();
+    raw::shutdown().unwrap();
+    raw::init(None).unwrap();
+    assert!(is_pinned(block.ptr));
+    raw::unpin(block.ptr, SIZE).unwrap();
+    assert!(!is_pinned(block.ptr));
+}
+
 #[test]
 fn pins() {
     a_freed_block_takes_no_pin_of_its_neighbour_along();
@@ -179,4 +196,5 @@ fn pins() {
     a_pin_with_a_hole_can_be_undone();
     a_disowned_part_is_not_pinned();
     a_discard_gives_up_all_or_nothing();
+    a_pin_outlives_a_shutdown();
 }

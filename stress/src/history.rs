@@ -33,7 +33,7 @@ pub static USED: AtomicUsize = AtomicUsize::new(0);
 static REPORTING: AtomicUsize = AtomicUsize::new(0);
 
 /// The names of operations: what the rings keep is an index.
-pub const NAMES: [&str; 38] = [
+pub const NAMES: [&str; 39] = [
     "-",
     "read words",
     "write words",
@@ -72,6 +72,7 @@ pub const NAMES: [&str; 38] = [
     "relaunch on another device",
     "rounds of a habit",
     "read a field in order",
+    "migrate during shutdown",
 ];
 
 /// The index of a name in [`NAMES`], at compile time.

@@ -1,9 +1,11 @@
 //! The kernels that the threads launch: the test suite's and the built-in ones on every backend; on the host backend also
 //! functions of this program, which check on the device what the CPU checks.
 
+use crate::MAY_BE_DOWN;
 use crate::field::{Field, value};
 use crate::history::fail;
 use core::ffi::c_void;
+use core::sync::atomic::Ordering::SeqCst;
 use hmmrt::{AccessMode, Error, KernelId, LaunchArg, LaunchConfig, StreamId, raw};
 
 /// One device's kernels and a thread's stream there.
@@ -89,6 +91,7 @@ pub fn allowed(done: hmmrt::Result<()>, addr: usize) -> bool {
     match done {
         Ok(()) => true,
         Err(Error::DeviceMemory { .. } | Error::Busy { .. }) => false,
+        Err(Error::Shutdown { .. }) if MAY_BE_DOWN.load(SeqCst) => false,
         Err(e) => fail(format_args!("{e}"), addr),
     }
 }

@@ -59,6 +59,8 @@ const ROUNDS: u64 = 4;
 static ROUND: AtomicU64 = AtomicU64::new(0);
 static LAST: AtomicBool = AtomicBool::new(false);
 static AGAIN: AtomicBool = AtomicBool::new(false);
+/// The runtime is being stopped under the others' calls.
+static MAY_BE_DOWN: AtomicBool = AtomicBool::new(false);
 
 fn config(cli: &Cli) -> hmmrt::Result<Config> {
     let from_env = Config::from_env()?;
@@ -93,6 +95,17 @@ fn work(me: usize, cli: &Cli, fields: &[Field], meet: &Barrier, stop: &AtomicBoo
         }
         if AGAIN.load(SeqCst) {
             worker.close();
+            MAY_BE_DOWN.store(true, SeqCst);
+            wait();
+            if me == 0 {
+                for _ in 0..5 {
+                    restart(cli);
+                    os::sleep_ms(5);
+                }
+                MAY_BE_DOWN.store(false, SeqCst);
+            } else {
+                worker.meanwhile(cli.devices as usize);
+            }
             wait();
             if me == 0 {
                 restart(cli);

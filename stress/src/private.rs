@@ -3,7 +3,7 @@
 
 use crate::history::fail;
 use crate::os;
-use hmmrt::raw;
+use hmmrt::{Error, raw};
 
 /// A block and what it holds.
 pub struct Private {
@@ -23,6 +23,14 @@ impl Private {
     /// A block of the heap, zeroed, of `len` bytes, a multiple of 8.
     pub fn allocate(len: usize) -> Private {
         Private { ptr: must(raw::calloc(len, 1), 0), model: vec![0; len / 8], adopted: false }
+    }
+
+    /// The same, if the runtime is there.
+    pub fn try_allocate(len: usize) -> Option<Private> {
+        match raw::calloc(len, 1) {
+            Err(Error::Shutdown { .. }) => None,
+            done => Some(Private { ptr: must(done, 0), model: vec![0; len / 8], adopted: false }),
+        }
     }
 
     /// Adopted memory of `pages` pages.

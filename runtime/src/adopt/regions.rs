@@ -34,7 +34,10 @@ pub(super) struct Regions {
 impl Regions {
     /// No region.
     pub(super) const fn new() -> Regions {
-        Regions { list: List::new(MOST, "a list of mappings"), retired: List::new(MOST, "a list of mappings") }
+        Regions {
+            list: List::new(MOST, "a list of mappings"),
+            retired: List::new(MOST, "a list of mappings"),
+        }
     }
 
     /// The ranges.

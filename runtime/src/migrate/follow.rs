@@ -3,9 +3,9 @@
 
 use super::{apply_protection, settle};
 use crate::addr::{ByteRange, PAGE};
-use crate::list::List;
 use crate::chunk::Guard;
 use crate::error::Result;
+use crate::list::List;
 use crate::mask::PageMask;
 use crate::stats::STATS;
 use crate::sys::futex::Locked;

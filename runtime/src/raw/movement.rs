@@ -74,7 +74,7 @@ pub fn pin(ptr: *const u8, len: usize) -> Result<()> {
 /// Undoes one [`pin`] of exactly this range.
 pub fn unpin(ptr: *const u8, len: usize) -> Result<()> {
     counted((|| {
-        runtime::ensure_started("hmm_unpin")?;
+        runtime::check_process("hmm_unpin")?; // what was pinned outlives a shutdown
         match ByteRange::new(HostAddr::from(ptr).0, len).map(pins::unpin) {
             Some(Ok(())) => Ok(()), // part of it may be managed no longer
             _ => pins::unpin(span::find(HostAddr::from(ptr), len, "ptr")?.range),

@@ -1,6 +1,7 @@
 //! One thread: chooses what to do next, by its own random numbers alone, and does it. Errors that others cause (a full
 //! device, a pinned page) change nothing of what it chooses later. What it does with blocks of its own is in `own`.
 
+mod meanwhile;
 mod own;
 
 use crate::field::Field;
