@@ -48,8 +48,8 @@
 // (4) A snapshot of its own, as of any memory: fork waits for kernels, and brings home what is on a device only. What is
 //     acquired for a device to write and not released is not in the child (SIGBUS, with a message); nor is anything that is
 //     on a device only with HMMRT_FORK=exec, for programs whose children only call exec.
-// After hmm_shutdown: as in a forked child, with HMM_ERR_SHUTDOWN; but hmm_init starts the runtime again, and hmm_free and
-// hmm_disown work.
+// After hmm_shutdown: as in a forked child, with HMM_ERR_SHUTDOWN; but hmm_init starts the runtime again, and hmm_free,
+// hmm_disown and hmm_unpin work.
 // Touching memory that is away works in signal handlers too, on alternate stacks too, and with SIGSEGV handlers of the
 // program's own, installed before or after. For that a program that is linked with the library gets its sigaction and signal,
 // which differ from the C library's for SIGSEGV only: they keep the program's handler beside the runtime's. A program that
@@ -520,7 +520,7 @@ hmm_status hmm_init(const hmm_config *config);
 
 // Waits for what is running, brings everything home and stops the runtime. Calls of other threads that are in progress end first:
 // HMM_ERR_BUSY if one does not within 20 s, and nothing has changed. Managed memory stays readable and writable;
-// hmm_free, hmm_disown and hmm_query still work; every other call but hmm_init, which starts it again, then answers
+// hmm_free, hmm_disown, hmm_unpin and hmm_query still work; every other call but hmm_init, which starts it again, then answers
 // HMM_ERR_SHUTDOWN. Streams, modules and kernels are gone.
 hmm_status hmm_shutdown(void);
 

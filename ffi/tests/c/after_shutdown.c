@@ -33,6 +33,7 @@ static void every_call(void) {
     OK(hmm_adopt(mine, 2 * PAGE));
     OK(hmm_migrate(mine, 2 * PAGE, 0, NULL));
     void *other = hmm_malloc(100);
+    OK(hmm_pin(other, 100));
     OK(hmm_shutdown());
 
     hmm_access access = {x, SIZE, HMM_READ};
@@ -58,7 +59,8 @@ static void every_call(void) {
     SHUT(hmm_migrate(x, SIZE, 0, NULL));
     SHUT(hmm_host_ready(x, SIZE, HMM_READ));
     SHUT(hmm_pin(x, SIZE));
-    SHUT(hmm_unpin(x, SIZE));
+    OK(hmm_unpin(other, 100));
+    CHECK(hmm_unpin(other, 100) == HMM_ERR_INVALID_ARGUMENT);
     SHUT(hmm_discard(x, SIZE));
     SHUT(hmm_advise(x, SIZE, HMM_ADVISE_SEQUENTIAL, HMM_HOST));
     SHUT(hmm_acquire(0, NULL, &access, 1));
