@@ -123,6 +123,10 @@ impl Chunk {
     pub(crate) fn is_early(&self) -> bool {
         self.early.load(Relaxed) != 0
     }
+    /// Whether it did so behind a launch. Signal-safe.
+    pub(crate) fn is_predicted(&self) -> bool {
+        self.early.load(Relaxed) & PREDICTED != 0
+    }
     /// Whether the pages `first..first + count` are plain, and nothing is left of pins and of the program's own
     /// protections, nor of any that could not be set. A look without the lock.
     pub(crate) fn is_as_new(&self, first: usize, count: usize) -> bool {
@@ -205,11 +209,14 @@ pub(crate) struct Guard {
     borrowed: bool,
     /// What it was taken for, as traces have it.
     pub(crate) why: Cell<Why>,
-    /// Pages that had come home early and that taking the lock has opened.
+    /// Pages that had come home early and that taking the lock has opened, and [`PREDICTED`].
     pub(crate) opened: Cell<u16>,
     /// What comes home now is closed until it is touched, where that can be.
     pub(crate) early: Cell<bool>,
 }
+
+/// Beside the number of pages that came early: for what a launch is followed by, and not ahead of a reader.
+pub(crate) const PREDICTED: u16 = 1 << 15;
 
 impl Guard {
     /// Takes the lock of the chunk at `at`, and opens it if it came home early: whoever has it finds the protections that the
@@ -268,7 +275,8 @@ impl Guard {
 
     /// All that is managed of the chunk came home early, and nobody can reach it: until the lock is taken again.
     pub(crate) fn close_early(&self, pages: usize) {
-        self.chunk.early.store(pages as u16, Relaxed);
+        let predicted = if self.why.get() == Why::Predicted { PREDICTED } else { 0 };
+        self.chunk.early.store(pages as u16 | predicted, Relaxed);
     }
 
     /// The guard of a lock that is held, and whose guard was forgotten.

@@ -2,10 +2,10 @@
 //! handler of the faulting thread; with a device whose driver must not be called there, it hands the work to the service
 //! thread and waits. Where userfaultfd has messages sent instead, `uffd::handler` asks `look`. Signal-safe: all of it.
 
-use crate::addr::HostAddr;
+use crate::addr::{CHUNK, HostAddr};
 use crate::adopt::strays;
 use crate::ahead::Awaited;
-use crate::chunk::{Chunk, Guard};
+use crate::chunk::{Chunk, Guard, PREDICTED};
 use crate::device::Devices;
 use crate::error::Error;
 use crate::fork;
@@ -104,14 +104,34 @@ fn open_early(chunk: &'static Chunk, addr: HostAddr, write: bool) -> bool {
         && chunk.unsettled.load(Relaxed) == 0
 }
 
-/// Notes that a chunk which came home early was touched; whether it is one.
+/// Notes that a chunk which came home early was touched; whether it is one. Who goes on from one to the next finds more of them open.
 fn reached_early(g: &Guard, write: bool) -> bool {
-    let was_closed = g.opened.get() != 0;
-    if was_closed {
+    let opened = g.opened.get();
+    if opened != 0 {
         migrate::account_early(g, true);
         policy::reached(g, write);
+        if opened & PREDICTED != 0 {
+            open_next(g, write);
+        }
     }
-    was_closed
+    opened != 0
+}
+
+/// Opens chunks behind one that was closed, if they came for the same reason. Only tries their locks: this thread has one.
+#[inline(never)] // the signal stack may be 8 KiB: no frame holds what another path needs
+fn open_next(g: &Guard, write: bool) {
+    let key = policy::allocation(g.chunk, g.at);
+    for n in 1..=policy::opens(g) as usize {
+        let at = g.at.add(n * CHUNK);
+        let Some(chunk) = table::get(at).filter(|c| c.is_predicted()) else { return };
+        let Some(next) = Guard::try_lock(chunk, at) else { return };
+        // Another reason, or freed and made anew: open, as any that was locked, and that is all.
+        if next.opened.get() & PREDICTED == 0 || policy::allocation(chunk, at) != key {
+            return;
+        }
+        migrate::account_early(&next, true);
+        policy::reached(&next, write);
+    }
 }
 
 /// Counts and records an answer.

@@ -61,12 +61,14 @@ pub(super) struct Queue {
     turn: usize,
     /// How many launches have been released.
     released: u64,
+    /// What each thread is at, unless it has become pointless since.
+    now: [Option<Step>; 2],
 }
 
 impl Queue {
     /// An empty one.
     pub(super) const fn new() -> Queue {
-        Queue { jobs: [None; MOST], turn: 0, released: 0 }
+        Queue { jobs: [None; MOST], turn: 0, released: 0, now: [None; 2] }
     }
 
     /// `count` chunks from `from` on are to come home ahead of the reader of the allocation `key`. They go on where its last
@@ -85,6 +87,16 @@ impl Queue {
 
     /// Another range; `behind`: of the launch that is acquired on this stream. Whether there was room.
     pub(super) fn push(&mut self, key: u64, rest: ByteRange, kind: Kind, behind: Option<u16>) -> bool {
+        if matches!(kind, Kind::Out { behind: true, .. }) {
+            // The writer has been there: what is taken from now on would be taken from the device that it is sent to.
+            self.no_more_taking(rest);
+            for job in self.jobs.iter_mut().flatten().filter(|j| j.kind == Kind::Take) {
+                if job.rest.overlaps(rest) {
+                    job.rest.start = rest.end.min(job.rest.end);
+                }
+            }
+            self.retain(|j| j.rest.len() > 0);
+        }
         let behind = behind.map(|stream| (stream, self.released));
         let job = Job { key, rest, kind, behind };
         if self.jobs.iter().flatten().any(|j| *j == job) {
@@ -106,7 +118,6 @@ impl Queue {
         let order = || (0..MOST).map(|i| (self.turn + i) % MOST);
         let class = |kind| match kind {
             Kind::Ahead { .. } => 0,
-            // Before what is behind a writer: what it has written since is taken, and nothing is done to it.
             Kind::Take => 1,
             Kind::Home { .. } => 2,
             Kind::Out { .. } if way == Way::Home => 3,
@@ -123,7 +134,18 @@ impl Queue {
         if job.rest.len() == 0 {
             self.jobs[i] = None;
         }
+        self.now[way as usize] = Some(step);
         Some(step)
+    }
+
+    /// Whether what `next` gave last is still to be done. To be asked with the chunk locked.
+    pub(super) fn is_wanted(&self, way: Way) -> bool {
+        self.now[way as usize].is_some()
+    }
+
+    fn no_more_taking(&mut self, range: ByteRange) {
+        let over = |s: &&mut Option<Step>| s.is_some_and(|s| s.kind == Kind::Take && s.part.overlaps(range));
+        self.now.iter_mut().filter(over).for_each(|s| *s = None);
     }
 
     /// Nothing more of a job one step of which has found other memory than it was for.
@@ -160,6 +182,7 @@ impl Queue {
             Kind::Take | Kind::Out { behind: true, .. } => true,
             _ => j.behind.is_some(),
         };
+        self.no_more_taking(range);
         self.retain(|j| !over(j) || !j.rest.overlaps(range));
     }
 
@@ -283,6 +306,37 @@ mod tests {
         assert_eq!(sent.collect::<Vec<_>>(), [other]);
         assert_eq!(left[..3].iter().map(|s| s.kind).collect::<Vec<_>>(), [Kind::Take, home, home]);
         assert_eq!((left[0].at, left.len()), (other, 6), "{left:?}");
+    }
+
+    #[test]
+    fn what_a_thread_is_about_to_take_stays_if_the_writer_was_quicker() {
+        let mut q = Queue::new();
+        for out in [AT.range(3 * CHUNK), AT.add(CHUNK).range(CHUNK)] {
+            q.clear();
+            q.push(0, AT.range(2 * CHUNK), Kind::Take, None);
+            assert_eq!(q.next(Way::Home).map(|s| s.at), Some(AT));
+            q.push(0, out, Kind::Out { device: 0, behind: false }, None);
+            assert!(q.is_wanted(Way::Home), "that is another launch's");
+            q.push(0, out, Kind::Out { device: 0, behind: true }, None);
+            assert_eq!(q.is_wanted(Way::Home), !out.overlaps(AT.range(CHUNK)));
+            q.push(0, AT.add(CHUNK).range(CHUNK), Kind::Take, None);
+            assert_eq!(q.next(Way::Home).map(|s| s.at), Some(AT.add(CHUNK)));
+            assert!(q.is_wanted(Way::Home));
+            q.overtaken(AT.range(2 * CHUNK));
+            assert!(!q.is_wanted(Way::Home));
+        }
+    }
+
+    #[test]
+    fn what_a_writer_has_left_is_not_taken() {
+        let mut q = Queue::new();
+        q.push(0, AT.range(CHUNK), Kind::Take, None);
+        q.push(0, AT.add(CHUNK).range(3 * CHUNK), Kind::Take, None);
+        q.push(0, AT.range(2 * CHUNK), Kind::Out { device: 0, behind: true }, None);
+        let all: Vec<Step> = core::iter::from_fn(|| q.next(Way::Home)).collect();
+        let taken = all.iter().filter(|s| s.kind == Kind::Take).map(|s| s.at);
+        assert_eq!(taken.collect::<Vec<_>>(), [AT.add(2 * CHUNK), AT.add(3 * CHUNK)]);
+        assert_eq!(all.len(), 4);
     }
 
     #[test]

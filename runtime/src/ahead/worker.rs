@@ -114,7 +114,7 @@ fn work(way: Way) -> bool {
     let pauses = PAUSES.load(SeqCst);
     let step = if pauses == 0 { super::change(|q| q.next(way)) } else { None };
     if let Some(step) = step
-        && take(step) == Found::Other
+        && take(step, way) == Found::Other
     {
         super::change(|q| q.give_up(step));
     }
@@ -152,12 +152,12 @@ enum Found {
     Other,
 }
 
-fn take(step: Step) -> Found {
+fn take(step: Step, way: Way) -> Found {
     let Some(chunk) = table::get(step.at) else { return Found::Other };
     match step.kind {
         Kind::Ahead { write } => home(step, chunk, write, Why::Ahead),
         Kind::Home { write } => home(step, chunk, write, Why::Predicted),
-        Kind::Take => take_from_devices(step, chunk),
+        Kind::Take => take_from_devices(step, chunk, way),
         Kind::Out { device, behind } => {
             out(step, chunk, device.into(), if behind { Why::Behind } else { Why::Predicted })
         }
@@ -208,7 +208,7 @@ fn home(step: Step, chunk: &'static Chunk, write: bool, why: Why) -> Found {
 
 /// What both sides have of a step's pages becomes the CPU's alone, as its write would make it; kernels go on reading the copy that
 /// they were launched with.
-fn take_from_devices(step: Step, chunk: &'static Chunk) -> Found {
+fn take_from_devices(step: Step, chunk: &'static Chunk, way: Way) -> Found {
     let both = || PageMask::of(step.part) & chunk.managed.get() & chunk.host.get() & chunk.on_devices();
     if !is_meant(&step, chunk) {
         return Found::Other;
@@ -219,6 +219,9 @@ fn take_from_devices(step: Step, chunk: &'static Chunk) -> Found {
     let g = Guard::lock_as_it_is(chunk, step.at);
     if !is_meant(&step, chunk) {
         return Found::Other;
+    }
+    if !super::change(|q| q.is_wanted(way)) {
+        return Found::It; // its writer has come and gone, and it is on its way back
     }
     let closed = chunk.pinned.get() | chunk.user_none.get() | chunk.user_read_only.get();
     let pages = both() & !closed & !holds::pages_in(step.at) & !inflight::written_by_kernels(step.at);

@@ -4,7 +4,7 @@
 
 use super::{PAGE, settle};
 use crate::addr::CHUNK;
-use crate::chunk::Guard;
+use crate::chunk::{Guard, PREDICTED};
 use crate::mask::PageMask;
 use crate::policy;
 use crate::stats::STATS;
@@ -27,7 +27,7 @@ pub(crate) fn open_early(g: &Guard) {
 pub(crate) fn account_early(g: &Guard, used: bool) {
     let pages = g.opened.take();
     if pages != 0 {
-        account(g, pages, used);
+        account(g, pages & !PREDICTED, used);
     }
 }
 

@@ -100,6 +100,11 @@ pub(crate) fn early_ended(g: &Guard, used: bool) {
     with_history(allocation(g.chunk, g.at), |h| h.early_ended(used));
 }
 
+/// How many of the chunks behind one that came early, and is touched, are to be opened with it. Signal-safe.
+pub(crate) fn opens(g: &Guard) -> u32 {
+    with_history(allocation(g.chunk, g.at), |h| h.opens((g.at.0 / CHUNK) as u64))
+}
+
 /// Pages came home ahead of a reader whose touches will not be seen: they count as touched.
 pub(crate) fn came_open(g: &Guard, pages: PageMask, write: bool) {
     if the().predicts() {

@@ -15,7 +15,13 @@ pub struct History {
     pub rounds: u32,
     /// Where chunks are touched.
     pub places: Places,
+    /// Who goes from one chunk that came early to the next: where he is expected, and how many were opened the last time.
+    next_opening: u64,
+    openings: u32,
 }
+
+/// The most chunks that one touch opens.
+const MOST_OPENED: u32 = 8;
 
 impl Default for History {
     fn default() -> Self {
@@ -25,13 +31,28 @@ impl Default for History {
 
 impl History {
     /// An empty one, for tables.
-    pub const NEW: History =
-        History { fetch: Pattern::NEW, take: Pattern::NEW, rounds: 0, places: Places::NEW };
+    pub const NEW: History = History {
+        fetch: Pattern::NEW,
+        take: Pattern::NEW,
+        rounds: 0,
+        places: Places::NEW,
+        next_opening: 0,
+        openings: 0,
+    };
 
     /// A device is to use the allocation.
     pub fn device_uses(&mut self) {
         self.rounds = self.rounds.saturating_add(1);
         self.fetch.in_vain = self.fetch.in_vain.saturating_sub(1); // worth another try, some time
+    }
+
+    /// A chunk that came early, and was closed, is touched: so many behind it are to be opened with it, if they came early, too, and
+    /// count as touched. Who goes on from one to the next opens twice as many each time.
+    pub fn opens(&mut self, chunk: u64) -> u32 {
+        self.openings =
+            if chunk == self.next_opening { (self.openings * 2).clamp(1, MOST_OPENED) } else { 1 };
+        self.next_opening = chunk + u64::from(self.openings);
+        self.openings - 1
     }
 
     /// A chunk that was served in the background was touched, or it left without having been: then not so far ahead.

@@ -16,7 +16,8 @@ mod recency;
 mod uvm;
 
 pub(crate) use ask::{
-    advice, allocation, came_open, choose, device_uses, early_ended, pages_to_bring, reached, same_block, the,
+    advice, allocation, came_open, choose, device_uses, early_ended, opens, pages_to_bring, reached,
+    same_block, the,
 };
 pub use auto::Auto;
 pub use chunk::WholeChunk;

@@ -27,11 +27,8 @@ impl Replay<'_> {
                 self.wait(Reason::InFlight, until);
                 continue;
             }
-            if std::mem::take(&mut c.closed) {
-                self.wait(Reason::Opening, self.cpu + self.costs.opening);
-                let owner = self.owners[chunk];
-                self.histories[owner].early_ended(true);
-                self.reached(chunk, write);
+            if c.closed {
+                self.open(chunk, write);
                 continue;
             }
             let missing = mask & !c.host;
@@ -119,6 +116,7 @@ impl Replay<'_> {
             reads.then_some(before)
         });
         for (behind, pages) in left.into_iter().flat_map(chunks_of) {
+            self.was_written(behind);
             self.post(Kind::Out, self.cpu, behind, pages, false, &[]);
         }
     }

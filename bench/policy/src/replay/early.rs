@@ -3,6 +3,7 @@
 //! what goes out. Faults and launches go first.
 
 use super::Replay;
+use crate::reasons::Reason;
 use hmmrt::policy::PageMask;
 
 /// What is to be done with pages. The order is the queue's.
@@ -60,6 +61,28 @@ impl Replay<'_> {
         self.early.iter().any(|j| j.chunk == chunk && j.kind == Kind::Ahead)
     }
 
+    /// The CPU touches a chunk that came early and is closed: it is opened, and with it those that came behind the same launch, if
+    /// the CPU goes on from one to the next.
+    pub(super) fn open(&mut self, chunk: usize, write: bool) {
+        let owner = self.owners[chunk];
+        let predicted = self.chunks[chunk].predicted;
+        let with = if predicted { self.histories[owner].opens(chunk as u64) as usize } else { 0 };
+        for next in chunk..=chunk + with {
+            if next > chunk {
+                let is_next =
+                    |c: &super::Chunk| c.closed && c.predicted && c.arrival(PageMask::FULL) <= self.cpu;
+                if self.owners.get(next) != Some(&owner) || !is_next(&self.chunks[next]) {
+                    return;
+                }
+            }
+            let cost = if next == chunk { self.costs.opening } else { self.costs.protect };
+            self.wait(Reason::Opening, self.cpu + cost);
+            self.chunks[next].closed = false;
+            self.histories[owner].early_ended(true);
+            self.reached(next, write);
+        }
+    }
+
     /// The CPU has come to a chunk that was read ahead for it: goes on.
     pub(super) fn reached(&mut self, chunk: usize, write: bool) {
         let owner = self.owners[chunk];
@@ -84,6 +107,11 @@ impl Replay<'_> {
         let comes = |j: &&mut Job| j.chunk == chunk && matches!(j.kind, Kind::Ahead | Kind::Home);
         self.early.iter_mut().filter(comes).for_each(|j| j.pages = j.pages & !pages);
         self.early.retain(|j| !j.pages.is_empty());
+    }
+
+    /// The writer has left a chunk that was to be taken for it: it is on its way back.
+    pub(super) fn was_written(&mut self, chunk: usize) {
+        self.early.retain(|j| j.chunk != chunk || j.kind != Kind::Take);
     }
 
     /// A launch has pages on its device: what a writer was to be spared, or has left, is over, and what is to come home behind
@@ -138,6 +166,7 @@ impl Replay<'_> {
         }
         let (chunk, write) = (job.chunk, job.write);
         self.chunks[chunk].closed = pages.is_full();
+        self.chunks[chunk].predicted = job.kind == Kind::Home;
         if job.kind == Kind::Ahead && !pages.is_full() {
             self.learn(chunk, pages, true, write); // its touches will not be seen
         }

@@ -94,6 +94,8 @@ struct Chunk {
     committed: bool,
     /// It came home early, as a whole, and is closed until it is touched.
     closed: bool,
+    /// It did so behind a launch.
+    predicted: bool,
     moved: u64,
     thrash: unified::Thrash,
 }
@@ -169,6 +171,7 @@ pub fn replay(trace: &Trace, costs: &Costs, who: Contender) -> Result<Outcome, T
         used_until: 0,
         committed: false,
         closed: false,
+        predicted: false,
         moved: 0,
         thrash: unified::Thrash::default(),
     };
