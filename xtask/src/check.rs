@@ -1,6 +1,6 @@
-//! `cargo xtask check`: all that CI does, in order, with a line and a time for each step.
+//! `cargo xtask check`: all that CI does, with a line and a time for each step.
 //!
-//! Called by `main`. Stops at the first failure; the verdict `N passed, 0 failed` is printed only when everything
+//! Called by `main`. Two steps run at a time (`lanes`). Stops at the first failure; the verdict `N passed, 0 failed` is printed only when everything
 //! ran. A tool that is not installed skips its step, except in CI (`CI=true`), where it must be there.
 
 use std::time::Instant;
@@ -11,12 +11,13 @@ use crate::cc::{self, Language};
 use crate::command::{self, Command};
 use crate::workspace::Workspace;
 use crate::{
-    bench, conformance, course, doubles, engines, features, gpu_suite, install, lab, proof, readme, sanitize,
-    stress, tour,
+    bench, conformance, course, doubles, engines, features, gpu_suite, install, lab, lanes, proof, readme,
+    sanitize, stress, tour,
 };
 
 /// What a step that did not fail has to say.
-enum Outcome {
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
     /// So many tests, programs or checks passed.
     Passed(u64),
     /// Not run, and why.
@@ -27,8 +28,12 @@ use Outcome::{Passed, Skipped};
 
 type Step = (&'static str, fn(&Workspace) -> Result<Outcome>);
 
-/// The tests come before the slow builds; header drift and the ABI's C and C++ programs are tests in ffi/.
-const STEPS: &[Step] = &[
+/// Steps one after the other, beside the other list's; both take about as long. Whatever needs or builds the preload library
+/// without optimisation, which there is with two sets of features, is in the first, and what needs the release build in the second.
+const LISTS: [&[Step]; 2] = [TESTS, PROGRAMS];
+
+/// Header drift and the ABI's C and C++ programs are tests in ffi/.
+const TESTS: &[Step] = &[
     ("format", |w| ran(w.cargo(["fmt", "--all", "--check"]))),
     ("clippy", |w| {
         let mut args = vec!["clippy", "--workspace", "--all-targets"];
@@ -42,27 +47,8 @@ const STEPS: &[Step] = &[
     ("tests", |w| {
         tests(w, &["--exclude", "hmmrt-examples", "--exclude", "hmmrt-models", "--lib", "--bins", "--tests"])
     }),
-    ("tests on the GPU backends, over driver doubles", |w| Ok(Passed(doubles::suites(w)?))),
     ("the kernel's HMM cases, on all backends and fault engines", |w| {
         Ok(Passed(conformance::run(w, false)?))
-    }),
-    ("tests on the userfaultfd engines", |w| match engines::suites(w)? {
-        (0, missing) => Ok(Skipped(format!("this machine lacks {}", missing.join(" and ")))),
-        (passed, _) => Ok(Passed(passed)),
-    }),
-    ("tests under the policy auto", |w| Ok(Passed(engines::suites_under_auto(w)?))),
-    // Its figures are tests' (bench/policy/tests); that the command runs is this.
-    ("the policy lab", |w| {
-        lab::run(w, &["--only".to_owned(), "solver".to_owned()])?;
-        Ok(Passed(1))
-    }),
-    // The stand-in is the crate hmmrt by another name, which examples do not know.
-    ("doc tests", |w| tests(w, &["--exclude", "hmmrt-standin", "--doc"])),
-    ("docs", |w| {
-        // The C library has the same crate name; its documentation is the header.
-        let args = ["doc", "--workspace", "--no-deps", "--exclude", "hmmrt-ffi"];
-        let flags = if w.warnings_are_errors()? { "-D warnings" } else { "" };
-        ran(w.cargo(args.into_iter().chain(w.locked())).env("RUSTDOCFLAGS", flags))
     }),
     ("features: clippy and docs", |w| match features::can_build() {
         false => missing(w, "cc and ar"),
@@ -82,13 +68,25 @@ const STEPS: &[Step] = &[
             true => Ok(Passed(features::small_objects(w)?)),
         }
     }),
-    ("features: calls to the system that fail", |w| Ok(Passed(features::failing_calls(w)?))),
+];
+
+/// The release build's, and what else is long.
+const PROGRAMS: &[Step] = &[
     ("release build", |w| {
         w.build_release(&["hmmrt-ffi", "hmmrt-examples"])?;
         w.build_release(&["hmmrt-bench"])?;
         install::scratch_prefix(w)?;
         Ok(Passed(1))
     }),
+    // The library that the release build made is built for it, too.
+    ("large programs under the preload library", |w| Ok(Passed(proof::quick(w)?))),
+    ("tests on the GPU backends, over driver doubles", |w| Ok(Passed(doubles::suites(w)?))),
+    ("tests on the userfaultfd engines", |w| match engines::suites(w)? {
+        (0, missing) => Ok(Skipped(format!("this machine lacks {}", missing.join(" and ")))),
+        (passed, _) => Ok(Passed(passed)),
+    }),
+    ("tests under the policy auto", |w| Ok(Passed(engines::suites_under_auto(w)?))),
+    ("features: calls to the system that fail", |w| Ok(Passed(features::failing_calls(w)?))),
     ("examples in Rust", |w| Ok(Passed(course::run_rust(w)?))),
     ("examples in C", |w| Ok(Passed(course::run_native(w, &install::scratch_prefix(w)?, Language::C)?))),
     ("examples in C++", |w| match cc::compiler(Language::Cpp) {
@@ -127,8 +125,19 @@ const STEPS: &[Step] = &[
     }),
     ("bench", |w| Ok(Passed(bench::quick(w)?))),
     ("GPU suite, over driver doubles", |w| Ok(Passed(gpu_suite::run_on_doubles(w)?))),
-    // The library that the release build made is built for it, too.
-    ("large programs under the preload library", |w| Ok(Passed(proof::quick(w)?))),
+    // Its figures are tests' (bench/policy/tests); that the command runs is this.
+    ("the policy lab", |w| {
+        lab::run(w, &["--only".to_owned(), "solver".to_owned()])?;
+        Ok(Passed(1))
+    }),
+    // The stand-in is the crate hmmrt by another name, which examples do not know.
+    ("doc tests", |w| tests(w, &["--exclude", "hmmrt-standin", "--doc"])),
+    ("docs", |w| {
+        // The C library has the same crate name; its documentation is the header.
+        let args = ["doc", "--workspace", "--no-deps", "--exclude", "hmmrt-ffi"];
+        let flags = if w.warnings_are_errors()? { "-D warnings" } else { "" };
+        ran(w.cargo(args.into_iter().chain(w.locked())).env("RUSTDOCFLAGS", flags))
+    }),
     ("device code", |w| match command::installed("clang-14") {
         false => missing(w, "clang-14"),
         true => {
@@ -143,43 +152,77 @@ const STEPS: &[Step] = &[
     ("advisories", advisories),
 ];
 
+/// What the command line says of the steps.
+#[derive(clap::Args)]
+pub struct Options {
+    /// Only list the steps
+    #[arg(long)]
+    list: bool,
+    /// Run only the steps whose name contains this (then no verdict is printed)
+    #[arg(long, value_name = "TEXT")]
+    only: Option<String>,
+    /// Run the step of this number, and say in a last line what came of it: for `lanes`
+    #[arg(long, hide = true)]
+    step: Option<usize>,
+}
+
 /// The subcommand.
-pub fn run(workspace: &Workspace, list: bool, only: Option<&str>) -> Result<()> {
-    let (mut passed, mut skipped) = (0, Vec::new());
-    let start = Instant::now();
-    for (number, (name, step)) in STEPS.iter().enumerate() {
-        let title = format!("[{}/{}] {name}", number + 1, STEPS.len());
-        if list {
-            println!("{title}");
-            continue;
-        }
-        if only.is_some_and(|text| !name.contains(text)) {
-            continue;
-        }
-        println!("{title} ...");
-        let step_start = Instant::now();
-        let outcome = step(workspace).with_context(|| format!("check stopped at {title}"))?;
-        let seconds = step_start.elapsed().as_secs_f64();
-        match outcome {
-            Passed(count) => {
-                println!("{title}: ok, {seconds:.1} s");
-                passed += count;
-            }
-            Skipped(why) => {
-                println!("{title}: skipped: {why}");
-                skipped.push(format!("{name} ({why})"));
-            }
-        }
-    }
-    if list || only.is_some() {
+pub fn run(workspace: &Workspace, options: &Options) -> Result<()> {
+    let steps: Vec<Step> = LISTS.concat();
+    let title = |number: usize| format!("[{}/{}] {}", number + 1, steps.len(), steps[number].0);
+    if let Some(number) = options.step {
+        let (_, step) = steps.get(number).context("there is no such step")?;
+        println!("{}", lanes::line(&step(workspace)?));
         return Ok(());
     }
+    if options.list {
+        (0..steps.len()).for_each(|number| println!("{}", title(number)));
+        return Ok(());
+    }
+    let failed = |number| format!("check stopped at {}", title(number));
+    if let Some(only) = &options.only {
+        for number in (0..steps.len()).filter(|n| steps[*n].0.contains(only.as_str())) {
+            println!("{} ...", title(number));
+            let start = Instant::now();
+            let outcome = (steps[number].1)(workspace).with_context(|| failed(number))?;
+            println!("{}: {}", title(number), said(&outcome, start));
+        }
+        return Ok(());
+    }
+    let start = Instant::now();
+    let mut first = 0;
+    let lists = LISTS.map(|list| {
+        first += list.len();
+        (first - list.len()..first).collect::<Vec<usize>>()
+    });
+    let (mut passed, mut skipped) = (0, Vec::new());
+    lanes::run(
+        &lists,
+        |number| println!("{} ...", title(number)),
+        |done| {
+            print!("{}", done.output);
+            let outcome = done.outcome.with_context(|| failed(done.step))?;
+            println!("{}: {}", title(done.step), said(&outcome, done.begun));
+            match outcome {
+                Passed(count) => passed += count,
+                Skipped(why) => skipped.push(format!("{} ({why})", steps[done.step].0)),
+            }
+            Ok(())
+        },
+    )?;
     println!("\nall steps done in {:.0} s", start.elapsed().as_secs_f64());
     if !skipped.is_empty() {
         println!("skipped: {}", skipped.join(", "));
     }
     println!("{passed} passed, 0 failed");
     Ok(())
+}
+
+fn said(outcome: &Outcome, begun: Instant) -> String {
+    match outcome {
+        Passed(_) => format!("ok, {:.1} s", begun.elapsed().as_secs_f64()),
+        Skipped(why) => format!("skipped: {why}"),
+    }
 }
 
 fn ran(command: Command) -> Result<Outcome> {
@@ -191,7 +234,9 @@ fn tests(workspace: &Workspace, which: &[&str]) -> Result<Outcome> {
     let mut args = vec!["test", "--workspace"];
     args.extend(which);
     args.extend(workspace.locked());
-    Ok(Passed(course::without_settings(workspace.cargo(args)).run_counting_tests()?))
+    // The random and racing ones at half their length: their suites come six times more.
+    let command = course::without_settings(workspace.cargo(args)).env("HMMRT_TEST_SCALE", "0.5");
+    Ok(Passed(command.run_counting_tests()?))
 }
 
 /// `cargo miri` of whatever nightly toolchain there is.

@@ -18,6 +18,7 @@ mod gpu_suite;
 mod input;
 mod install;
 mod lab;
+mod lanes;
 mod proof;
 mod readme;
 mod sanitize;
@@ -40,15 +41,8 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Task {
-    /// Everything CI runs, in order; stops at the first failure
-    Check {
-        /// Only list the steps
-        #[arg(long)]
-        list: bool,
-        /// Run only the steps whose name contains this (then no verdict is printed)
-        #[arg(long, value_name = "TEXT")]
-        only: Option<String>,
-    },
+    /// Everything CI runs, two steps at a time; stops at the first failure
+    Check(check::Options),
     /// Build and run the tour, in Rust and then in C, over a file
     Tour {
         /// Any file; without one: this repository's history, or the Rust compiler's own library
@@ -92,7 +86,7 @@ enum Task {
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let result = Workspace::find().and_then(|workspace| match cli.task {
-        Task::Check { list, only } => check::run(&workspace, list, only.as_deref()),
+        Task::Check(options) => check::run(&workspace, &options),
         Task::Tour { file } => tour::run(&workspace, file.as_deref()),
         Task::Bench { args } => bench::run(&workspace, &args),
         Task::Lab { args } => lab::run(&workspace, &args),

@@ -17,7 +17,7 @@ type Settings = &'static [(&'static str, &'static str)];
 
 const ON_THE_HOST: [Settings; 5] = [
     &[("HMMRT_FAULT", "segv")],
-    &[("HMMRT_FAULT", "segv"), ("HMMRT_HOST_DIRECT", "0")],
+    &[("HMMRT_FAULT", "segv"), ("HMMRT_HOST_DIRECT", "0"), ("HMMRT_POLICY", "auto")],
     &[("HMMRT_FAULT", "uffd")],
     &[("HMMRT_FAULT", "uffd"), ("HMMRT_HOST_DIRECT", "0")],
     &[("HMMRT_FAULT", "uffd-thread")],
@@ -25,6 +25,8 @@ const ON_THE_HOST: [Settings; 5] = [
 
 /// Minutes of each run.
 const MINUTES: &str = "0.12";
+/// Few operations between two looks at everything, so that the runtime is also stopped and started.
+const ROUND: &str = "300";
 /// What ends a run that its own watch did not end.
 const LIMIT: Duration = Duration::from_secs(600);
 
@@ -48,5 +50,5 @@ pub fn run(workspace: &Workspace) -> Result<u64> {
 
 fn program(workspace: &Workspace) -> Command {
     let program = Command::new(workspace.release().join("hmmrt-stress"));
-    course::without_settings(program.args(["--minutes", MINUTES]).limit(LIMIT))
+    course::without_settings(program.args(["--minutes", MINUTES, "--round", ROUND]).limit(LIMIT))
 }
