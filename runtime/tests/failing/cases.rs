@@ -227,7 +227,11 @@ pub fn run_all(test: &str, usual: usize, cases: Vec<Case>) {
     let only = std::env::var("HMMRT_TEST_ONLY").ok();
     let is_wanted = |(_, spec, settings): &Case| {
         let text = format!("{spec} {settings:?}");
-        only.as_ref().is_none_or(|only| only.split(' ').all(|word| text.contains(word)))
+        let has = |word: &str| match word.strip_prefix('-') {
+            Some(not) => !text.contains(not),
+            None => text.contains(word),
+        };
+        only.as_ref().is_none_or(|only| only.split(' ').all(has))
     };
     let mut cases: Vec<Case> = cases.into_iter().filter(is_wanted).collect();
     let (all, most) = (cases.len(), wanted(usual));

@@ -3,7 +3,7 @@
 //! touch was SIGBUS and a message named the address; what is not ours is as it was; and when the failure is over all of it is
 //! right, and the same script runs without an error. Each case is a process of its own, which an alarm ends if it hangs.
 //!
-//! A sample is run; `HMMRT_TEST_CASES` says how many, or `all`, and `HMMRT_TEST_ONLY` words that a case must have in it.
+//! A sample is run; `HMMRT_TEST_CASES` says how many, or `all`, and `HMMRT_TEST_ONLY` words that a case must have in it (`-WORD`: must not).
 
 #[path = "../common/mod.rs"]
 mod common;
