@@ -1,5 +1,6 @@
 //! The one module that writes page states. `outward` makes pages valid on a device, `homeward` on the host, `forget`
-//! drops what is no longer needed; `watched` has the ways of chunks that userfaultfd watches. Everything here runs with the chunk's lock held; `homeward` is reached by the signal
+//! drops what is no longer needed; `watched` has the ways of chunks that userfaultfd watches, `probe` what the kernel is asked
+//! first. Everything here runs with the chunk's lock held; `homeward` is reached by the signal
 //! handler and signal-safe. What can't be done now because a kernel is using the pages comes back as
 //! [`Stop::Wait`], and the caller waits without the lock.
 
@@ -9,6 +10,7 @@ mod follow;
 mod forget;
 mod homeward;
 mod outward;
+mod probe;
 mod relocate;
 mod watched;
 
@@ -22,7 +24,8 @@ pub(crate) use forget::{
     set_user_protection, start_block,
 };
 pub(crate) use homeward::to_host;
-pub(crate) use outward::{Outward, Probe, to_device};
+pub(crate) use outward::{Outward, to_device};
+pub(crate) use probe::Probe;
 pub(crate) use relocate::{move_plain, relocate};
 pub(crate) use watched::{FEW, absent, close, make_present, seal_in_child, unwatch};
 
