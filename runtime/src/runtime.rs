@@ -148,7 +148,7 @@ pub(crate) fn devices_quietly(call: &'static str) -> Result<Using> {
     loop {
         ensure_started(call)?;
         if ready().is_none() {
-            open()?;
+            open(call)?;
         }
         let in_progress = enter(call)?;
         // Not if there was a shutdown meanwhile.
@@ -181,12 +181,13 @@ fn install_handlers() {
     segv::ensure_installed(fault::on_fault, uffd::delivery() == Delivery::Signal);
 }
 
-fn open() -> Result<&'static Devices> {
+fn open(call: &'static str) -> Result<&'static Devices> {
     let mut state = state();
     if let Some(devices) = ready() {
         return Ok(devices);
     }
-    let config = state.config.clone().unwrap_or_default();
+    // A shutdown has come between: what the next runtime is to be is not known.
+    let config = state.config.clone().ok_or(Error::Shutdown { call })?;
     pool::start(config.spare_bytes)?;
     let devices = Devices::open(&config)?;
     let direct = (0..devices.count()).all(|d| devices.at(d).serves_faults_directly());

@@ -5,7 +5,7 @@ mod common;
 
 use common::{Block, case, kernels, run_case};
 use hmmrt::raw::{self, HMM_HOST};
-use hmmrt::{Access, AccessMode, Error, LaunchArg, LaunchConfig, StreamId};
+use hmmrt::{Access, AccessMode, Backend, Config, Error, LaunchArg, LaunchConfig, StreamId};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::*};
 
 static OVER: AtomicBool = AtomicBool::new(false);
@@ -185,4 +185,36 @@ fn calls_meet_shutdown() {
     let out = run_case("calls_meet_shutdown", "calls", &[]);
     let err = String::from_utf8_lossy(&out.stderr);
     assert!(out.status.success(), "{:?}\n{err}", out.status);
+}
+
+/// Catches: a call that came before a shutdown, and opens devices after it, with settings that nobody asked for.
+#[test]
+fn who_is_late_opens_nothing() {
+    if case().is_none() {
+        let out = run_case("who_is_late_opens_nothing", "late", &[]);
+        assert!(out.status.success(), "{:?}\n{}", out.status, String::from_utf8_lossy(&out.stderr));
+        return;
+    }
+    // SAFETY: no preconditions.
+    unsafe { libc::alarm(120) };
+    let config = || Config { backend: Backend::Host, host_devices: 3, ..Config::from_env().unwrap() };
+    raw::init(Some(config())).unwrap();
+    let calls = || {
+        while !OVER.load(Relaxed) {
+            made("device_count", raw::device_count());
+        }
+    };
+    std::thread::scope(|s| {
+        let threads = [(); 3].map(|()| s.spawn(calls));
+        for round in 0..(2000.0 * common::scale()) as u32 {
+            raw::shutdown().unwrap();
+            if round % 2 == 0 {
+                std::thread::yield_now();
+            }
+            raw::init(Some(config())).unwrap();
+            assert_eq!(raw::device_count(), Ok(3), "round {round}");
+            assert!(threads.iter().all(|t| !t.is_finished()), "a thread has ended");
+        }
+        OVER.store(true, Relaxed);
+    });
 }
