@@ -87,7 +87,6 @@ fn acquire_untraced(
     kernel: Option<u64>,
     accesses: &[Access],
 ) -> Result<Blocked> {
-    devices.at(stream.device).check_stream(stream.native())?;
     let launch = kernel.is_some();
     let mut wanted = Vec::with_capacity(accesses.len());
     for a in accesses {
@@ -108,6 +107,7 @@ fn acquire_untraced(
     loop {
         let entered = {
             let blocked = Blocked::new();
+            devices.at(stream.device).check_stream(stream.native())?;
             match inflight::publish(stream, launch, &claims, &mut after) {
                 Ok(waits) => {
                     let opened = open(devices, stream, &wanted, &after[..waits]);

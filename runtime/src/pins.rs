@@ -122,15 +122,27 @@ pub(crate) fn unpin(range: ByteRange) -> Result<()> {
 /// Nothing of that is free to go meanwhile. If there is no room for them, all of it stays.
 pub(crate) fn unpin_part(range: ByteRange, part: ByteRange) -> Vec<ByteRange> {
     let _blocked = Blocked::new();
-    let mut pins = PINS.lock();
-    let kept = pins.all()[parts(&pins, range)].iter().map(|pin| pin.kept);
-    let rest: Vec<_> = kept.flat_map(|of| outside(of, part)).collect();
-    if pins.make_room(rest.len()).is_err() {
-        return vec![range];
+    let mut rest = Vec::with_capacity(4);
+    loop {
+        let mut pins = PINS.lock();
+        let count = 2 * parts(&pins, range).len();
+        if count > rest.capacity() {
+            // Nothing is allocated with the list locked: who waits for it may have interrupted malloc.
+            drop(pins);
+            rest.reserve(count);
+            continue;
+        }
+        let kept = pins.all()[parts(&pins, range)].iter().map(|pin| pin.kept);
+        rest.extend(kept.flat_map(|of| outside(of, part)));
+        if pins.make_room(rest.len()).is_err() {
+            rest.clear();
+            rest.push(range);
+            return rest;
+        }
+        rest.iter().for_each(|r| enter(&mut pins, *r));
+        leave(&mut pins, range);
+        return rest;
     }
-    rest.iter().for_each(|r| enter(&mut pins, *r));
-    leave(&mut pins, range);
-    rest
 }
 
 /// Does something to pages that no pin keeps, and none begins to keep before it is done; if one of them is pinned, nothing.
@@ -159,7 +171,7 @@ fn recompute(pins: &Pins, range: ByteRange) {
     }
 }
 
-/// Forgets what is pinned of a block that is freed or disowned. Where the list is full, a part stays whole.
+/// Forgets what is pinned of a block that is freed or disowned. What would become two where the list is full stays whole.
 pub(crate) fn forget(range: ByteRange) {
     crate::holds::forget(range);
     let _blocked = Blocked::new();
@@ -167,7 +179,8 @@ pub(crate) fn forget(range: ByteRange) {
     let mut i = 0;
     while let Some(&pin) = pins.all().get(i) {
         i += 1;
-        if !pin.kept.overlaps(range) || pins.make_room(1).is_err() {
+        let more = outside(pin.kept, range).count().saturating_sub(1);
+        if !pin.kept.overlaps(range) || pins.make_room(more).is_err() {
             continue;
         }
         i -= 1;

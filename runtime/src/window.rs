@@ -12,6 +12,7 @@ use crate::chunk::Kind;
 use crate::device::{Devices, MAX_DEVICES};
 use crate::error::{Error, Result};
 use crate::sys::futex::Locked;
+use crate::sys::signal::Blocked;
 use crate::table;
 use core::sync::atomic::{AtomicBool, Ordering::*};
 
@@ -55,6 +56,7 @@ pub(crate) fn device_addr(
         };
         return Err(Error::Unsupported { what: "addr", why });
     }
+    let _blocked = Blocked::new(); // the driver is called
     let window = reserve(devices, device, span, &windows)?;
     windows.push(window);
     find(&windows).ok_or(Error::NotManaged { arg: "addr", addr: addr.0 })

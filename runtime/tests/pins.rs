@@ -171,7 +171,6 @@ fn a_discard_gives_up_all_or_nothing() {
     });
 }
 
-/// One after the other: in a hole that one makes another's thread could have its stack.
 /// As a block is freed after a shutdown, a pin is undone.
 fn a_pin_outlives_a_shutdown() {
     let block = common::Block::new(SIZE);
@@ -189,6 +188,7 @@ fn a_pin_outlives_a_shutdown() {
     assert!(!is_pinned(block.ptr));
 }
 
+/// One after the other: in a hole that one makes another's thread could have its stack.
 #[test]
 fn pins() {
     a_freed_block_takes_no_pin_of_its_neighbour_along();

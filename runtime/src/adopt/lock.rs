@@ -1,5 +1,6 @@
 //! mlock(2) and its kind: locked memory stays on the host. Locks do not count: one munlock undoes any number of mlocks of
-//! a page. Each run of managed pages that is locked has one pin. Not from signal handlers: pins allocate.
+//! a page. Each run of managed pages that is locked has one pin. Not from signal handlers: the list of what is locked
+//! allocates.
 
 use super::spans::managed;
 use crate::addr::{ByteRange, CHUNK, HostAddr};

@@ -104,7 +104,7 @@ pub(crate) fn launched(
         ranges.clone().any(covers) || is_resident(bytes(r), stream.device)
     };
     let mut wanted = [false; 2];
-    if LENGTH.load(Relaxed) != 0 {
+    if LENGTH.load(Relaxed) != 0 || super::worker::is_busy() {
         change(|q| ranges.clone().for_each(|r| q.overtaken(bytes(&r))));
     }
     for r in take.all() {

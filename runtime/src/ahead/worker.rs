@@ -88,6 +88,11 @@ impl Drop for Paused {
     }
 }
 
+/// Whether something is being moved at this moment.
+pub(super) fn is_busy() -> bool {
+    BUSY.load(SeqCst) != 0
+}
+
 /// Something is being worked on, until this is dropped.
 struct Busy;
 

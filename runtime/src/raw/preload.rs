@@ -53,6 +53,13 @@ pub fn block(ptr: *const u8) -> Option<(usize, usize)> {
     Some((found.range.start, found.range.len()))
 }
 
+/// Undoes a pin of exactly this range. Allocates nothing; for signal handlers, too.
+pub fn unpin(ptr: *const u8, len: usize) {
+    if let Some(range) = ByteRange::new(ptr.addr(), len).filter(|_| !thread::forked()) {
+        let _ = crate::pins::unpin(range); // gone already if it was freed
+    }
+}
+
 /// Whether `ptr` is in memory of the heap that no live block has, as far as that is known. Signal-safe.
 pub fn is_dead(ptr: *const u8) -> bool {
     let addr = HostAddr::from(ptr);

@@ -3,6 +3,8 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+#[path = "../common/stack.rs"]
+mod stack;
 #[path = "../common/traces.rs"]
 #[allow(dead_code, reason = "each test uses its part")]
 mod traces;
@@ -210,7 +212,8 @@ fn results_come_home_behind_their_launch() {
         // What comes by userfaultfd ahead of the reader counts as read.
         assert!(!home(&b).contains(&0) && (is_watched() || !home(&b).contains(&5)), "{:?}", home(&b));
         let before = raw::stats().faults;
-        check(v);
+        let (used, frame) = stack::used_by(|| check(v));
+        assert!(used < frame + 4608, "{used} bytes are more than `reserve` takes to be enough");
         faults.push(raw::stats().faults - before);
     }
     // With the second chunk the third is opened, unless the thread that brought it still has it.

@@ -6,7 +6,7 @@ use super::memory::{add_one, check, device_ptr, fill, try_add, works};
 use hmmrt::raw;
 use hmmrt::{Access, AccessMode, Backend, Config, Error, LaunchArg, LaunchConfig, Page};
 use std::ffi::c_void;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering::Relaxed};
 
 pub fn refused(expected: &str) {
     let e = raw::device_count().unwrap_err();
@@ -144,6 +144,50 @@ pub fn native_streams() {
         raw::stream_destroy(stream).unwrap();
         check(&b);
     }
+}
+
+static TOUCHED: AtomicPtr<u64> = AtomicPtr::new(std::ptr::null_mut());
+static TICKS: AtomicUsize = AtomicUsize::new(0);
+
+extern "C" fn touch(_: i32) {
+    // SAFETY: a live block.
+    unsafe { TOUCHED.load(Relaxed).read_volatile() };
+    TICKS.fetch_add(1, Relaxed);
+}
+
+/// A handler touches what is away while its thread launches on a stream of the program's: inside of the driver it would be refused.
+pub fn handlers_and_native_streams() {
+    let double = Double::of_case();
+    raw::device_count().unwrap();
+    let name = double.name("cuStreamCreate", "hipStreamCreateWithFlags");
+    let create: unsafe extern "C" fn(*mut *mut c_void, u32) -> i32 = double.function(name);
+    let (b, away) = (Block::new(4096), Block::new(4 << 20));
+    fill(&b);
+    fill(&away);
+    TOUCHED.store(away.ptr.cast(), Relaxed);
+    // SAFETY: the driver's function with its own types, in the device's context; a handler that reads a live block.
+    let stream = unsafe {
+        make_current(&double);
+        let mut native = std::ptr::null_mut();
+        assert_eq!(create(&mut native, 0), 0);
+        libc::signal(libc::SIGALRM, touch as *const () as libc::sighandler_t);
+        let stream = raw::stream_from_native(0, native).unwrap();
+        let often = libc::timeval { tv_sec: 0, tv_usec: 100 };
+        let timer = libc::itimerval { it_interval: often, it_value: often };
+        assert_eq!(libc::setitimer(libc::ITIMER_REAL, &timer, std::ptr::null_mut()), 0);
+        stream
+    };
+    for round in (0..).take_while(|round| *round < 2048 || TICKS.load(Relaxed) < 500) {
+        if round % 4 == 0 {
+            raw::migrate(away.ptr, away.len, 0).unwrap();
+        }
+        add_one(&b, 0, stream, 64);
+    }
+    // SAFETY: stops the timer.
+    unsafe { libc::setitimer(libc::ITIMER_REAL, &std::mem::zeroed(), std::ptr::null_mut()) };
+    raw::stream_synchronize(stream).unwrap();
+    check(&away);
+    raw::stream_destroy(stream).unwrap();
 }
 
 /// What goes into a graph would run when the memory is no longer there: it is refused before anything is queued or moved.

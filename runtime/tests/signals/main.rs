@@ -5,6 +5,8 @@
 mod common;
 
 mod asynchronous;
+#[path = "../common/stack.rs"]
+mod stack;
 mod stacks;
 mod strays;
 

@@ -28,7 +28,7 @@ pub fn pin(at: usize, len: usize) -> Option<Pin> {
 /// Undoes that. Without effect if the block was freed.
 pub fn unpin(pin: Pin) {
     let _quiet = Quiet::new();
-    let _ = raw::unpin(core::ptr::with_exposed_provenance(pin.at), pin.len);
+    preload::unpin(core::ptr::with_exposed_provenance(pin.at), pin.len);
 }
 
 /// What is pinned for operations on their way, each with what the program knows the operation by.

@@ -114,6 +114,7 @@ impl<V: Vendor> Device for GpuDevice<V> {
         self.context.driver.backend
     }
     fn info(&self) -> DeviceInfo {
+        let _blocked = Blocked::new();
         let (total, free) = self.context.memory().unwrap_or_default();
         DeviceInfo {
             name: self.context.name(),
@@ -187,6 +188,7 @@ impl<V: Vendor> Device for GpuDevice<V> {
         unsafe { self.streams.adopt(native) }
     }
     fn stream_destroy(&self, stream: NativeStream) {
+        let _blocked = Blocked::new();
         self.streams.destroy(stream);
     }
     fn check_stream(&self, stream: NativeStream) -> Result<()> {
@@ -210,10 +212,12 @@ impl<V: Vendor> Device for GpuDevice<V> {
         self.load(&self.vendor.image(self.context.driver, image)?)
     }
     fn module_function(&self, module: NativeModule, name: &str) -> Result<Option<NativeKernel>> {
+        let _blocked = Blocked::new();
         // A name with a NUL in it is no kernel's.
         CString::new(name).map_or(Ok(None), |name| self.function(module, &name))
     }
     fn builtin(&self, name: &str) -> Result<Option<NativeKernel>> {
+        let _blocked = Blocked::new();
         let mut builtin = self.builtin.lock().unwrap_or_else(|e| e.into_inner());
         let module = match *builtin {
             Some(module) => module,
@@ -223,6 +227,7 @@ impl<V: Vendor> Device for GpuDevice<V> {
     }
     fn parameters(&self, kernel: NativeKernel) -> Option<Arc<[Param]>> {
         let NativeKernel::Driver(function) = kernel else { return None };
+        let _blocked = Blocked::new();
         let sizes = self.context.parameters(function as Handle)?;
         Some(sizes.into_iter().map(Param::Sized).collect())
     }
@@ -242,6 +247,7 @@ impl<V: Vendor> Device for GpuDevice<V> {
         unsafe { self.context.launch(function as Handle, config, handle, &mut args.pointers()) }
     }
     fn close(&self) {
+        let _blocked = Blocked::new();
         self.streams.close();
         for module in core::mem::take(&mut *self.modules.lock().unwrap_or_else(|e| e.into_inner())) {
             let _ = self.context.module_unload(module as Handle);
