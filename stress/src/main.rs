@@ -59,7 +59,9 @@ const ROUNDS: u64 = 4;
 static ROUND: AtomicU64 = AtomicU64::new(0);
 static LAST: AtomicBool = AtomicBool::new(false);
 static AGAIN: AtomicBool = AtomicBool::new(false);
-/// The runtime is being stopped under the others' calls.
+/// The runtime is being stopped and started under the others' calls.
+static RESTARTING: AtomicBool = AtomicBool::new(false);
+/// A call may be told of a shutdown: until all have ended that were made meanwhile.
 static MAY_BE_DOWN: AtomicBool = AtomicBool::new(false);
 
 fn config(cli: &Cli) -> hmmrt::Result<Config> {
@@ -96,18 +98,20 @@ fn work(me: usize, cli: &Cli, fields: &[Field], meet: &Barrier, stop: &AtomicBoo
         if AGAIN.load(SeqCst) {
             worker.close();
             MAY_BE_DOWN.store(true, SeqCst);
+            RESTARTING.store(true, SeqCst);
             wait();
             if me == 0 {
                 for _ in 0..5 {
                     restart(cli);
                     os::sleep_ms(5);
                 }
-                MAY_BE_DOWN.store(false, SeqCst);
+                RESTARTING.store(false, SeqCst);
             } else {
                 worker.meanwhile(cli.devices as usize);
             }
             wait();
             if me == 0 {
+                MAY_BE_DOWN.store(false, SeqCst);
                 restart(cli);
             }
             wait();

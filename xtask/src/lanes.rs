@@ -84,10 +84,7 @@ fn one_after_the_other(steps: &[usize], stop: &AtomicBool, tell: &Sender<News>) 
         }
         tell.send(News::Begins(step)).ok();
         let begun = Instant::now();
-        let (output, outcome) = match execute(step) {
-            Ok((output, outcome)) => (output, outcome),
-            Err(e) => (String::new(), Err(e)),
-        };
+        let (output, outcome) = execute(step).unwrap_or_else(|e| (String::new(), Err(e)));
         let failed = outcome.is_err();
         tell.send(News::Ended(Done { step, begun, output, outcome })).ok();
         if failed {

@@ -2,7 +2,7 @@
 //! runtime that is about to stop, or has.
 
 use super::Worker;
-use crate::MAY_BE_DOWN;
+use crate::RESTARTING;
 use crate::history::{note, op};
 use crate::kernels::allowed;
 use crate::private::Private;
@@ -13,7 +13,7 @@ use hmmrt::raw::{self, HMM_HOST};
 impl Worker<'_> {
     /// Goes on until it is over.
     pub fn meanwhile(&mut self, devices: usize) {
-        while MAY_BE_DOWN.load(SeqCst) {
+        while RESTARTING.load(SeqCst) {
             match self.random.below(16) {
                 0..=3 => self.read(),
                 4..=6 => self.write(),
