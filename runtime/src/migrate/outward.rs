@@ -254,6 +254,8 @@ fn fill(
 ) -> Result<usize> {
     let c = g.chunk;
     let dev = devices.at(device);
+    // What came home and could not be opened then can't be read either.
+    super::settle_again(g)?;
     freeze(g, plain)?;
     let _reading = uffd::reading(g.at);
     let from_host = lacks & c.host.get();

@@ -139,6 +139,14 @@ pub enum End {
     Ended,
 }
 
+/// Where the runtime can't go on and says so; every other "internal error" is one.
+const ENDINGS: [&str; 4] = [
+    "hmmrt: internal error: pages of an mremap could not be put back",
+    "hmmrt: internal error: a touch that can't be answered can't be told either",
+    "hmmrt: internal error: a forking thread can't be told of its touch",
+    "hmmrt: internal error: a forked child can't be kept from memory that it does not have",
+];
+
 /// What a case that was right came to; else what was wrong.
 fn judge(out: &Output) -> Result<End, String> {
     let err = String::from_utf8_lossy(&out.stderr);
@@ -166,7 +174,7 @@ fn judge(out: &Output) -> Result<End, String> {
     match out.status.signal() {
         None if out.status.success() && err.contains("\nsurvived") => Ok(End::Survived { told }),
         Some(libc::SIGBUS) if !named.is_empty() => Ok(End::Ended),
-        Some(libc::SIGABRT) if err.contains("hmmrt: internal error: ") => Ok(End::Ended),
+        Some(libc::SIGABRT) if ENDINGS.iter().any(|why| err.contains(why)) => Ok(End::Ended),
         _ => Err(format!("{:?}", out.status)),
     }
 }

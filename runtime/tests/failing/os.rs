@@ -173,3 +173,44 @@ fn what_was_not_watched_comes_out_of_a_watched_block() {
         assert_eq!(b.word(n * 512).load(std::sync::atomic::Ordering::Relaxed), n as u64);
     }
 }
+
+/// Pages that came home while their protection could not be set are the host's, and as closed as before: who sends them on to another
+/// device opens them first, or says why not.
+#[test]
+fn what_could_not_be_opened_is_not_read() {
+    use hmmrt::{AccessMode, Config, FaultEngine, raw};
+    use std::sync::atomic::Ordering::Relaxed;
+    const TEST: &str = "os::what_could_not_be_opened_is_not_read";
+    match super::common::case() {
+        Some(case) if case == "closed" => {}
+        Some(_) => return,
+        None => {
+            let out = super::common::case_command(TEST, "closed").output().unwrap();
+            assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+            return;
+        }
+    }
+    raw::init(Some(Config { fault: FaultEngine::Segv, host_devices: 2, ..super::common::config() })).unwrap();
+    let mut closed = 0;
+    // What is filled in place, since no block can be put there, can't be opened, nor anything from then on: by the fourth call, but other
+    // threads make such calls, too.
+    for n in (3..7).cycle().take(100) {
+        let b = super::common::Block::new(2 << 20);
+        (0..512).for_each(|n| b.word(n * 512).store(n as u64 + 1, Relaxed));
+        [1, 0].iter().for_each(|d| assert_eq!(raw::migrate(b.ptr, b.len, *d).unwrap(), 512));
+        assert!(hmmrt::refusal::arm(&format!("mremap:1+=12,mprotect:{n}+=12")));
+        let home = raw::host_ready(b.ptr, b.len, AccessMode::Read);
+        let on = raw::migrate(b.ptr, b.len, 1);
+        assert!(hmmrt::refusal::arm(""));
+        let is_closed = |r: &Result<_, hmmrt::Error>| {
+            matches!(r, Err(hmmrt::Error::NoMemory { what: "page protection", .. }))
+        };
+        if is_closed(&home.map(|()| 0)) {
+            closed += 1;
+            assert!(is_closed(&on), "{on:?}");
+        }
+        raw::migrate(b.ptr, b.len, 1).unwrap();
+        (0..512).for_each(|n| assert_eq!(b.word(n * 512).load(Relaxed), n as u64 + 1));
+    }
+    assert!(closed > 0);
+}
