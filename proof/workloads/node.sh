@@ -4,4 +4,4 @@
 # seconds: 200
 # overhead
 # quick
-work() { under node "$here/work.mjs" "$(sized 4 2 8)"; }
+work() { under node "$here/work.mjs" "$(sized 4 1 8)"; }

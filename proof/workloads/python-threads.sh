@@ -4,4 +4,5 @@
 # seconds: 240
 # quick
 prepare() { "$(python)" -c 'import test.test_threading' || skip "python3 has no tests (apt install libpython3.11-testsuite)"; }
-work() { under "$(python)" "$here/python_tests.py" test.test_threading; }
+work() { under "$(python)" "$here/python_tests.py" $(sized test.test_threading "$few"); }
+few="test.test_threading.ThreadTests test.test_threading.ThreadJoinOnShutdown test.test_threading.ConditionTests"

@@ -48,7 +48,7 @@ fn a_block_that_grows_keeps_its_bytes() {
                 raw::preload::stir(rng.next());
             }
         });
-        for _ in 0..(10.0 * common::scale()) as usize {
+        for _ in 0..(10.0 * common::scale()).ceil() as usize {
             grow(8 << 20, |_| 50_000);
             grow(30 << 20, |size| size / 3);
         }

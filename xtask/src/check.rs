@@ -43,9 +43,12 @@ const TESTS: &[Step] = &[
         }
         ran(w.cargo(args))
     }),
-    // The examples' tests are their runs, below.
+    // The examples' tests are their runs, below; the lab's are too slow without optimisation.
     ("tests", |w| {
-        tests(w, &["--exclude", "hmmrt-examples", "--exclude", "hmmrt-models", "--lib", "--bins", "--tests"])
+        let elsewhere = ["hmmrt-examples", "hmmrt-models", "hmmrt-policy-lab"];
+        let mut which = vec!["--lib", "--bins", "--tests"];
+        elsewhere.iter().for_each(|package| which.extend(["--exclude", package]));
+        tests(w, &which)
     }),
     ("the kernel's HMM cases, on all backends and fault engines", |w| {
         Ok(Passed(conformance::run(w, false)?))
@@ -125,10 +128,10 @@ const PROGRAMS: &[Step] = &[
     }),
     ("bench", |w| Ok(Passed(bench::quick(w)?))),
     ("GPU suite, over driver doubles", |w| Ok(Passed(gpu_suite::run_on_doubles(w)?))),
-    // Its figures are tests' (bench/policy/tests); that the command runs is this.
     ("the policy lab", |w| {
         lab::run(w, &["--only".to_owned(), "solver".to_owned()])?;
-        Ok(Passed(1))
+        let args = ["test", "--release", "--package", "hmmrt-policy-lab"];
+        Ok(Passed(1 + w.cargo(args.into_iter().chain(w.locked())).run_counting_tests()?))
     }),
     // The stand-in is the crate hmmrt by another name, which examples do not know.
     ("doc tests", |w| tests(w, &["--exclude", "hmmrt-standin", "--doc"])),
@@ -234,9 +237,9 @@ fn tests(workspace: &Workspace, which: &[&str]) -> Result<Outcome> {
     let mut args = vec!["test", "--workspace"];
     args.extend(which);
     args.extend(workspace.locked());
-    // The random and racing ones at half their length: their suites come six times more.
-    let command = course::without_settings(workspace.cargo(args)).env("HMMRT_TEST_SCALE", "0.5");
-    Ok(Passed(command.run_counting_tests()?))
+    // The random and racing ones at a fifth of their length: their suites come six times more.
+    let command = course::without_settings(workspace.cargo(args)).env("HMMRT_TEST_SCALE", "0.2");
+    Ok(Passed(command.env("PROPTEST_CASES", "64").run_counting_tests()?))
 }
 
 /// `cargo miri` of whatever nightly toolchain there is.

@@ -24,16 +24,16 @@ struct Variant {
 }
 
 const CUDA: Variant =
-    Variant { backend: "cuda", library: "HMMRT_CUDA_LIBRARY", layout: None, scale: "0.15", only: None };
+    Variant { backend: "cuda", library: "HMMRT_CUDA_LIBRARY", layout: None, scale: "0.06", only: None };
 const HIP: Variant = Variant { backend: "hip", library: "HMMRT_HIP_LIBRARY", ..CUDA };
 
 const VARIANTS: [Variant; 5] = [
     CUDA,
     HIP,
-    Variant { layout: Some(("HMMRT_SAME_ADDRESS", "0")), only: Some("model"), scale: "0.05", ..CUDA },
-    Variant { layout: Some(("HMMRT_DOUBLE_VMM", "0")), only: Some("model"), scale: "0.05", ..HIP },
+    Variant { layout: Some(("HMMRT_SAME_ADDRESS", "0")), only: Some("model"), scale: "0.03", ..CUDA },
+    Variant { layout: Some(("HMMRT_DOUBLE_VMM", "0")), only: Some("model"), scale: "0.03", ..HIP },
     // Copies and kernels that take their time, so that more meets.
-    Variant { layout: Some(("HMMRT_DOUBLE_LATENCY", "50000")), only: Some("races"), scale: "0.05", ..CUDA },
+    Variant { layout: Some(("HMMRT_DOUBLE_LATENCY", "50000")), only: Some("races"), scale: "0.03", ..CUDA },
 ];
 
 /// All that has to do with devices; `driver` runs on the doubles by itself.

@@ -63,6 +63,6 @@ fn with(workspace: &Workspace, name: &str, value: &str) -> Result<u64> {
     let mut args = vec!["test", "--package", "hmmrt"];
     SUITES.iter().for_each(|suite| args.extend(["--test", suite]));
     args.extend(workspace.locked());
-    let command = course::without_settings(workspace.cargo(args)).env("HMMRT_TEST_SCALE", "0.15");
+    let command = course::without_settings(workspace.cargo(args)).env("HMMRT_TEST_SCALE", "0.06");
     command.env(name, value).run_counting_tests()
 }

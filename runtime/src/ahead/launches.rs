@@ -3,7 +3,7 @@
 //! from the device before it writes, and what a writer has left goes behind it. Told of launches by `access`, of touches by the
 //! fault path (signal-safe: `touched`, `written_behind`).
 
-use super::queue::{Kind, Queue, Way};
+use super::queue::{Kind, Queue, THREADS, Way};
 use super::{LENGTH, RUNNING, change, post, try_change};
 use crate::access::AccessMode;
 use crate::addr::{ByteRange, CHUNK, HostAddr, PAGE};
@@ -103,7 +103,7 @@ pub(crate) fn launched(
             |u: Range| u.start <= r.start && r.start + u64::from(r.pages) <= u.start + u64::from(u.pages);
         ranges.clone().any(covers) || is_resident(bytes(r), stream.device)
     };
-    let mut wanted = [false; 2];
+    let mut wanted = [false; THREADS];
     if LENGTH.load(Relaxed) != 0 || super::worker::is_busy() {
         change(|q| ranges.clone().for_each(|r| q.overtaken(bytes(&r))));
     }

@@ -3,8 +3,8 @@
 //! the ordinary moves, chunk by chunk under the chunk's lock, and leave alone what anybody uses. All of it is a hint: dropped
 //! when there is no room, and never waited for.
 //!
-//! There are two, for a copy keeps its thread and the bus goes both ways: one looks for what comes home first, one for what goes
-//! out. They are there while devices are open, under a policy that predicts, and quiet while the process forks or shuts down
+//! There are three, for a copy keeps its thread and the bus goes both ways: one looks for what comes home first, one for what goes
+//! out, and one helps that while it is at work. They are there while devices are open, under a policy that predicts, and quiet while the process forks or shuts down
 //! ([`pause`]); a forked child has none: nothing there posts.
 
 mod awaited;
@@ -20,7 +20,7 @@ use crate::addr::{ByteRange, HostAddr};
 use crate::sys::futex::{self, Locked};
 use crate::sys::signal::Blocked;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::*};
-use queue::{Queue, Way};
+use queue::{Queue, THREADS, Way};
 
 /// Holders touch no managed memory, and have signals blocked or are the signal handler, which only tries.
 static QUEUE: Locked<Queue> = Locked::new(Queue::new());
@@ -29,9 +29,9 @@ static LENGTH: AtomicUsize = AtomicUsize::new(0);
 /// Whether there are threads.
 static RUNNING: AtomicBool = AtomicBool::new(false);
 /// Changes when there is something to do: for each thread.
-static POSTS: [AtomicU32; 2] = [const { AtomicU32::new(0) }; 2];
+static POSTS: [AtomicU32; THREADS] = [const { AtomicU32::new(0) }; THREADS];
 /// Whether the thread sleeps, so that it costs nothing to tell one that does not.
-static ASLEEP: [AtomicBool; 2] = [const { AtomicBool::new(false) }; 2];
+static ASLEEP: [AtomicBool; THREADS] = [const { AtomicBool::new(false) }; THREADS];
 
 /// Changes the queue, if it is free at this moment. Signal-safe.
 fn try_change<T>(f: impl FnOnce(&mut Queue) -> T) -> Option<T> {
@@ -54,13 +54,22 @@ fn change<T>(f: impl FnOnce(&mut Queue) -> T) -> T {
     answer
 }
 
-/// Tells the thread of that way; one that is awake helps the other. Signal-safe.
+/// Tells the thread of that way, and if it is at work the one that helps it; one that is awake helps the other way. Signal-safe.
 fn post(way: Way) {
+    if !tell(way) && way == Way::Out {
+        tell(Way::More);
+    }
+}
+
+/// Tells one thread; whether it was asleep.
+fn tell(way: Way) -> bool {
     let i = way as usize;
     POSTS[i].fetch_add(1, SeqCst);
-    if ASLEEP[i].load(SeqCst) {
+    let asleep = ASLEEP[i].load(SeqCst);
+    if asleep {
         futex::wake(&POSTS[i], 1);
     }
+    asleep
 }
 
 /// `count` chunks from `at` on should come home: the reader of the allocation `key` is expected there. Signal-safe.

@@ -19,15 +19,20 @@ pub(super) enum Kind {
 /// What a thread looks for first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Way {
-    /// What comes home, and what is taken.
+    /// What comes home, and what is taken; then what goes out.
     Home,
-    /// What goes out.
+    /// What goes out; then what comes home.
     Out,
+    /// What goes out, and nothing else: more at a time that comes home would be in the way of faults.
+    More,
 }
 
+/// How many threads there are.
+pub(super) const THREADS: usize = 3;
+
 impl Way {
-    /// Both.
-    pub(super) const ALL: [Way; 2] = [Way::Home, Way::Out];
+    /// All.
+    pub(super) const ALL: [Way; THREADS] = [Way::Home, Way::Out, Way::More];
 }
 
 /// A range that is being moved.
@@ -62,13 +67,13 @@ pub(super) struct Queue {
     /// How many launches have been released.
     released: u64,
     /// What each thread is at, unless it has become pointless since.
-    now: [Option<Step>; 2],
+    now: [Option<Step>; THREADS],
 }
 
 impl Queue {
     /// An empty one.
     pub(super) const fn new() -> Queue {
-        Queue { jobs: [None; MOST], turn: 0, released: 0, now: [None; 2] }
+        Queue { jobs: [None; MOST], turn: 0, released: 0, now: [None; THREADS] }
     }
 
     /// `count` chunks from `from` on are to come home ahead of the reader of the allocation `key`. They go on where its last
@@ -123,8 +128,9 @@ impl Queue {
             Kind::Out { .. } if way == Way::Home => 3,
             Kind::Out { .. } => -1,
         };
+        let is_for = |kind| way != Way::More || matches!(kind, Kind::Out { .. });
         let i = order()
-            .filter(|&i| ready(&self.jobs[i]).is_some())
+            .filter(|&i| ready(&self.jobs[i]).is_some_and(is_for))
             .min_by_key(|&i| self.jobs[i].map(|j| class(j.kind)))?;
         self.turn = i + 1;
         let job = self.jobs[i].as_mut()?;
@@ -136,6 +142,11 @@ impl Queue {
         }
         self.now[way as usize] = Some(step);
         Some(step)
+    }
+
+    /// Whether something is to go out now.
+    pub(super) fn has_out(&self) -> bool {
+        self.jobs.iter().flatten().any(|j| j.behind.is_none() && matches!(j.kind, Kind::Out { .. }))
     }
 
     /// Whether what `next` gave last is still to be done. To be asked with the chunk locked.
@@ -248,13 +259,14 @@ mod tests {
     }
 
     #[test]
-    fn each_way_has_its_thread_and_both_do_all() {
+    fn each_way_has_its_thread_and_two_do_all() {
         let mut q = Queue::new();
         q.push(0, AT.range(2 * CHUNK), Kind::Home { write: false }, None);
         q.push(0, HostAddr(40 * CHUNK).range(2 * CHUNK), Kind::Out { device: 0, behind: false }, None);
-        let ways = [Way::Out, Way::Home, Way::Out, Way::Out, Way::Home];
-        let all = ways.map(|way| q.next(way).map(|s| s.at.0 / CHUNK));
-        assert_eq!(all, [Some(40), Some(10), Some(41), Some(11), None]);
+        let ways = [Way::Out, Way::Home, Way::More, Way::More, Way::Out, Way::Home];
+        let all = ways.map(|way| (q.next(way).map(|s| s.at.0 / CHUNK), q.has_out()));
+        let out = [(Some(40), true), (Some(10), true), (Some(41), false)];
+        assert_eq!(all, [out[0], out[1], out[2], (None, false), (Some(11), false), (None, false)]);
     }
 
     #[test]

@@ -118,6 +118,9 @@ fn work(way: Way) -> bool {
     let busy = Busy::begin();
     let pauses = PAUSES.load(SeqCst);
     let step = if pauses == 0 { super::change(|q| q.next(way)) } else { None };
+    if way == Way::Out && step.is_some() && super::change(|q| q.has_out()) {
+        super::tell(Way::More);
+    }
     if let Some(step) = step
         && take(step, way) == Found::Other
     {

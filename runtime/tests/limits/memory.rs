@@ -32,7 +32,9 @@ fn steps(which: crate::room::Limit) {
     touch::take_bus(lift_both);
     start();
     let (mut refused, mut runs) = (0, 0);
-    for left in LEFT {
+    // A little room, where the script runs on many engines and backends.
+    let rounds = if common::scale() < 0.1 { &LEFT[1..] } else { &LEFT[..] };
+    for &left in rounds {
         for (short, (called, _)) in STEPS.iter().enumerate() {
             let mut work = Work::new();
             for (i, (name, step)) in STEPS.iter().enumerate() {

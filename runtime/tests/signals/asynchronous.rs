@@ -1,6 +1,6 @@
 //! What comes at any moment: a profiling timer, fork, and the end of the runtime.
 
-use super::common::{Block, kernels};
+use super::common::{self, Block, kernels};
 use super::{INFO, forbidden, install, on_device, works};
 use hmmrt::raw;
 use hmmrt::{Access, AccessMode, Error, LaunchArg, LaunchConfig, StreamId};
@@ -14,13 +14,18 @@ extern "C" fn on_timer(_: i32) {
     unsafe { (*std::ptr::with_exposed_provenance::<AtomicU64>(word)).fetch_add(1, Relaxed) };
 }
 
+/// How often the timer's handler is given something to come between: a second or two, at least.
+fn rounds() -> u64 {
+    ((6000.0 * common::scale()) as u64).clamp(800, 6000)
+}
+
 /// A profiling timer whose handler touches the memory that this thread is moving.
 pub fn timer() {
     // Never freed: a last signal may arrive when the timer is off.
     let b = std::mem::ManuallyDrop::new(Block::new(4 << 20));
     let all = [Access { ptr: b.ptr, len: b.len, mode: AccessMode::Read }];
     with_timer((libc::ITIMER_PROF, libc::SIGPROF), &b, || {
-        for i in 0..3000u64 {
+        for i in 0..rounds() {
             b.word(3).store(i, Relaxed);
             raw::migrate(b.ptr, b.len, 0).unwrap();
             // SAFETY: only read.
@@ -43,12 +48,12 @@ pub fn launches() {
         LaunchArg::Value { data: (&raw const one).cast(), size: 1 },
     ];
     with_timer((libc::ITIMER_REAL, libc::SIGALRM), &b, || {
-        for _ in 0..3000 {
+        for _ in 0..rounds() {
             // SAFETY: the arguments are the kernel's.
             unsafe { raw::launch(kernel, &LaunchConfig::default(), &args).unwrap() };
         }
     });
-    let right = u64::from_ne_bytes([(3000 % 256) as u8; 8]);
+    let right = u64::from_ne_bytes([(rounds() % 256) as u8; 8]);
     assert!((0..8).all(|i| b.word(i).load(Relaxed) == right));
 }
 

@@ -1,8 +1,8 @@
-//! What moves before it is asked for: by two threads that do one chunk at a time each, copies and all, in the runtime's order
+//! What moves before it is asked for: by three threads that do one chunk at a time each, copies and all, in the runtime's order
 //! (`ahead` has the queue): for readers who go on, what is taken for a writer, home behind a launch, out; the second begins with
-//! what goes out. Faults and launches go first.
+//! what goes out, and the third does only that. Faults and launches go first.
 
-use super::Replay;
+use super::{Replay, THREADS};
 use crate::reasons::Reason;
 use hmmrt::policy::PageMask;
 
@@ -131,11 +131,18 @@ impl Replay<'_> {
     /// Does what has begun by now.
     pub(super) fn catch_up(&mut self) {
         loop {
-            // A thread is woken for what it begins with, and by the end of a launch; while it is at work it helps the other.
+            // A thread is woken for what it begins with, and by the end of a launch; while it is at work it helps the other. The
+            // third does nothing but what goes out, while the second is at work.
             let mut next = None;
-            for (thread, (i, j)) in (0..2).flat_map(|t| self.early.iter().enumerate().map(move |j| (t, j))) {
-                let own = j.kind.is_out() == (thread == 1);
-                if own || j.kind == Kind::Home || self.helpers[thread] > j.posted {
+            for (thread, (i, j)) in
+                (0..THREADS).flat_map(|t| self.early.iter().enumerate().map(move |j| (t, j)))
+            {
+                let own = j.kind.is_out() == (thread > 0);
+                let does = match thread {
+                    2 => own,
+                    _ => own || j.kind == Kind::Home || self.helpers[thread] > j.posted,
+                };
+                if does {
                     let at = self.helpers[thread].max(j.release);
                     let this = (at, thread, thread == 1 && !own, j.kind, i);
                     next = Some(next.map_or(this, |best| this.min(best)));

@@ -121,6 +121,9 @@ impl Chunk {
     }
 }
 
+/// How many threads move things early.
+const THREADS: usize = 3;
+
 struct Replay<'a> {
     trace: &'a Trace,
     costs: &'a Costs,
@@ -134,7 +137,7 @@ struct Replay<'a> {
     to_device: Bus,
     to_host: Bus,
     /// The threads that move things early: until when they are at work; and whose turn it is.
-    helpers: [u64; 2],
+    helpers: [u64; THREADS],
     thread: usize,
     /// What they are to do: whoever faults comes first.
     early: Vec<early::Job>,
@@ -187,7 +190,7 @@ pub fn replay(trace: &Trace, costs: &Costs, who: Contender) -> Result<Outcome, T
         bytes: Bytes::new(trace.chunks()),
         to_device: Bus::default(),
         to_host: Bus::default(),
-        helpers: [0; 2],
+        helpers: [0; THREADS],
         thread: 0,
         early: Vec::new(),
         cpu: 0,
