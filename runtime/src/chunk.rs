@@ -5,7 +5,7 @@
 use crate::addr::{ByteRange, CHUNK, HostAddr, PAGE, PAGES};
 use crate::block::Block;
 use crate::device::{Devices, MAX_DEVICES};
-use crate::mask::{PageMask, SharedMask};
+use crate::mask::{PageMask, SharedMask, SharedSpan};
 use crate::sys::futex::FutexLock;
 use crate::trace::Why;
 use core::cell::Cell;
@@ -55,8 +55,8 @@ pub(crate) struct Chunk {
     pub(crate) pieces: AtomicU16,
     /// Those of them that pages from elsewhere have made, and that no protection makes one again.
     pub(crate) strangers: AtomicU16,
-    /// 1: some page's protection could not be set; the fault path tries again.
-    pub(crate) unsettled: AtomicU16,
+    /// Pages whose protection could not be set, and some beside them: the fault path tries again.
+    pub(crate) unsettled: SharedSpan,
     /// Not 0: so many pages, all of them, came home before anybody touched them, and are closed until somebody does.
     early: AtomicU16,
     /// Bits of the last summary: ready on device d, owned by device d (`<< 8`), to be looked at (`1 << 16`).
@@ -130,7 +130,7 @@ impl Chunk {
     /// Whether the pages `first..first + count` are plain, and nothing is left of pins and of the program's own
     /// protections, nor of any that could not be set. A look without the lock.
     pub(crate) fn is_as_new(&self, first: usize, count: usize) -> bool {
-        if self.unsettled.load(Relaxed) != 0 {
+        if !self.unsettled.is_empty() {
             return false;
         }
         // Nothing is valid on a device without memory there.

@@ -49,6 +49,17 @@ pub(crate) fn make_room(device: usize, keep: &[ByteRange]) -> Room {
     if heap::is_locked_by_me() || adopt::is_locked_by_me() {
         return Room::None; // chaos holds the heap while it moves a block: nobody frees that meanwhile
     }
+    match try_to_make_room(devices, device, keep) {
+        (Room::None, true) => {
+            drop(adopt::lock()); // that call is over
+            try_to_make_room(devices, device, keep).0
+        }
+        (room, _) => room,
+    }
+}
+
+/// [`make_room`]; and whether a chunk was left alone because a call of the program's is about to end it, or has.
+fn try_to_make_room(devices: &Devices, device: usize, keep: &[ByteRange]) -> (Room, bool) {
     let has_memory = |at: HostAddr| chunk(at).is_some_and(|c| c.copies[device].base.load(Relaxed) != 0);
     let lacking = keep.iter().flat_map(|r| r.chunks()).filter(|(at, _)| !has_memory(*at)).count();
     let mut all = heap::chunks_in_use();
@@ -69,7 +80,7 @@ pub(crate) fn make_room(device: usize, keep: &[ByteRange]) -> Room {
     };
     let peers = spill::peers(devices, device);
     order.sort_by_key(|(value, at)| (core::cmp::Reverse(*value), *at));
-    let (mut made, mut in_use) = (0, None);
+    let (mut made, mut in_use, mut ends) = (0, None, false);
     for (_, at) in order {
         let peer = spill::choose_peer(&peers, devices);
         let _blocked = Blocked::new();
@@ -77,6 +88,11 @@ pub(crate) fn make_room(device: usize, keep: &[ByteRange]) -> Room {
         g.why.set(Why::Evict);
         let c = g.chunk;
         if c.copies[device].base.load(Relaxed) == 0 || !c.pinned.get().is_empty() {
+            continue;
+        }
+        if !c.copies[device].valid.get().within(c.managed.get()) {
+            // Between munmap(2), or what is like it, and our lists (`adopt`): its addresses may be somebody else's at any moment.
+            ends = true;
             continue;
         }
         match inflight::blocker(g.range(), Intent::Forget) {
@@ -91,11 +107,12 @@ pub(crate) fn make_room(device: usize, keep: &[ByteRange]) -> Room {
             break;
         }
     }
-    match in_use {
+    let room = match in_use {
         _ if made > 0 => Room::Made,
         Some(blocker) => Room::Wait(blocker),
         None => Room::None,
-    }
+    };
+    (room, ends)
 }
 
 /// The error of something that needs `ranges` on a device that has no room for them, with both numbers.

@@ -44,6 +44,9 @@ pub(crate) fn on_fault(addr: HostAddr, touch: Touch, cause: Cause) -> Verdict {
     if cause == Cause::Absence && chunk.is_locked_by_me() && !fork::is_forking() {
         return uffd::fill_hole(addr); // this thread copies the chunk's pages, and one of them is gone
     }
+    if cause == Cause::Protection && chunk.is_locked_by_me() && !fork::is_forking() {
+        return migrate::open_to_read(chunk, addr); // or closed
+    }
     let write = touch == Touch::Write;
     let (begun, mut waited) = (trace::now(), 0);
     let mut awaited = None;
@@ -97,11 +100,7 @@ fn open_early(chunk: &'static Chunk, addr: HostAddr, write: bool) -> bool {
     let page = addr.page_in_chunk();
     let special = chunk.user_none.has(page) || write && chunk.user_read_only.has(page);
     let taken = write && chunk.on_devices().has(page);
-    reached_early(&g, write)
-        && chunk.host.has(page)
-        && !special
-        && !taken
-        && chunk.unsettled.load(Relaxed) == 0
+    reached_early(&g, write) && chunk.host.has(page) && !special && !taken && chunk.unsettled.is_empty()
 }
 
 /// Notes that a chunk which came home early was touched; whether it is one. Who goes on from one to the next finds more of them open.
@@ -178,7 +177,7 @@ pub(crate) fn resolve_locked(g: Guard, addr: HostAddr, write: bool, cause: Cause
     }
     let one = PageMask::span(page, 1);
     if chunk.host.has(page) && !(write && one.meets(chunk.on_devices())) {
-        if was_closed && chunk.unsettled.load(Relaxed) == 0 {
+        if was_closed && chunk.unsettled.is_empty() {
             return Step::Done(Verdict::Resolved);
         }
         return Step::Done(already_there(g, addr, write));
@@ -253,9 +252,9 @@ fn already_there(g: Guard, addr: HostAddr, write: bool) -> Verdict {
     }
 }
 
-/// Whether the same address is touched for the hundredth time in a row, without a way to ask the kernel why (no /proc, and its own
-/// accesses fail where userfaultfd watches): then it is the program's protection.
-fn is_again(addr: HostAddr) -> bool {
+/// Whether the same address is touched for the hundredth time in a row. Without a way to ask the kernel why (no /proc, and its own
+/// accesses fail where userfaultfd watches) it is the program's protection then.
+pub(crate) fn is_again(addr: HostAddr) -> bool {
     static LAST: AtomicUsize = AtomicUsize::new(0);
     static TIMES: AtomicU32 = AtomicU32::new(0);
     if LAST.swap(addr.0, Relaxed) != addr.0 {

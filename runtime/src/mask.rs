@@ -2,7 +2,7 @@
 //! table, written under the chunk's lock and read from anywhere. Signal-safe: all of it.
 
 use crate::addr::{ByteRange, CHUNK, HostAddr, PAGE, PAGES};
-use core::sync::atomic::{AtomicU64, Ordering::*, fence};
+use core::sync::atomic::{AtomicU16, AtomicU64, Ordering::*, fence};
 
 /// A set of the 512 pages of a chunk.
 #[derive(Clone, Copy, PartialEq, Eq, Default)]
@@ -226,9 +226,69 @@ impl SharedMask {
     }
 }
 
+/// Pages that cover others, as one span of groups of four: for what has room for no more. Changed from anywhere.
+#[derive(Default)]
+#[repr(transparent)]
+pub(crate) struct SharedSpan(AtomicU16);
+
+/// Pages of a group.
+const GROUP: usize = 4;
+/// There is a span; the first group in the low seven bits, the last in the next seven.
+const SOME: u16 = 1 << 15;
+
+impl SharedSpan {
+    fn pages_of(span: u16) -> PageMask {
+        if span & SOME == 0 {
+            return PageMask::EMPTY;
+        }
+        let (first, last) = (usize::from(span & 127), usize::from(span >> 7 & 127));
+        PageMask::span(first * GROUP, (last + 1 - first) * GROUP)
+    }
+    /// The pages now.
+    pub(crate) fn get(&self) -> PageMask {
+        SharedSpan::pages_of(self.0.load(Relaxed))
+    }
+    /// Whether there are any.
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.load(Relaxed) == 0
+    }
+    /// Covers these pages, too.
+    pub(crate) fn add(&self, pages: PageMask) {
+        let Some(first) = pages.first() else { return };
+        let last = pages.runs().last().map_or(first, |(start, count)| start + count - 1);
+        let (first, last) = ((first / GROUP) as u16, (last / GROUP) as u16);
+        let with = |span: u16| match span & SOME {
+            0 => Some(SOME | last << 7 | first),
+            _ => Some(SOME | last.max(span >> 7 & 127) << 7 | first.min(span & 127)),
+        };
+        let _ = self.0.fetch_update(SeqCst, SeqCst, with);
+    }
+    /// Empties it; what was in it.
+    pub(crate) fn take(&self) -> PageMask {
+        SharedSpan::pages_of(self.0.swap(0, SeqCst))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_shared_span_covers_what_was_added() {
+        let span = SharedSpan::default();
+        assert!(span.is_empty() && span.take().is_empty());
+        span.add(PageMask::EMPTY);
+        assert!(span.is_empty());
+        for (first, count, covers) in [(9, 1, (8, 4)), (21, 2, (8, 16)), (3, 1, (0, 24)), (511, 1, (0, 512))]
+        {
+            span.add(PageMask::span(first, count));
+            assert_eq!(span.get(), PageMask::span(covers.0, covers.1));
+        }
+        assert!(span.take().is_full() && span.is_empty());
+        span.add(PageMask::span(508, 4));
+        assert_eq!(span.take(), PageMask::span(508, 4));
+    }
 
     #[test]
     fn borders_are_where_neighbours_differ() {

@@ -281,6 +281,11 @@ fn each_reason_has_its_bytes() {
 fn reasons_come_to_all_that_moved() {
     alone("reasons_come_to_all_that_moved", &ALL, |_| {
         let blocks = [filled(CHUNK), filled(3 * CHUNK), filled(64 << 10)];
+        // One of each for certain.
+        visit(&blocks[1], AccessMode::ReadWrite);
+        read(&blocks[1]);
+        raw::migrate(blocks[1].ptr, blocks[1].len, 0).unwrap();
+        raw::migrate(blocks[1].ptr, blocks[1].len, HMM_HOST).unwrap();
         let mut rng = Rng(common::seed());
         for _ in 0..(200.0 * common::scale()) as usize + 50 {
             let b = &blocks[rng.below(3)];

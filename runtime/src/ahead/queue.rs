@@ -54,6 +54,8 @@ pub(super) struct Step {
     pub(super) at: HostAddr,
     pub(super) part: ByteRange,
     pub(super) kind: Kind,
+    /// Where the job ends.
+    end: usize,
 }
 
 /// How many ranges there can be; what comes on top of that is not moved.
@@ -62,8 +64,8 @@ const MOST: usize = 96;
 /// See the head of the file.
 pub(super) struct Queue {
     jobs: [Option<Job>; MOST],
-    /// Where the search for the next step begins, so that every reader gets its turn.
-    turn: usize,
+    /// Where each thread's search for the next step begins, so that every reader gets its turn.
+    turn: [usize; THREADS],
     /// How many launches have been released.
     released: u64,
     /// What each thread is at, unless it has become pointless since.
@@ -73,7 +75,7 @@ pub(super) struct Queue {
 impl Queue {
     /// An empty one.
     pub(super) const fn new() -> Queue {
-        Queue { jobs: [None; MOST], turn: 0, released: 0, now: [None; THREADS] }
+        Queue { jobs: [None; MOST], turn: [0; THREADS], released: 0, now: [None; THREADS] }
     }
 
     /// `count` chunks from `from` on are to come home ahead of the reader of the allocation `key`. They go on where its last
@@ -120,7 +122,7 @@ impl Queue {
     /// What comes next for a thread: a part of one chunk, which is done with.
     pub(super) fn next(&mut self, way: Way) -> Option<Step> {
         let ready = |j: &Option<Job>| j.filter(|j| j.behind.is_none()).map(|j| j.kind);
-        let order = || (0..MOST).map(|i| (self.turn + i) % MOST);
+        let order = || (0..MOST).map(|i| (self.turn[way as usize] + i) % MOST);
         let class = |kind| match kind {
             Kind::Ahead { .. } => 0,
             Kind::Take => 1,
@@ -132,10 +134,10 @@ impl Queue {
         let i = order()
             .filter(|&i| ready(&self.jobs[i]).is_some_and(is_for))
             .min_by_key(|&i| self.jobs[i].map(|j| class(j.kind)))?;
-        self.turn = i + 1;
+        self.turn[way as usize] = i + 1;
         let job = self.jobs[i].as_mut()?;
         let (at, part) = job.rest.chunks().next()?;
-        let step = Step { key: job.key, at, part, kind: job.kind };
+        let step = Step { key: job.key, at, part, kind: job.kind, end: job.rest.end };
         job.rest.start = part.end;
         if job.rest.len() == 0 {
             self.jobs[i] = None;
@@ -161,7 +163,12 @@ impl Queue {
 
     /// Nothing more of a job one step of which has found other memory than it was for.
     pub(super) fn give_up(&mut self, step: Step) {
-        self.retain(|j| j.key != step.key || j.kind != step.kind || j.rest.start != step.part.end);
+        // Another thread may be ahead in it.
+        let is_its = |j: &Job| {
+            let rest = step.part.end..step.end;
+            j.key == step.key && j.kind == step.kind && j.rest.end == step.end && rest.contains(&j.rest.start)
+        };
+        self.retain(|j| !is_its(j));
     }
 
     /// A device is to use the allocation `key`: its reader is through.
@@ -267,6 +274,32 @@ mod tests {
         let all = ways.map(|way| (q.next(way).map(|s| s.at.0 / CHUNK), q.has_out()));
         let out = [(Some(40), true), (Some(10), true), (Some(41), false)];
         assert_eq!(all, [out[0], out[1], out[2], (None, false), (Some(11), false), (None, false)]);
+    }
+
+    #[test]
+    fn nobody_goes_on_with_what_another_thread_has_given_up() {
+        let mut q = Queue::new();
+        let out = Kind::Out { device: 0, behind: false };
+        q.push(0, AT.range(4 * CHUNK), out, None);
+        let first = q.next(Way::Out).unwrap();
+        assert_eq!(q.next(Way::More).map(|s| s.at.0 / CHUNK), Some(11));
+        q.give_up(first);
+        assert_eq!(q.next(Way::Out), None);
+    }
+
+    #[test]
+    fn readers_take_turns_whatever_goes_out() {
+        let mut q = Queue::new();
+        q.push(0, HostAddr(40 * CHUNK).range(8 * CHUNK), Kind::Out { device: 0, behind: false }, None);
+        q.read_ahead(1, HostAddr(20 * CHUNK), 4, false);
+        q.read_ahead(2, HostAddr(30 * CHUNK), 4, false);
+        let both: Vec<usize> = (0..4)
+            .map(|_| {
+                assert!(q.next(Way::More).is_some());
+                q.next(Way::Home).unwrap().at.0 / CHUNK
+            })
+            .collect();
+        assert_eq!(both, [20, 30, 21, 31]);
     }
 
     #[test]

@@ -36,7 +36,8 @@ impl Ahead {
         super::change(Queue::clear);
         let start = |way: Way| thread::spawn_helper("hmmrt-ahead", move || run(way)).ok();
         let ahead = Ahead { threads: Way::ALL.into_iter().map_while(start).collect() };
-        if ahead.threads.len() < Way::ALL.len() {
+        // Without the third the second has no help.
+        if ahead.threads.len() < Way::ALL.len() - 1 {
             ahead.end();
             return None;
         }

@@ -9,7 +9,6 @@ use crate::mask::PageMask;
 use crate::policy;
 use crate::stats::STATS;
 use crate::sys::map::{self, Prot};
-use core::sync::atomic::Ordering::*;
 
 /// Gives a chunk that came home early the protection that its states ask for. One mapping, as it came.
 #[cold]
@@ -17,7 +16,7 @@ use core::sync::atomic::Ordering::*;
 pub(crate) fn open_early(g: &Guard) {
     let prot = if g.chunk.managed.get().meets(g.chunk.on_devices()) { Prot::Read } else { Prot::ReadWrite };
     if map::protect(g.at, CHUNK, prot).is_err() {
-        g.chunk.unsettled.store(1, Relaxed); // the fault path tries again
+        g.chunk.unsettled.add(PageMask::FULL); // the fault path tries again
         let _ = settle(g, PageMask::FULL);
     }
 }

@@ -37,7 +37,7 @@ pub(crate) fn start_block(g: &Guard, managed: PageMask) {
     c.managed.set(managed);
     c.advice.store(0, Relaxed);
     c.asked_for.store(0, Relaxed);
-    c.unsettled.store(0, Relaxed);
+    c.unsettled.take();
     g.set_watched(Watched::No);
 }
 

@@ -15,6 +15,7 @@ use crate::scratch;
 use crate::stats::STATS;
 use crate::sys::map::{self, Prot};
 use crate::sys::procmem;
+use crate::sys::reserve;
 use crate::sys::thread;
 use crate::sys::vma::Maps;
 use crate::trace::{self, What};
@@ -225,13 +226,17 @@ fn whole(g: &Guard, devices: &Devices, missing: PageMask, write: bool) -> Result
         if !here.is_empty() {
             // Pages that live in place come along; while they are copied nobody may write them.
             super::protect(g, here, Prot::Read)?;
-            for (first, count) in here.runs() {
-                // SAFETY: readable managed pages that nobody can write now, into a block only we know.
-                unsafe {
-                    let (to, from) = (spare.at.add(first * PAGE).ptr(), g.page(first).ptr());
-                    core::ptr::copy_nonoverlapping(from.cast_const(), to, count * PAGE);
+            let _reading = uffd::reading(g.at);
+            // A page may be missing, or have been closed a moment ago.
+            reserve::staying(|| {
+                for (first, count) in here.runs() {
+                    // SAFETY: readable managed pages that nobody can write now, into a block only we know.
+                    unsafe {
+                        let (to, from) = (spare.at.add(first * PAGE).ptr(), g.page(first).ptr());
+                        core::ptr::copy_nonoverlapping(from.cast_const(), to, count * PAGE);
+                    }
                 }
-            }
+            });
         }
         for (first, count) in (!(missing | here)).runs() {
             map::zero(spare.at.add(first * PAGE), count * PAGE); // the block may hold another chunk's bytes
@@ -241,6 +246,7 @@ fn whole(g: &Guard, devices: &Devices, missing: PageMask, write: bool) -> Result
     let special = c.user_none.get() | c.user_read_only.get();
     let uniform = here.is_empty() && special.is_empty();
     let closed = uniform && g.early.get();
+    let came_along = filled.is_ok() && !here.is_empty();
     let placed = filled.and_then(|()| {
         let prot = match (uniform && !closed, write) {
             (false, _) => Prot::None,
@@ -252,6 +258,9 @@ fn whole(g: &Guard, devices: &Devices, missing: PageMask, write: bool) -> Result
         }
         map::move_pages(spare.at, g.at, CHUNK, prot)
     });
+    if placed.is_err() && came_along {
+        put_back(g, here, spare.at);
+    }
     pool::put(spare, placed.is_err());
     if let Err(e) = placed {
         if !here.is_empty() {
@@ -268,6 +277,16 @@ fn whole(g: &Guard, devices: &Devices, missing: PageMask, write: bool) -> Result
         g.close_early(missing.count());
     }
     if uniform { Ok(()) } else { settle(g, PageMask::FULL) }
+}
+
+/// A block that `here` has been copied into could not be put in place, and the attempt may have taken away what was there.
+#[cold]
+#[inline(never)] // the signal stack may be 8 KiB: no frame holds what another path needs
+fn put_back(g: &Guard, here: PageMask, from: HostAddr) {
+    let back = map::protect(from, CHUNK, Prot::ReadWrite).and_then(|()| write_through(g, here, from));
+    if back.is_err() {
+        g.chunk.host.remove(here); // lost, and said to be, but for what a device has
+    }
 }
 
 /// Where parts of a chunk are filled before they are put in place.

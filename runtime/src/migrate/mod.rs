@@ -33,10 +33,12 @@ use crate::addr::{CHUNK, DeviceAddr, HostAddr, PAGE};
 use crate::chunk::{Chunk, Guard, Kind};
 use crate::device::Run;
 use crate::error::{Error, Result};
+use crate::fault;
 use crate::inflight::Blocker;
 use crate::mask::PageMask;
 use crate::stats::STATS;
 use crate::sys::map::{self, Prot};
+use crate::sys::segv::Verdict;
 use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering::*};
 
 /// Why a move did not happen. What had been done is consistent; nothing is lost.
@@ -142,7 +144,7 @@ impl Guard {
     #[inline(never)] // the signal stack may be 8 KiB: no frame holds what another path needs
     fn recount(&self) {
         let c = self.chunk;
-        if self.is_watched() || c.unsettled.load(Relaxed) != 0 {
+        if self.is_watched() || !c.unsettled.is_empty() {
             return;
         }
         let (none, read) = closed(c);
@@ -190,21 +192,45 @@ fn closed(c: &Chunk) -> (PageMask, PageMask) {
 /// As [`apply_protection`]; when that fails, the fault path is told to try again before it believes the table.
 /// Signal-safe.
 pub(crate) fn settle(g: &Guard, pages: PageMask) -> Result<()> {
-    apply_protection(g, pages).inspect_err(|_| g.chunk.unsettled.store(1, Relaxed))
+    apply_protection(g, pages).inspect_err(|_| g.chunk.unsettled.add(pages))
 }
 
 /// Tries again what [`settle`] could not do. Whether there was anything to do. Signal-safe.
 #[inline(never)] // the signal stack may be 8 KiB: no frame holds what another path needs
 pub(crate) fn settle_again(g: &Guard) -> Result<bool> {
-    // First, and again if it fails: who closes a page without the lock must not be forgotten.
-    if g.chunk.unsettled.swap(0, SeqCst) == 0 {
+    if g.chunk.unsettled.is_empty() {
         return Ok(false);
     }
-    let opened = if g.is_watched() { watched::open(g) } else { Ok(()) };
-    opened.and_then(|()| apply_protection(g, PageMask::FULL)).inspect_err(|_| {
-        g.chunk.unsettled.store(1, SeqCst);
-    })?;
-    Ok(true)
+    // First, and again if it fails: who closes a page without the lock must not be forgotten.
+    let span = g.chunk.unsettled.take();
+    // What is pinned had its protection before, and may have got another from the program since.
+    let pages = span & !g.chunk.pinned.get();
+    let opened = if g.is_watched() { watched::open(g, pages) } else { Ok(()) };
+    opened.and_then(|()| apply_protection(g, pages)).inspect_err(|_| g.chunk.unsettled.add(span))?;
+    Ok(!span.is_empty())
+}
+
+/// This thread, which has the chunk locked, reads a page for a device and finds it closed: by the program, which is noted, or so that
+/// somebody be told something at his touch ([`close`]). It can be read from here on, and is settled afterwards.
+#[cold]
+#[inline(never)] // the signal stack may be 8 KiB: no frame holds what another path needs
+pub(crate) fn open_to_read(chunk: &Chunk, addr: HostAddr) -> Verdict {
+    const GONE: Verdict = Verdict::Bus("the program has taken the page away while it was copied");
+    let page = addr.page_in_chunk();
+    let ours = chunk.unsettled.get().has(page);
+    // Not by its protection, or by somebody again and again.
+    if !ours && chunk.user_none.has(page) || fault::is_again(addr) {
+        return GONE;
+    }
+    let one = PageMask::span(page, 1);
+    chunk.unsettled.add(one);
+    if !ours {
+        chunk.user_none.add(one);
+    }
+    match map::protect(HostAddr(addr.0 & !(PAGE - 1)), PAGE, Prot::Read) {
+        Ok(()) => Verdict::Resolved,
+        Err(_) => GONE,
+    }
 }
 
 /// Pages of the host's alone: writers wait from here on.

@@ -162,6 +162,12 @@ fn send(
             }
         };
     }
+    // One that had not been found closed before it was read.
+    if let Some(page) = (want & c.user_none.get()).first() {
+        let _ = super::settle_again(g);
+        let _ = settle(g, plain);
+        return Err(Error::AccessDenied { arg: probe.arg, addr: g.page(page).0 }.into());
+    }
     let moved = (lacks | leaves).count();
     let spared = ((leaves & valid).count() + lacks.count()) * PAGE - copied;
     STATS.bytes_not_copied.add(((leaves & valid).count() * PAGE) as u64);

@@ -2,7 +2,7 @@
 //! `hmm_realloc` does with pages that are not on the host; and pages of large blocks that were never anywhere else. API
 //! context with signals blocked.
 
-use super::{Stop, protect, watched};
+use super::{Stop, protect, settle, watched};
 use crate::addr::{ByteRange, CHUNK, DeviceAddr, HostAddr, PAGE, PAGES};
 use crate::chunk::{Guard, Kind, Watched};
 use crate::device::Devices;
@@ -36,13 +36,17 @@ pub(crate) fn relocate(
         let room = |x: HostAddr| CHUNK - (x.0 - x.chunk_start().0);
         let step = room(a).min(room(b)).min(len - done);
         let (low, high) = if a < b { (a, b) } else { (b, a) };
-        moved.reserve(PAGES); // the heap's lock, which may be needed for that, comes before any chunk's
-        let first = Guard::lock(table::known(low), low.chunk_start());
-        let second = (low.chunk_start() != high.chunk_start())
-            .then(|| Guard::lock(table::known(high), high.chunk_start()));
-        let other = second.as_ref().unwrap_or(&first);
-        let (source, target) = if a < b { (&first, other) } else { (other, &first) };
-        move_step(devices, (source, a), (target, b), step, around, moved)?;
+        let went = {
+            let first = Guard::lock(table::known(low), low.chunk_start());
+            let second = (low.chunk_start() != high.chunk_start())
+                .then(|| Guard::lock(table::known(high), high.chunk_start()));
+            let other = second.as_ref().unwrap_or(&first);
+            let (source, target) = if a < b { (&first, other) } else { (other, &first) };
+            move_step(devices, (source, a), (target, b), step, around)?
+        };
+        // Without a chunk's lock: the list may be managed memory itself (`HmmAlloc`).
+        let place = |(first, count)| a.chunk_start().add(first * PAGE).range(count * PAGE);
+        moved.extend(went.runs().map(place));
         done += step;
     }
     Ok(())
@@ -89,24 +93,24 @@ fn move_chunk(from: HostAddr, to: HostAddr, len: usize) -> bool {
         target.set_pieces(1);
         target.set_watched(Watched::No); // what watches a mapping does not go along
     } else {
-        let _ = map::protect(to, len, Prot::ReadWrite); // what is there now may be a mere reservation
+        let _ = settle(if from < to { &second } else { &first }, PageMask::FULL); // what is there now may be a mere reservation
     }
     moved
 }
 
-/// Each page is moved once, from one device: `moved` has room.
+/// Each page is moved once, from one device. Those that were.
 fn move_step(
     devices: &Devices,
     (source, a): (&Guard, HostAddr),
     (target, b): (&Guard, HostAddr),
     len: usize,
     around: ByteRange,
-    moved: &mut Vec<ByteRange>,
-) -> core::result::Result<(), Stop> {
+) -> core::result::Result<PageMask, Stop> {
     let pages = PageMask::of(ByteRange { start: a.0, end: a.0 + len });
     let mut away = pages & !source.chunk.host.get() & source.chunk.managed.get();
+    let mut moved = PageMask::EMPTY;
     if away.is_empty() {
-        return Ok(());
+        return Ok(moved);
     }
     if let Some(busy) = inflight::blocker(source.span_of(away), Intent::Take { to: None }) {
         return Err(Stop::Wait(busy));
@@ -115,14 +119,12 @@ fn move_step(
         let valid = source.chunk.copies[d].valid.get();
         for (first, count) in (away & valid).runs() {
             if move_run(devices, d, (source, a, first), (target, b), count, around)? {
-                let start = source.page(first).0;
-                debug_assert!(moved.len() < moved.capacity());
-                moved.push(ByteRange { start, end: start + count * PAGE });
+                moved = moved | PageMask::span(first, count);
             }
         }
         away = away & !valid;
     }
-    Ok(())
+    Ok(moved)
 }
 
 fn move_run(
@@ -155,7 +157,9 @@ fn move_run(
     if watched::watch(target, run, around)? {
         watched::hide(target, run)?;
     } else {
-        protect(target, run, Prot::None)?;
+        protect(target, run, Prot::None).inspect_err(|_| {
+            let _ = settle(target, run);
+        })?;
     }
     copy.valid.add(run);
     target.chunk.host.remove(run);

@@ -21,7 +21,6 @@ use crate::sys::segv::Verdict;
 use crate::sys::stderr;
 use crate::sys::vma::Maps;
 use crate::uffd::{self, Delivery};
-use core::sync::atomic::Ordering::*;
 
 /// So many pages come home as copies when they are read, and stay valid on the device: 64 KiB take 12 us so, and 7 as the
 /// pages themselves. More come themselves, four times as fast, and are the host's alone: only copies can be write-protected
@@ -131,10 +130,10 @@ pub(super) fn apply(g: &Guard, pages: PageMask) -> Result<()> {
     set_protected(g, here & !shared, false)
 }
 
-/// Gives all mappings the program's protection, after [`close`].
-pub(super) fn open(g: &Guard) -> Result<()> {
+/// Gives the mappings of `pages` the program's protection, after [`close`].
+pub(super) fn open(g: &Guard, pages: PageMask) -> Result<()> {
     let c = g.chunk;
-    let managed = c.managed.get();
+    let managed = pages & c.managed.get();
     let (none, read_only) = (managed & c.user_none.get(), managed & c.user_read_only.get());
     for (set, prot) in
         [(none, Prot::None), (read_only, Prot::Read), (managed & !none & !read_only, Prot::ReadWrite)]
@@ -152,9 +151,10 @@ pub(super) fn protect(g: &Guard, pages: PageMask, prot: Prot) -> Result<()> {
 /// Makes a page inaccessible: whoever touches it gets SIGSEGV, and with it an answer, and who finds the page so opens it again.
 /// Without the chunk's lock: the toucher may have it, or a thread that a driver does not let go.
 pub(crate) fn close(chunk: &Chunk, addr: HostAddr) -> Result<()> {
-    chunk.unsettled.store(1, SeqCst);
+    let one = PageMask::span(addr.page_in_chunk(), 1);
+    chunk.unsettled.add(one);
     let closed = map::protect(HostAddr(addr.0 & !(PAGE - 1)), PAGE, Prot::None);
-    chunk.unsettled.store(1, SeqCst); // somebody may have settled it in between, before there was anything to open
+    chunk.unsettled.add(one); // somebody may have settled it in between, before there was anything to open
     closed
 }
 
@@ -221,6 +221,8 @@ pub(crate) fn absent(g: &Guard, page: usize, write: bool) -> Option<Verdict> {
         if let Err(Error::NoMemory { .. }) = uffd::zero(g.page(page), PAGE) {
             return Some(NO_MEMORY);
         }
+        // Filled while it was read for a device, in a block that is watched for another chunk.
+        let _ = uffd::protect(g.page(page), PAGE, false);
         let ours = Maps::open().at(g.page(page)).is_none_or(|v| v.private_anonymous);
         return Some(if ours { Verdict::Resolved } else { Verdict::NotOurs });
     }

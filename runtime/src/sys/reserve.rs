@@ -2,14 +2,15 @@
 //! alternate stacks that are not much larger than that frame (MINSIGSTKSZ), and below them is memory of theirs. There the
 //! answer to a fault is found on one of the stacks here, and all else of the handler is small. Called by `segv`. Signal-safe.
 
-use super::futex;
+use super::{futex, kernel};
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::*};
 
 /// What must be left of an alternate stack, or a stack of these is used. (A test measures what is needed where no call fails.)
 const ENOUGH: usize = 6144;
 /// As many threads at a time; a fault that waits for a kernel keeps its stack.
 const COUNT: usize = 64;
-const SIZE: usize = 16 << 10;
+/// Room for a second fault inside of the first ([`staying`]), whose frame is 11 KiB where the processor has tiles.
+const SIZE: usize = 32 << 10;
 
 #[repr(C, align(64))]
 struct Stack(core::cell::UnsafeCell<[u8; SIZE]>);
@@ -42,6 +43,27 @@ pub(crate) fn call(what: extern "C" fn(*mut ()), argument: *mut ()) {
         RETURNS.fetch_add(1, SeqCst);
         futex::wake(&RETURNS, i32::MAX);
     }
+}
+
+/// Runs `f`, which may fault. On a stack of these the kernel would take the alternate stack for free, and put the second fault's frame
+/// where the first handler's is: it has to leave that alone meanwhile.
+pub(crate) fn staying<T>(f: impl FnOnce() -> T) -> T {
+    let from = STACKS.as_ptr().expose_provenance();
+    let here = core::ptr::from_ref(&from).expose_provenance();
+    if !(from..from + size_of_val(&STACKS)).contains(&here) {
+        return f();
+    }
+    let off = libc::stack_t { ss_sp: core::ptr::null_mut(), ss_flags: libc::SS_DISABLE, ss_size: 0 };
+    let mut set = off;
+    // SAFETY: two valid structures each time; the thread does not run on the alternate stack.
+    let put = |new: &libc::stack_t, old: *mut libc::stack_t| unsafe {
+        let new = core::ptr::from_ref(new).expose_provenance();
+        kernel::raw(libc::SYS_sigaltstack, [new, old.expose_provenance(), 0, 0, 0, 0]);
+    };
+    put(&off, &mut set);
+    let answer = f();
+    put(&set, core::ptr::null_mut());
+    answer
 }
 
 /// In a forked child: the threads that had the stacks are not there. The one that has forked is in no fault.

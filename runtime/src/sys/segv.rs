@@ -233,8 +233,17 @@ pub unsafe fn program_sigaction(signum: c_int, new: *const Action, old: *mut Act
             // SAFETY: the caller's promise.
             return unsafe { signal::real_sigaction(signum, new, old) };
         }
-        // SAFETY: the caller's promise.
-        return unsafe { set_stripped(signum, new, old) };
+        let new = given.as_ref().map_or(core::ptr::null(), core::ptr::from_ref);
+        // SAFETY: a zeroed action is filled in. The caller's place, which may have to come home or fault, is written without the lock.
+        unsafe {
+            let mut before: Action = core::mem::zeroed();
+            let answer = set_stripped(signum, new, &mut before);
+            drop(program);
+            if answer == 0 && !old.is_null() {
+                *old = before;
+            }
+            return answer;
+        }
     } else if !HOOK.load(Relaxed).is_null() {
         // SAFETY: the caller's promise.
         return unsafe { set_stripped(signum, new, old) };

@@ -250,7 +250,7 @@ impl Watch {
 /// Answers a touch, if the chunk can be had within about `wait_ns`; or what it has to wait for.
 fn answer(m: Message, begun: u64, wait_ns: u64) -> Option<Until> {
     let Some(chunk) = table::get(m.addr) else {
-        super::fill_hole(m.addr); // watched, and nothing of ours: cannot be, and does not hang
+        fill_hole(m.addr); // watched, and nothing of ours: cannot be, and does not hang
         return None;
     };
     // A message may be older than what its thread does now, if something else has let that run on. What is done for it must be
@@ -258,7 +258,7 @@ fn answer(m: Message, begun: u64, wait_ns: u64) -> Option<Until> {
     if let Some(_claim) = claim(m.thread, m.addr)
         && chunk.host.has(m.addr.page_in_chunk())
     {
-        super::fill_hole(m.addr);
+        fill_hole(m.addr);
         return None;
     }
     if fork::is_by(m.thread) {
@@ -285,6 +285,13 @@ fn answer(m: Message, begun: u64, wait_ns: u64) -> Option<Until> {
     }
     super::wake(m.addr);
     None
+}
+
+/// Fills a page that is missing; its toucher goes on, and comes again if it can't be filled now.
+fn fill_hole(addr: HostAddr) {
+    if super::fill_hole(addr) != Verdict::Resolved {
+        super::wake(addr);
+    }
 }
 
 /// One look at the page, by whoever may call the devices' drivers; `None`: somebody has the chunk.

@@ -9,6 +9,8 @@
 mod common;
 
 mod cases;
+#[cfg(feature = "inject")]
+mod closed;
 mod drivers;
 #[cfg(feature = "inject")]
 mod os;
