@@ -10,7 +10,7 @@ use crate::workspace::Workspace;
 const ENGINES: [&str; 2] = ["uffd", "uffd-thread"];
 
 /// All in which pages come and go.
-const SUITES: [&str; 19] = [
+const SUITES: [&str; 20] = [
     "roundtrip",
     "model",
     "races",
@@ -20,6 +20,7 @@ const SUITES: [&str; 19] = [
     "mapping",
     "neighbours",
     "evict",
+    "advice",
     "failures",
     "shutdown",
     "fork",

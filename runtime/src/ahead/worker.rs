@@ -202,7 +202,8 @@ fn home(step: Step, chunk: &'static Chunk, write: bool, why: Why) -> Found {
     if write {
         pages = pages & !chunk.user_read_only.get();
     }
-    let take = write || g.is_watched() && pages.count() > migrate::FEW;
+    let many = g.is_watched() && pages.count() > migrate::FEW;
+    let take = write || many && !advised::keeps_copies(chunk.advice.load(Relaxed));
     // What would be taken from a device is left to the kernels that use it, also to those that only read.
     let used = take && inflight::blocker(g.range(), Intent::Forget).is_some();
     if !pages.is_empty() && !used {
