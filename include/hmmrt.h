@@ -626,7 +626,8 @@ hmm_status hmm_device_ptr(const void *ptr, int device, void **out);
 // `out` is writable.
 hmm_status hmm_stream_create(int device, hmm_stream *out);
 
-// Makes a handle of a stream of the driver's own (a CUstream or a hipStream_t), which stays the caller's.
+// Makes a handle of a stream of the driver's own (a CUstream or a hipStream_t), which stays the caller's. The name that stands for
+// another stream in each thread (CU_STREAM_PER_THREAD, hipStreamPerThread) is refused.
 //
 // # Safety
 // `native` is a live stream of the device's driver, and outlives the handle; `out` is writable.

@@ -35,7 +35,8 @@ pub unsafe extern "C" fn hmm_stream_create(device: c_int, out: *mut hmm_stream) 
     })
 }
 
-/// Makes a handle of a stream of the driver's own (a CUstream or a hipStream_t), which stays the caller's.
+/// Makes a handle of a stream of the driver's own (a CUstream or a hipStream_t), which stays the caller's. The name that stands for
+/// another stream in each thread (CU_STREAM_PER_THREAD, hipStreamPerThread) is refused.
 ///
 /// # Safety
 /// `native` is a live stream of the device's driver, and outlives the handle; `out` is writable.

@@ -9,7 +9,7 @@ use crate::crew;
 use crate::device::Devices;
 use crate::error::{Error, Result};
 use crate::evict::{self, Room};
-use crate::inflight::{self, Claim, Intent};
+use crate::inflight::{self, Blocker, Claim, Claimer, Intent};
 use crate::mask::PageMask;
 use crate::migrate::{self, Outward, Probe, Stop};
 use crate::policy;
@@ -105,17 +105,26 @@ fn acquire_untraced(
     let mut after = [(0, 0); 16];
     let mut waited = 0;
     loop {
+        let mut lacks_room = false;
         let entered = {
             let blocked = Blocked::new();
             devices.at(stream.device).check_stream(stream.native())?;
             match inflight::publish(stream, launch, &claims, &mut after) {
                 Ok(waits) => {
                     let opened = open(devices, stream, &wanted, &after[..waits]);
-                    match opened {
-                        Ok(late) => note_uses(stream, kernel.unwrap_or(0), late, &wanted),
-                        Err(_) => inflight::abandon(stream),
+                    if let Ok(late) = opened {
+                        note_uses(stream, kernel.unwrap_or(0), late, &wanted);
+                        return Ok(blocked);
                     }
-                    return opened.map(|_| blocked);
+                    inflight::abandon(stream);
+                    match opened {
+                        Err(Stop::Fail(e)) => return Err(e),
+                        Err(Stop::Wait(blocker)) => {
+                            lacks_room = true;
+                            Some(blocker)
+                        }
+                        Ok(_) => None,
+                    }
                 }
                 Err(blocker) => blocker,
             }
@@ -124,8 +133,13 @@ fn acquire_untraced(
         let Some(blocker) = entered else {
             return Err(Error::Busy { arg: "accesses", addr, why: "too many ranges are in use at once" });
         };
-        inflight::wait_or_busy(blocker, "accesses", addr, &mut waited)?;
+        let over = inflight::wait_or_busy(blocker, "accesses", addr, &mut waited);
+        over.map_err(|e| if lacks_room { too_large(stream, &wanted) } else { e })?;
     }
+}
+
+fn too_large(stream: Stream, wanted: &[Wanted]) -> Error {
+    evict::too_large(stream.device, &wanted.iter().map(|w| w.span.range).collect::<Vec<_>>())
 }
 
 /// For the choice of what leaves a device that is full, and of what moves before it is asked for.
@@ -135,7 +149,13 @@ fn note_uses(stream: Stream, kernel: u64, late: u32, wanted: &[Wanted]) {
 }
 
 /// Moves what is missing, and opens all. How many chunks of what is read were not there, as far as that is of interest.
-fn open(devices: &Devices, stream: Stream, wanted: &[Wanted], after: &[(u16, u64)]) -> Result<u32> {
+/// `Wait`: there is room only once that is over, and it may be waiting for what this thread is acquiring.
+fn open(
+    devices: &Devices,
+    stream: Stream,
+    wanted: &[Wanted],
+    after: &[(u16, u64)],
+) -> core::result::Result<u32, Stop> {
     let device = devices.at(stream.device);
     for &(number, ticket) in after {
         device.wait(stream.native(), &Stream::slot(number).timeline, ticket)?;
@@ -144,14 +164,14 @@ fn open(devices: &Devices, stream: Stream, wanted: &[Wanted], after: &[(u16, u64
         return Ok(0);
     }
     let late = if policy::the().predicts() { late(stream.device, wanted) } else { 0 };
-    let mut probe = Probe::new("accesses");
+    let (mut probe, mut by) = (Probe::new("accesses"), Claimer::new(stream));
     inflight::settle(stream);
-    let mut done: Vec<Vec<AtomicBool>> = wanted.iter().map(|w| send_ahead(stream, w)).collect();
+    let mut done: Vec<Vec<AtomicBool>> = wanted.iter().map(|w| send_ahead(stream, by, w)).collect();
     let keep: Vec<ByteRange> = wanted.iter().map(|w| w.span.range).collect();
     wanted.iter().for_each(|w| policy::device_uses(w.span.around.start));
     loop {
         for (w, done) in wanted.iter().zip(&done) {
-            settle(stream, w, done, &keep, &mut probe)?;
+            settle(devices, stream, &mut by, w, done, &keep, &mut probe)?;
         }
         if inflight::open(stream) {
             return Ok(late);
@@ -196,7 +216,7 @@ fn is_ready(w: &Wanted, device: usize) -> bool {
 
 /// Moves what is missing of a long range with the crew's help, and says which of its chunks are done. What fails, or
 /// would have to wait, is left to [`settle`].
-fn send_ahead(stream: Stream, w: &Wanted) -> Vec<AtomicBool> {
+fn send_ahead(stream: Stream, by: Claimer, w: &Wanted) -> Vec<AtomicBool> {
     let write = w.mode.writes();
     let is_missing = |at: HostAddr, part: ByteRange| !table::known(at).ready(part, stream.device, write);
     if w.span.range.len() < crew::WORTH_SHARING * CHUNK {
@@ -213,7 +233,7 @@ fn send_ahead(stream: Stream, w: &Wanted) -> Vec<AtomicBool> {
             let (at, part) = chunks[i];
             let _blocked = Blocked::new();
             let g = Guard::lock(table::known(at), at);
-            if settle_chunk(&g, stream, w, part, &mut probe).is_err() {
+            if settle_chunk(&g, stream, by, w, part, &mut probe).is_err() {
                 return;
             }
             done[i].store(true, Relaxed);
@@ -222,14 +242,17 @@ fn send_ahead(stream: Stream, w: &Wanted) -> Vec<AtomicBool> {
     done
 }
 
-/// Makes one range resident, chunk by chunk, but for what is `done`. If the device is full, others than `keep` leave it.
+/// Makes one range resident, chunk by chunk, but for what is `done`. If the device is full, others than `keep` leave it. Of two
+/// threads each of which has what the other needs room for, the one with the higher number gives up what it has claimed.
 fn settle(
+    devices: &Devices,
     stream: Stream,
+    by: &mut Claimer,
     w: &Wanted,
     done: &[AtomicBool],
     keep: &[ByteRange],
     probe: &mut Probe,
-) -> Result<()> {
+) -> core::result::Result<(), Stop> {
     for (i, (at, part)) in w.span.range.chunks().enumerate() {
         if done.get(i).is_some_and(|done| done.load(Relaxed)) {
             continue;
@@ -238,17 +261,31 @@ fn settle(
         let mut waited = 0;
         loop {
             let g = Guard::lock(chunk, at);
-            match settle_chunk(&g, stream, w, part, probe) {
+            match settle_chunk(&g, stream, *by, w, part, probe) {
                 Ok(()) => break,
                 Err(Stop::Fail(Error::DeviceMemory { .. })) => {
                     drop(g);
                     match evict::make_room(stream.device, keep) {
                         Room::Made => {}
                         Room::Wait(b) => inflight::wait_or_busy(b, probe.arg, part.start, &mut waited)?,
-                        Room::None => return Err(evict::too_large(stream.device, keep)),
+                        Room::Meet(b) if b.owner().is_some_and(|owner| owner < by.owner) => {
+                            return Err(Stop::Wait(b));
+                        }
+                        Room::Meet(b) => inflight::wait_or_busy(b, probe.arg, part.start, &mut waited)
+                            .map_err(|_| evict::too_large(stream.device, keep))?,
+                        Room::None => return Err(evict::too_large(stream.device, keep).into()),
                     }
                 }
-                Err(Stop::Fail(e)) => return Err(e),
+                Err(Stop::Fail(e)) => return Err(e.into()),
+                Err(Stop::Wait(Blocker::Open { stream: number, owner }))
+                    if (number, owner, false) == (by.stream, by.owner, by.waited) =>
+                {
+                    // Kernels of this thread read the device's copy still, and new bytes do not come in the stream's order.
+                    drop(g);
+                    let ticket = stream.mark(devices.at(stream.device))?;
+                    stream.slot.timeline.wait(ticket);
+                    by.waited = true;
+                }
                 Err(Stop::Wait(blocker)) => {
                     drop(g);
                     inflight::wait_or_busy(blocker, probe.arg, part.start, &mut waited)?;
@@ -262,6 +299,7 @@ fn settle(
 fn settle_chunk(
     g: &Guard,
     stream: Stream,
+    by: Claimer,
     w: &Wanted,
     part: ByteRange,
     probe: &mut Probe,
@@ -272,10 +310,10 @@ fn settle_chunk(
         return Err(Error::NotManaged { arg: probe.arg, addr: g.page(page).0 }.into());
     }
     probe.check(g, pages, w.mode.writes())?;
-    let (device, number) = (stream.device, Some(stream.number));
+    let device = stream.device;
     let mut ask = |pages: PageMask, how| -> core::result::Result<(), Stop> {
         if !pages.is_empty() {
-            migrate::to_device(g, pages, device, how, number, w.span.around, probe)?;
+            migrate::to_device(g, pages, device, how, Some(by), w.span.around, probe)?;
         }
         Ok(())
     };

@@ -5,6 +5,7 @@ use crate::addr::{ByteRange, CHUNK, HostAddr};
 use crate::device::Devices;
 use crate::error::{Error, Result};
 use crate::sys::map::{self, Prot};
+use crate::sys::signal::Blocked;
 use core::sync::atomic::{AtomicUsize, Ordering::*};
 use std::collections::BTreeMap;
 
@@ -102,6 +103,7 @@ impl Arenas {
         if self.all.iter().all(|a| a.mirrored) || !device.mirrors_in_place() {
             return;
         }
+        let _blocked = Blocked::new(); // the driver is called
         for arena in self.all.iter_mut().filter(|a| !a.mirrored) {
             arena.mirrored = device.mirror(HostAddr(arena.range.start), arena.range.len()).is_some();
         }
@@ -129,6 +131,7 @@ impl Arenas {
         if self.refused {
             return None;
         }
+        let _blocked = Blocked::new(); // the driver is called
         let least = len.checked_add(align)?.checked_next_multiple_of(CHUNK)?;
         let mut size = least.max(ARENA);
         while size >= least.max(SMALLEST_MIRROR) {

@@ -315,6 +315,14 @@ impl Guard {
     pub(crate) fn page(&self, page: usize) -> HostAddr {
         self.at.add(page * PAGE)
     }
+    /// The block that a page belongs to; of the program's own memory only what fills chunks is known here.
+    pub(crate) fn block_around(&self, page: usize) -> Option<ByteRange> {
+        match (self.chunk.kind(), self.chunk.unit.load(Relaxed) as usize) {
+            (Kind::Slab, unit) if unit > 0 => Some(self.page(page / unit * unit).range(unit * PAGE)),
+            (Kind::Large | Kind::Adopted, _) => self.chunk.block().map(|b| b.range()),
+            _ => None,
+        }
+    }
     /// All bytes of the chunk.
     pub(crate) fn range(&self) -> crate::addr::ByteRange {
         crate::addr::ByteRange { start: self.at.0, end: self.at.0 + CHUNK }

@@ -39,6 +39,8 @@ pub(crate) enum Room {
     Made,
     /// All that could leave is used by kernels: wait for this one, and try again.
     Wait(Blocker),
+    /// It is what another thread is about to launch, or has: it may be waiting for what the caller is acquiring.
+    Meet(Blocker),
     /// There is nothing that could leave.
     None,
 }
@@ -80,7 +82,7 @@ fn try_to_make_room(devices: &Devices, device: usize, keep: &[ByteRange]) -> (Ro
     };
     let peers = spill::peers(devices, device);
     order.sort_by_key(|(value, at)| (core::cmp::Reverse(*value), *at));
-    let (mut made, mut in_use, mut ends) = (0, None, false);
+    let (mut made, mut in_use, mut met, mut ends) = (0, None, None, false);
     for (_, at) in order {
         let peer = spill::choose_peer(&peers, devices);
         let _blocked = Blocked::new();
@@ -98,6 +100,7 @@ fn try_to_make_room(devices: &Devices, device: usize, keep: &[ByteRange]) -> (Ro
         match inflight::blocker(g.range(), Intent::Forget) {
             Some(b) => {
                 in_use = in_use.or(Some(b).filter(|b| !b.is_open()));
+                met = met.or(Some(b).filter(|b| inflight::is_brief(b, g.range())));
                 continue;
             }
             None if migrate::evict(&g, devices, device, peer).is_err() => continue,
@@ -107,10 +110,11 @@ fn try_to_make_room(devices: &Devices, device: usize, keep: &[ByteRange]) -> (Ro
             break;
         }
     }
-    let room = match in_use {
+    let room = match (in_use, met) {
         _ if made > 0 => Room::Made,
-        Some(blocker) => Room::Wait(blocker),
-        None => Room::None,
+        (Some(blocker), _) => Room::Wait(blocker),
+        (None, Some(blocker)) => Room::Meet(blocker),
+        (None, None) => Room::None,
     };
     (room, ends)
 }

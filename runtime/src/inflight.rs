@@ -10,6 +10,7 @@ pub(crate) use crate::blocker::{Blocker, wait_or_busy};
 use crate::mask::PageMask;
 use crate::stream::Stream;
 use crate::sys::futex::{self, Locked};
+use crate::sys::signal::Blocked;
 use crate::sys::thread;
 use crate::uffd;
 use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering::*};
@@ -39,6 +40,8 @@ struct Use {
     launch: bool,
     /// Its release failed, and its launch is over: the next release of the stream is its own, whoever makes it.
     left: bool,
+    /// The last ticket that a mark may have had which is from before what the stream was given here.
+    since: u64,
 }
 
 impl Use {
@@ -102,20 +105,46 @@ pub(crate) enum Intent {
     Take { to: Option<usize> },
     /// Free them: meets every kernel.
     Forget,
-    /// Write device `device`'s copy from outside, for stream `stream`: meets every kernel there.
-    Overwrite { device: usize, stream: Option<u16> },
+    /// Write device `device`'s copy from outside, for `by`'s acquire if one needs it: meets every kernel there. With `in_order`
+    /// only the stream's next kernel writes it, behind those before.
+    Overwrite { device: usize, by: Option<Claimer>, in_order: bool },
+}
+
+/// Who acquires.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Claimer {
+    /// The stream's number.
+    pub(crate) stream: u16,
+    /// The thread, which others may help.
+    pub(crate) owner: usize,
+    /// Kernels of this stream that this thread has queued, and not released, have been waited for.
+    pub(crate) waited: bool,
+}
+
+impl Claimer {
+    /// This thread, on `stream`.
+    pub(crate) fn new(stream: Stream) -> Claimer {
+        Claimer { stream: stream.number, owner: thread::id(), waited: false }
+    }
 }
 
 fn meets(u: &mut Use, intent: Intent) -> bool {
     let (foreign, relevant) = match intent {
         Intent::Take { to } => (Some(u.device as usize) != to, u.write),
-        Intent::Overwrite { device, stream } => (Some(u.stream) != stream, u.device as usize == device),
+        Intent::Overwrite { device, by, in_order } => {
+            let is_its = |by: Claimer| by.stream == u.stream && (in_order || by.owner == u.owner);
+            (!by.is_some_and(is_its), u.device as usize == device)
+        }
         Intent::Forget => return !u.is_over(),
     };
     match (u.phase, intent) {
         (Phase::Acquiring, _) | (Phase::Settling, Intent::Overwrite { .. }) => {
             u.contested |= foreign;
             false
+        }
+        // What this thread has acquired before: its kernels may be reading still.
+        (Phase::Open, Intent::Overwrite { by: Some(by), in_order: false, .. }) => {
+            relevant && (foreign || !by.waited)
         }
         (Phase::Settling | Phase::Open, _) => relevant && foreign,
         (Phase::Released(_), Intent::Take { .. }) => relevant && foreign && !u.is_over(),
@@ -140,6 +169,16 @@ pub(crate) fn blocker(range: ByteRange, intent: Intent) -> Option<Blocker> {
         Phase::Released(ticket) => Blocker::Queued { stream: u.stream, ticket },
         _ => Blocker::Open { stream: u.stream, owner: u.owner },
     })
+}
+
+/// Whether it is another thread's that will not hold it for long: a launch, or what is still being acquired.
+pub(crate) fn is_brief(blocker: &Blocker, range: ByteRange) -> bool {
+    let Blocker::Open { stream, owner } = *blocker else { return false };
+    let is_it = |u: &Use| {
+        let brief = u.launch && !u.left || matches!(u.phase, Phase::Acquiring | Phase::Settling);
+        brief && (u.stream, u.owner) == (stream, owner) && u.range.overlaps(range)
+    };
+    !blocker.is_own() && REGISTRY.lock().all().iter().any(is_it)
 }
 
 /// Whether nothing is in use by any kernel. A look without the lock.
@@ -220,6 +259,7 @@ pub(crate) fn publish(
             contested: false,
             launch,
             left: false,
+            since: 0,
         });
         if !entered {
             registry.retain(|u| !is_being_acquired(u, stream));
@@ -263,7 +303,7 @@ pub(crate) fn open(stream: Stream) -> bool {
             .all()
             .iter_mut()
             .filter(|u| is_being_acquired(u, stream))
-            .for_each(|u| u.phase = Phase::Open);
+            .for_each(|u| (u.phase, u.since) = (Phase::Open, stream.last_ticket()));
     }
     true
 }
@@ -279,6 +319,7 @@ pub(crate) fn abandon(stream: Stream) {
 
 /// Everything is over: the streams have been waited for (shutdown).
 pub(crate) fn forget_all() {
+    let _blocked = Blocked::new();
     let mut registry = REGISTRY.lock();
     registry.len = 0;
     registry.publish_count();
@@ -288,14 +329,15 @@ pub(crate) fn forget_all() {
 
 /// What this thread's launches have opened on `stream` could not be released: the stream took no mark.
 pub(crate) fn leave(stream: Stream) {
-    let me = thread::id();
+    let (me, since) = (thread::id(), stream.last_ticket());
     let is_it =
         |u: &&mut Use| u.launch && u.owner == me && u.stream == stream.number && u.phase == Phase::Open;
-    REGISTRY.lock().all().iter_mut().filter(is_it).for_each(|u| u.left = true);
+    REGISTRY.lock().all().iter_mut().filter(is_it).for_each(|u| (u.left, u.since) = (true, since));
 }
 
 /// What is open on `stream` is done when the stream reaches `ticket`: what this thread's launches opened there and others
-/// [left](leave), and, unless it is `launches_only`, what `hmm_acquire` did.
+/// [left](leave), and, unless it is `launches_only`, what `hmm_acquire` did. What has been opened, or left, since the ticket was
+/// taken is none of its business.
 pub(crate) fn release(stream: Stream, launches_only: bool, ticket: u64) {
     let me = thread::id();
     let mut registry = REGISTRY.lock();
@@ -305,7 +347,7 @@ pub(crate) fn release(stream: Stream, launches_only: bool, ticket: u64) {
     for i in (0..registry.len).rev() {
         let u = registry.all()[i];
         let ours = if u.launch { u.owner == me || u.left } else { !launches_only };
-        if u.stream != stream.number || u.phase != Phase::Open || !ours {
+        if u.stream != stream.number || u.phase != Phase::Open || !ours || ticket <= u.since {
             continue;
         }
         // An earlier entry of the stream for the same bytes is covered by the later ticket. Who acquires the same

@@ -120,14 +120,76 @@ fn overwriting_meets_readers_of_the_same_device() {
     let (s, mut after) = (stream(902, 2), [(0, 0); MOST_AFTER]);
     assert_eq!(publish(s, false, &[Claim { range, write: false }], &mut after), Ok(0));
     settle(s);
-    let from_outside = Intent::Overwrite { device: 2, stream: Some(903) };
+    let from_outside =
+        Intent::Overwrite { device: 2, by: Some(Claimer::new(stream(903, 2))), in_order: false };
     assert_eq!(blocker(range, from_outside), None);
     assert!(!open(s), "its bytes may be new ones: look again");
     settle(s);
     assert!(open(s));
     assert_eq!(blocker(range, Intent::Take { to: None }), None, "a reader keeps its copy");
     assert!(blocker(range, from_outside).is_some());
-    assert_eq!(blocker(range, Intent::Overwrite { device: 1, stream: None }), None);
+    assert_eq!(blocker(range, Intent::Overwrite { device: 1, by: None, in_order: false }), None);
     release(s, false, 1);
     s.slot.timeline.reach(1);
+}
+
+/// Copies into a device's memory are not in its streams' order: they meet kernels of their own stream, too.
+#[test]
+fn overwriting_meets_readers_of_the_same_stream() {
+    let range = ByteRange { start: 0x5000_4000_0000, end: 0x5000_4000_1000 };
+    let s = stream(906, 5);
+    let enter =
+        || assert_eq!(publish(s, true, &[Claim { range, write: false }], &mut [(0, 0); MOST_AFTER]), Ok(0));
+    let by = |waited| Some(Claimer { waited, ..Claimer::new(s) });
+    let meets = |waited, in_order| blocker(range, Intent::Overwrite { device: 5, by: by(waited), in_order });
+    enter();
+    settle(s);
+    let other = || {
+        assert_eq!(meets(false, true), None);
+        assert!(open(s), "it has nothing there");
+        assert_eq!(meets(false, false), None);
+    };
+    std::thread::scope(|scope| scope.spawn(other).join().unwrap());
+    assert!(!open(s), "another launch of the stream has brought new bytes: look again");
+    settle(s);
+    assert_eq!(meets(false, false), None);
+    assert!(open(s), "its own");
+    let theirs = || (meets(false, false), meets(true, false), meets(false, true));
+    let (not, waited, in_order) = std::thread::scope(|scope| scope.spawn(theirs).join().unwrap());
+    assert!(not.is_some() && waited.is_some(), "it may be queueing a kernel");
+    assert_eq!(in_order, None);
+    assert!(meets(false, false).is_some_and(|b| b.is_own()));
+    assert_eq!((meets(true, false), meets(false, true)), (None, None));
+    release(s, true, 1);
+    assert!(meets(true, false).is_some_and(|b| !b.is_open()));
+    s.slot.timeline.reach(1);
+    assert_eq!(meets(false, false), None);
+}
+
+/// A mark that was made before a kernel was queued says nothing of it, however late its release comes.
+#[test]
+fn a_ticket_from_before_releases_nothing() {
+    let (mine, left) = (0x5000_5000_0000, 0x5000_5000_1000);
+    let range = |start| ByteRange { start, end: start + 0x1000 };
+    let s = stream(908, 6);
+    let enter = |start, launch| {
+        let claim = [Claim { range: range(start), write: true }];
+        assert_eq!(publish(s, launch, &claim, &mut [(0, 0); MOST_AFTER]), Ok(0));
+        assert!(open(s));
+    };
+    let is_open = |start| blocker(range(start), Intent::Take { to: None }).is_some_and(|b| b.is_open());
+    let before = s.take_ticket();
+    enter(mine, false);
+    let launch = || {
+        enter(left, true);
+        leave(s);
+    };
+    std::thread::scope(|scope| scope.spawn(launch).join().unwrap());
+    release(s, false, before);
+    assert!(is_open(mine) && is_open(left));
+    let after = s.take_ticket();
+    release(s, false, after);
+    assert!(!is_open(mine) && !is_open(left));
+    s.slot.timeline.reach(after);
+    assert_eq!(blocker(range(left), Intent::Forget), None);
 }

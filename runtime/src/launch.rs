@@ -240,7 +240,8 @@ pub(crate) unsafe fn launch(
     if config.grid.contains(&0) || config.block.contains(&0) {
         return Err(Error::InvalidArgument { arg: "config", why: "a grid or block dimension is zero" });
     }
-    if config.block.iter().map(|&n| u64::from(n)).product::<u64>() > 1024 {
+    let threads = config.block.iter().try_fold(1_u32, |n, &more| n.checked_mul(more));
+    if threads.is_none_or(|n| n > 1024) {
         return Err(Error::InvalidArgument { arg: "config", why: "a block has more than 1,024 threads" });
     }
     let stream = Stream::find(devices, device, config.stream)?;

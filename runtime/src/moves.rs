@@ -95,7 +95,7 @@ fn each_chunk(
                     let Some((device, patience)) = room else { return Err(e) };
                     match evict::make_room(device, &[range]) {
                         Room::Made => {}
-                        Room::Wait(b) if patience == Patience::Wait => {
+                        Room::Wait(b) | Room::Meet(b) if patience == Patience::Wait => {
                             inflight::wait_or_busy(b, arg, part.start, &mut waited)?;
                         }
                         _ => return Err(evict::too_large(device, &[range])),
@@ -134,7 +134,10 @@ fn send(
     let share = advised::keeps_host(chunk.advice.load(Relaxed));
     let how = if share { Outward::Share } else { Outward::Own };
     let lacked = pages & !chunk.copies[device].valid.get();
-    match migrate::to_device(&g, pages, device, how, None, span.around, probe) {
+    // A prefetch may come when the block is another one's: device addresses are made for that.
+    let known = || g.block_around(pages.first()?);
+    let around = if patience == Patience::Skip { known().unwrap_or(span.around) } else { span.around };
+    match migrate::to_device(&g, pages, device, how, None, around, probe) {
         Ok(n) => {
             if patience == Patience::Skip {
                 chunk.prefetched.add(lacked);

@@ -248,7 +248,10 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 fn synchronize_all(devices: &Devices) -> Result<()> {
     let mut started = stream::all(devices.count()).filter(|s| devices.at(s.device).is_started());
-    started.try_for_each(|s| access::synchronize(devices, s))
+    started.try_for_each(|s| match access::synchronize(devices, s) {
+        Err(Error::BadHandle { .. }) => Ok(()), // a call ends it, which has waited for it
+        other => other,
+    })
 }
 
 /// Brings everything home and ends the threads. Blocks stay valid as ordinary memory.
@@ -266,7 +269,7 @@ pub(crate) fn shutdown() -> Result<()> {
     if let Some(devices) = Devices::get() {
         uffd::look_after();
         let closed = calls::close();
-        // First, for calls may wait for kernels; and then for what those calls have queued.
+        // First, for calls may wait for kernels; and then for what those calls have queued. Meanwhile they end streams.
         synchronize_all(devices)?;
         if !closed.wait(PATIENCE) {
             let why = "a call of another thread does not end";
@@ -295,9 +298,8 @@ pub(crate) fn shutdown() -> Result<()> {
         }
         READY.store(false, Release);
         moves::release_all(chunks, adopt::all());
-        for s in stream::all(devices.count()).filter(|s| stream::id_of(*s) != stream::StreamId::DEFAULT) {
-            s.destroy(devices);
-        }
+        let ids = stream::all(devices.count()).map(stream::id_of);
+        ids.filter_map(|id| stream::Stream::claim(id).ok()).for_each(|s| s.destroy(devices));
         Devices::close();
         window::forget();
         launch::forget();

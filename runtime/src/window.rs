@@ -37,6 +37,13 @@ pub(crate) fn device_addr(
     addr: HostAddr,
     range: ByteRange,
 ) -> Result<DeviceAddr> {
+    // Where it has been on the device already; a driver's list of addresses stays as it is while the byte is managed.
+    if let Some(base) =
+        table::get(addr).map(|c| c.copies[device].base.load(Acquire)).filter(|base| *base != 0)
+    {
+        return Ok(DeviceAddr(base).add(addr.0 - addr.chunk_start().0));
+    }
+    let _blocked = Blocked::new(); // a handler may touch what a thread sends away that waits for the lock
     let mut windows = WINDOWS[device].lock();
     let find = |windows: &[Window]| {
         let w = windows.iter().find(|w| w.host.start <= addr.0 && addr.0 < w.host.end)?;
@@ -56,7 +63,6 @@ pub(crate) fn device_addr(
         };
         return Err(Error::Unsupported { what: "addr", why });
     }
-    let _blocked = Blocked::new(); // the driver is called
     let window = reserve(devices, device, span, &windows)?;
     windows.push(window);
     find(&windows).ok_or(Error::NotManaged { arg: "addr", addr: addr.0 })
@@ -112,6 +118,7 @@ pub(crate) fn release(range: ByteRange) {
         return;
     }
     let Some(devices) = Devices::get() else { return };
+    let _blocked = Blocked::new();
     for (d, device) in devices.all().enumerate() {
         WINDOWS[d].lock().retain(|w| {
             let is_over = w.exact && w.host.overlaps(range) && is_unused(w.host);
@@ -135,6 +142,7 @@ pub(crate) fn is_locked_by_me() -> bool {
 
 /// Forgets all windows: the devices are gone.
 pub(crate) fn forget() {
+    let _blocked = Blocked::new();
     WINDOWS.iter().for_each(|w| w.lock().clear());
     ANY_EXACT.store(false, Release);
 }

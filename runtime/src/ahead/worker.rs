@@ -4,8 +4,7 @@
 use super::awaited::is_awaited;
 use super::queue::{Kind, Queue, Step, Way};
 use super::{ASLEEP, POSTS, RUNNING};
-use crate::addr::{ByteRange, PAGE};
-use crate::chunk::{self, Chunk, Guard};
+use crate::chunk::{Chunk, Guard};
 use crate::holds;
 use crate::inflight::{self, Intent};
 use crate::mask::PageMask;
@@ -261,8 +260,9 @@ fn out(step: Step, chunk: &'static Chunk, device: usize, why: Why) -> Found {
     }
     let kept = chunk.pinned.get() | chunk.user_none.get() | holds::pages_in(step.at);
     let pages = lacks() & !kept;
-    let Some(around) = pages.first().and_then(|page| around(&g, page)) else { return Found::It };
-    let used = inflight::blocker(g.range(), Intent::Overwrite { device, stream: None }).is_some();
+    let Some(around) = pages.first().and_then(|page| g.block_around(page)) else { return Found::It };
+    let used =
+        inflight::blocker(g.range(), Intent::Overwrite { device, by: None, in_order: false }).is_some();
     // A copy there makes pages read-only here, for the kernel's own accesses, too.
     let used = used || chunk.asked_for.load(Relaxed) != 0;
     if used || chunk.is_early() {
@@ -273,13 +273,4 @@ fn out(step: Step, chunk: &'static Chunk, device: usize, why: Why) -> Found {
         chunk.prefetched.add(pages);
     }
     Found::It
-}
-
-/// The block that a page belongs to; of the program's own memory only what fills chunks is known here.
-fn around(g: &Guard, page: usize) -> Option<ByteRange> {
-    match (g.chunk.kind(), g.chunk.unit.load(Relaxed) as usize) {
-        (chunk::Kind::Slab, unit) if unit > 0 => Some(g.page(page / unit * unit).range(unit * PAGE)),
-        (chunk::Kind::Large | chunk::Kind::Adopted, _) => g.chunk.block().map(|b| b.range()),
-        _ => None,
-    }
 }

@@ -10,7 +10,7 @@ use crate::chunk::Guard;
 use crate::device::Devices;
 use crate::error::{Error, Result};
 use crate::holds;
-use crate::inflight::{self, Blocker, Intent};
+use crate::inflight::{self, Blocker, Claimer, Intent};
 use crate::mask::PageMask;
 use crate::pool;
 use crate::stats::STATS;
@@ -51,15 +51,15 @@ fn committed(g: &Guard, devices: &Devices, device: usize, around: ByteRange) -> 
     Ok(at)
 }
 
-/// Makes `want` (managed pages of one chunk) valid on `device` in the way of `how`, for stream number `stream` if one is
-/// acquiring. `around` is the block or adopted range. Returns how many pages changed their place: were not
+/// Makes `want` (managed pages of one chunk) valid on `device` in the way of `how`, for `by` if it is for an
+/// acquire. `around` is the block or adopted range. Returns how many pages changed their place: were not
 /// valid there, or were valid on the host too and no longer are.
 pub(crate) fn to_device(
     g: &Guard,
     want: PageMask,
     device: usize,
     how: Outward,
-    stream: Option<u16>,
+    by: Option<Claimer>,
     around: ByteRange,
     probe: &mut Probe,
 ) -> core::result::Result<usize, Stop> {
@@ -79,7 +79,7 @@ pub(crate) fn to_device(
         }
         widen(g, want, device, how, around, probe);
     }
-    send(g, want, device, how, stream, around, probe)
+    send(g, want, device, how, by, around, probe)
 }
 
 /// [`to_device`] for exactly these pages.
@@ -88,7 +88,7 @@ fn send(
     want: PageMask,
     device: usize,
     how: Outward,
-    stream: Option<u16>,
+    by: Option<Claimer>,
     around: ByteRange,
     probe: &mut Probe,
 ) -> core::result::Result<usize, Stop> {
@@ -102,7 +102,7 @@ fn send(
     let host = c.host.get();
     let (valid, others) = (c.copies[device].valid.get(), c.on_others(device));
     let lacks = want & !valid;
-    if stream.is_some() {
+    if by.is_some() {
         super::account_prefetched(g, want, true);
     }
     let owned = how != Outward::Share;
@@ -132,7 +132,8 @@ fn send(
     let taken = if owned { lacks | want & others } else { lacks };
     if !taken.is_empty() {
         let span = g.span_of(taken);
-        let hindrance = inflight::blocker(span, Intent::Overwrite { device, stream }).or_else(|| {
+        let in_order = how == Outward::Overwrite;
+        let hindrance = inflight::blocker(span, Intent::Overwrite { device, by, in_order }).or_else(|| {
             if others.meets(taken) {
                 inflight::blocker(span, Intent::Take { to: Some(device) })
             } else {
@@ -239,7 +240,7 @@ fn widen(g: &Guard, want: PageMask, device: usize, how: Outward, around: ByteRan
     }
     let how = if how == Outward::Share { Outward::Share } else { Outward::Own };
     let everything = g.range();
-    if inflight::blocker(everything, Intent::Overwrite { device, stream: None }).is_none()
+    if inflight::blocker(everything, Intent::Overwrite { device, by: None, in_order: false }).is_none()
         && inflight::blocker(everything, Intent::Take { to: None }).is_none()
     {
         let _ = send(g, rest, device, how, None, around, probe); // a courtesy: what was asked for comes next

@@ -6,7 +6,7 @@ use crate::addr::HostAddr;
 use crate::device::DeviceInfo;
 use crate::error::{Error, Result};
 use crate::launch::{self, HostFunction, KernelId, LaunchArg, LaunchConfig, ModuleId};
-use crate::stream::{Stream, StreamId};
+use crate::stream::{PER_THREAD, Stream, StreamId};
 use crate::{runtime, span, window};
 use core::ffi::c_void;
 
@@ -61,10 +61,12 @@ pub fn stream_create(device: i32) -> Result<StreamId> {
 /// # Safety
 /// `native` is a live stream of the device's driver, and lives until [`stream_destroy`] of the number.
 pub unsafe fn stream_from_native(device: i32, native: *mut c_void) -> Result<StreamId> {
-    let devices = runtime::devices_quietly("hmm_stream_from_native")?;
-    let device = devices.index(device)?;
+    if native.addr() == PER_THREAD {
+        let why = "each thread has another stream by this name; make one of its own";
+        return Err(Error::InvalidArgument { arg: "native", why });
+    }
     // SAFETY: the caller's promise.
-    counted(unsafe { Stream::adopt(&devices, device, native) })
+    unsafe { super::preload::stream_of_driver(device, native) }
 }
 
 /// Waits until all that was queued on the stream is done. The default stream: of every device.
@@ -89,9 +91,9 @@ pub fn stream_destroy(stream: StreamId) -> Result<()> {
         if stream == StreamId::DEFAULT {
             return Err(Error::InvalidArgument { arg: "stream", why: "a default stream can't be destroyed" });
         }
-        let s = Stream::from_id(stream)?;
-        access::release(&devices, s, false)?; // what was left acquired
-        access::synchronize(&devices, s)?;
+        let s = Stream::claim(stream)?;
+        let released = access::release(&devices, s, false); // what was left acquired
+        released.and_then(|()| access::synchronize(&devices, s)).inspect_err(|_| s.stay())?;
         s.destroy(&devices);
         Ok(())
     })())

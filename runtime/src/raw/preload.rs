@@ -5,15 +5,18 @@
 use crate::addr::{ByteRange, CHUNK, HostAddr, PAGE};
 use crate::chunk::Guard;
 use crate::device::{Devices, gpu};
+use crate::error::Result;
 pub use crate::holds::{Caller, Held, Want};
 pub use crate::list::List;
 use crate::mask::PageMask;
 use crate::moves::{self, Patience};
 use crate::span::Span;
+use crate::stream::{Stream, StreamId};
 use crate::sys::signal::Blocked;
 use crate::sys::{clock, segv, thread, trial};
 use crate::trace::Why;
 use crate::{adopt, arenas, block, heap, holds, inflight, migrate, runtime, table, window};
+use core::ffi::c_void;
 use core::sync::atomic::{AtomicU8, Ordering::*};
 
 /// Whether the calling thread may use the heap: not in a forked child, where its locks may be held by threads that are
@@ -253,4 +256,16 @@ pub fn own_this_thread() {
     core::mem::forget(Blocked::new());
     core::mem::forget(thread::OwnThread::register());
     thread::leave_files();
+}
+
+/// [`raw::stream_from_native`](super::stream_from_native), also of the calling thread's own stream, which no other thread then
+/// gives anything by this number.
+///
+/// # Safety
+/// As there.
+pub unsafe fn stream_of_driver(device: i32, native: *mut c_void) -> Result<StreamId> {
+    let devices = runtime::devices_quietly("hmm_stream_from_native")?;
+    let device = devices.index(device)?;
+    // SAFETY: the caller's promise.
+    super::counted(unsafe { Stream::adopt(&devices, device, native) })
 }

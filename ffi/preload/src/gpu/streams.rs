@@ -46,7 +46,9 @@ pub fn number(place: Place, queue: Queue) -> Result<Option<StreamId>, Error> {
         return Ok(Some(*number));
     }
     // SAFETY: the program launches on it, so it lives; `forget` ends the number first.
-    match unsafe { raw::stream_from_native(place.device, core::ptr::with_exposed_provenance_mut(handle)) } {
+    match unsafe {
+        raw::preload::stream_of_driver(place.device, core::ptr::with_exposed_provenance_mut(handle))
+    } {
         Ok(number) => {
             // Another thread may have been faster: then that number is the stream's, so that there is one order.
             let first = *known().entry(key).or_insert(number);

@@ -10,6 +10,7 @@ use crate::launch::LaunchConfig;
 use crate::log::log;
 use core::ffi::{CStr, c_void};
 use core::ptr::null_mut;
+use std::sync::Mutex;
 
 /// Why there is no memory to use at an address.
 pub(super) struct NotMapped {
@@ -380,12 +381,16 @@ impl Context {
         const USUAL_SHARED: u32 = 48 << 10;
         /// `CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES`.
         const MAX_DYNAMIC_SHARED: i32 = 8;
+        /// The attribute is the function's: nobody changes it before the launch.
+        static ATTRIBUTES: Mutex<()> = Mutex::new(());
         let _current = self.enter()?;
         let Context { driver, device, .. } = *self;
         let ([gx, gy, gz], [bx, by, bz], shared) = (config.grid, config.block, config.shared_bytes);
+        let must_ask = shared > USUAL_SHARED && driver.kind == Kind::Cuda;
+        let _alone = must_ask.then(|| ATTRIBUTES.lock().unwrap_or_else(|e| e.into_inner()));
         // SAFETY: the caller's promise.
         unsafe {
-            if shared > USUAL_SHARED && driver.kind == Kind::Cuda {
+            if must_ask {
                 call!(driver, device, function_set_attribute(function, MAX_DYNAMIC_SHARED, shared as i32))?;
             }
             let args = args.as_mut_ptr();

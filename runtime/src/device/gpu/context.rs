@@ -159,8 +159,9 @@ impl Context {
     pub(crate) fn is_fatal(e: &Error) -> bool {
         // Both drivers: deinitialized, device unavailable, uncorrectable memory, illegal address, launch timeout, context
         // destroyed, assertion, hardware stack, illegal instruction, misaligned address, address space, program counter,
-        // launch failure.
-        const CODES: [i32; 13] = [4, 46, 214, 700, 702, 709, 710, 714, 715, 716, 717, 718, 719];
+        // launch failure; CUDA's: NVLink, an exception that was contained, tensor memory.
+        const CODES: [i32; 16] =
+            [4, 46, 214, 220, 226, 700, 702, 709, 710, 714, 715, 716, 717, 718, 719, 721];
         matches!(e, Error::Device { code, .. } if CODES.contains(code))
     }
 

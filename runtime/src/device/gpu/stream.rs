@@ -7,8 +7,9 @@ use super::context::Context;
 use super::table::{Handle, Kind};
 use crate::device::NativeStream;
 use crate::error::{Error, Result};
-use crate::stream::Timeline;
+use crate::stream::{PER_THREAD, Timeline};
 use crate::sys::thread;
+use core::sync::atomic::{AtomicBool, Ordering::*};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -41,6 +42,8 @@ struct Stream {
     owned: bool,
     events: Arc<Events>,
     queue: Mutex<VecDeque<Item>>,
+    /// Set with the queue's lock: nothing more comes, and the handle may be gone.
+    ended: AtomicBool,
     wake: Condvar,
     watcher: Mutex<Option<thread::Thread>>,
 }
@@ -107,6 +110,7 @@ impl Streams {
             owned,
             events: self.events.clone(),
             queue: Mutex::default(),
+            ended: AtomicBool::new(false),
             wake: Condvar::new(),
             watcher: Mutex::default(),
         })
@@ -226,12 +230,15 @@ impl Stream {
 
     /// Records an event and queues what it stands for, in the stream's order.
     fn push(self: &Arc<Self>, item: impl FnOnce(Handle) -> Item) -> Result<()> {
+        let mut queue = lock(&self.queue);
+        if self.ended.load(Relaxed) {
+            return Err(Error::BadHandle { arg: "stream", value: self.handle.addr() as u64 });
+        }
         self.check()?;
         self.watch()?;
-        let mut queue = lock(&self.queue);
         let item = match self.record() {
             Ok(event) => item(event),
-            Err(e) if Context::is_fatal(&e) => {
+            Err(e) if Context::is_fatal(&e) || self.context.is_lost() => {
                 // Nothing on this stream will ever be done: whoever waits must not wait for ever.
                 self.context.lose(e);
                 item(core::ptr::null_mut())
@@ -250,6 +257,11 @@ impl Stream {
         let event = self.events.take()?;
         let recorded = self.context.event_record(event, self.handle);
         recorded.map(|()| event).inspect_err(|_| self.events.put(event))
+    }
+
+    /// Whether the handle stands for another stream in each thread: then marks of several are in no order.
+    fn is_each_threads(&self) -> bool {
+        self.handle.addr() == PER_THREAD
     }
 
     /// Starts the watcher with the first mark.
@@ -298,6 +310,7 @@ impl Stream {
             // One call may fail where the others work.
             c.event_synchronize(event).or_else(|e| match c.event_query(event) {
                 Ok(true) => Ok(()),
+                _ if self.is_each_threads() => Err(e), // it would be this thread's
                 _ => c.stream_synchronize(self.handle).map_err(|_| e),
             })
         };
@@ -313,6 +326,7 @@ impl Stream {
             let mut queue = lock(&self.queue);
             let marks = queue.iter().take_while(|item| matches!(item, Item::Mark { .. })).count();
             let last = queue.get(marks.saturating_sub(1)).and_then(Item::event).filter(|_| marks > 1);
+            let last = last.filter(|_| !self.is_each_threads());
             let all = last.is_some_and(|event| self.context.event_query(event).unwrap_or(false));
             done.extend(queue.drain(..if all { marks } else { 1 }));
             match done.last_mut() {
@@ -331,7 +345,10 @@ impl Stream {
     }
 
     fn end(&self) {
-        lock(&self.queue).push_back(Item::Stop);
+        let mut queue = lock(&self.queue);
+        self.ended.store(true, Relaxed);
+        queue.push_back(Item::Stop);
+        drop(queue);
         self.wake.notify_one();
         if let Some(watcher) = lock(&self.watcher).take() {
             watcher.join();

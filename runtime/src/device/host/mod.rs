@@ -66,8 +66,8 @@ impl HostDevice {
     }
 
     fn push(&self, stream: NativeStream, task: Task) -> Result<()> {
-        self.worker(stream)?.push(task);
-        Ok(())
+        let pushed = self.worker(stream)?.push(task);
+        if pushed { Ok(()) } else { Err(Error::BadHandle { arg: "stream", value: stream }) }
     }
 }
 
@@ -161,9 +161,9 @@ impl Device for HostDevice {
         inject::call(self.number, Call::Signal)?;
         let worker = self.streams().live.get(&stream).cloned();
         match worker {
-            Some(worker) => worker.signal(timeline, ticket),
+            Some(worker) if worker.signal(timeline, ticket) => {}
             None if stream == 0 => timeline.reach(ticket), // the default stream was never used: nothing to wait for
-            None => return Err(Error::BadHandle { arg: "stream", value: stream }),
+            _ => return Err(Error::BadHandle { arg: "stream", value: stream }),
         }
         Ok(())
     }

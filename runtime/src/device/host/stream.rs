@@ -23,6 +23,8 @@ pub(super) enum Task {
 struct Queue {
     tasks: VecDeque<Task>,
     busy: bool,
+    /// The last task is there.
+    ended: bool,
 }
 
 /// The thread and its queue.
@@ -52,26 +54,36 @@ impl Worker {
         self.queue.lock().unwrap_or_else(|e| e.into_inner())
     }
 
-    /// Queues a task.
-    pub(super) fn push(&self, task: Task) {
-        self.queue().tasks.push_back(task);
+    /// Queues a task, unless the stream ends. Whether it did.
+    pub(super) fn push(&self, task: Task) -> bool {
+        let mut queue = self.queue();
+        if queue.ended {
+            return false;
+        }
+        queue.ended = matches!(task, Task::Stop);
+        queue.tasks.push_back(task);
         self.wake.notify_one();
+        true
     }
 
-    /// Lets `timeline` reach `ticket` behind all that is queued: at once when nothing is.
-    pub(super) fn signal(&self, timeline: &'static Timeline, ticket: u64) {
+    /// Lets `timeline` reach `ticket` behind all that is queued: at once when nothing is. Not where the stream ends: whether it did.
+    pub(super) fn signal(&self, timeline: &'static Timeline, ticket: u64) -> bool {
         let mut queue = self.queue();
+        if queue.ended {
+            return false;
+        }
         if queue.tasks.is_empty() && !queue.busy {
             drop(queue);
             timeline.reach(ticket);
         } else {
             queue.tasks.push_back(Task::Signal(timeline, ticket)); // the thread is awake or about to be
         }
+        true
     }
 
     /// Ends the thread after what is queued.
     pub(super) fn stop(&self) {
-        self.push(Task::Stop);
+        let _ = self.push(Task::Stop);
         let thread = self.thread.lock().unwrap_or_else(|e| e.into_inner()).take();
         if let Some(thread) = thread {
             thread.join();
