@@ -6,6 +6,7 @@ use super::decode;
 pub(crate) use super::decode::Touch;
 use super::frame;
 use super::futex::Locked;
+use super::pending;
 use super::reserve;
 use super::signal::{self, Action, Blocked};
 use super::stderr::Line;
@@ -174,8 +175,9 @@ fn install(signum: c_int) {
     }
 }
 
-/// Gives SIGSEGV and SIGBUS back to the program.
+/// Gives SIGSEGV and SIGBUS back to the program. Everything can be touched already.
 pub(crate) fn uninstall() {
+    pending::wait_for_faults();
     let _blocked = Blocked::new();
     for signum in [libc::SIGSEGV, libc::SIGBUS] {
         let Some(table) = kept(signum) else { continue };
