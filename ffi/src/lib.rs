@@ -24,3 +24,14 @@ mod sized;
 pub mod status;
 pub mod stream;
 pub mod types;
+
+/// The runtime's handlers at fork are to run behind those that programs register: from the time on at which the library is
+/// loaded.
+#[used]
+#[unsafe(link_section = ".init_array")]
+static AT_LOAD: extern "C" fn() = {
+    extern "C" fn at_load() {
+        hmmrt_core::raw::preload::watch_forks();
+    }
+    at_load
+};

@@ -9,6 +9,7 @@ use crate::crew;
 use crate::device::Devices;
 use crate::error::{Error, Result};
 use crate::evict::{self, Room};
+use crate::gate;
 use crate::inflight::{self, Blocker, Claim, Claimer, Intent};
 use crate::mask::PageMask;
 use crate::migrate::{self, Outward, Probe, Stop};
@@ -110,6 +111,11 @@ fn acquire_untraced(
             let blocked = Blocked::new();
             devices.at(stream.device).check_stream(stream.native())?;
             match inflight::publish(stream, launch, &claims, &mut after) {
+                // Looked at behind entering it: who closes the gate sees this, or this the gate.
+                Ok(_) if claims.iter().any(|c| c.write) && gate::is_closed() => {
+                    inflight::abandon(stream);
+                    Some(Blocker::Fork)
+                }
                 Ok(waits) => {
                     let opened = open(devices, stream, &wanted, &after[..waits]);
                     if let Ok(late) = opened {

@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::stream::Stream;
 use crate::sys::thread;
 use crate::trace::{self, What};
-use crate::{holds, inflight};
+use crate::{gate, holds, inflight};
 
 /// A use that something has to wait for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,13 +17,15 @@ pub(crate) enum Blocker {
     Open { stream: u16, owner: usize },
     /// A system call.
     Call(holds::Blocker),
+    /// A fork, for which nothing may leave the host.
+    Fork,
 }
 
 impl Blocker {
     /// Whether waiting for it would never end: it is open and the calling thread opened it. Signal-safe.
     pub(crate) fn is_own(&self) -> bool {
         match self {
-            Blocker::Queued { .. } => false,
+            Blocker::Queued { .. } | Blocker::Fork => false,
             Blocker::Open { owner, .. } => *owner == thread::id(),
             Blocker::Call(call) => call.is_own(),
         }
@@ -31,14 +33,14 @@ impl Blocker {
     /// The thread that can end it, if it is one.
     pub(crate) fn owner(&self) -> Option<usize> {
         match self {
-            Blocker::Queued { .. } => None,
+            Blocker::Queued { .. } | Blocker::Fork => None,
             Blocker::Open { owner, .. } => Some(*owner),
             Blocker::Call(call) => Some(call.owner()),
         }
     }
     /// Whether it is not known that it will end.
     pub(crate) fn is_open(&self) -> bool {
-        !matches!(self, Blocker::Queued { .. })
+        !matches!(self, Blocker::Queued { .. } | Blocker::Fork)
     }
     /// Waits for it, or for some change that makes it worth looking again. Holds no lock. Signal-safe.
     pub(crate) fn wait(&self) {
@@ -48,7 +50,7 @@ impl Blocker {
         trace::record(|| {
             let stream = match *self {
                 Blocker::Queued { stream, .. } | Blocker::Open { stream, .. } => Some(stream),
-                Blocker::Call(_) => None,
+                Blocker::Call(_) | Blocker::Fork => None,
             };
             What::Wait { stream, took: trace::since(begun) }
         });
@@ -57,6 +59,7 @@ impl Blocker {
         match *self {
             Blocker::Queued { stream, ticket } => Stream::slot(stream).timeline.wait(ticket),
             Blocker::Call(call) => call.wait(),
+            Blocker::Fork => gate::wait(),
             Blocker::Open { stream, owner } => inflight::wait_for_release(stream, owner),
         }
     }

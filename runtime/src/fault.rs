@@ -274,11 +274,31 @@ fn in_child(chunk: &'static Chunk, addr: HostAddr, touch: Touch) -> Verdict {
     if !chunk.host.has(page) {
         return Verdict::Bus("the page was on a device when this process was forked");
     }
-    let g = Guard::lock(chunk, addr.chunk_start());
+    let Some(g) = lock_in_child(chunk, addr.chunk_start()) else {
+        return Verdict::Bus(
+            "the page was being moved when this process was forked, by a call without fork's handlers",
+        );
+    };
     let one = PageMask::span(page, 1);
     match migrate::to_host(&g, one, touch == Touch::Write).and_then(|_| Ok(migrate::settle(&g, one)?)) {
         Ok(()) => Verdict::Resolved,
         Err(_) => Verdict::Bus("the page's protection could not be set"),
+    }
+}
+
+/// The chunk's lock, unless a thread has it that is not there: one of the parent's, in a child of a bare system call.
+fn lock_in_child(chunk: &'static Chunk, at: HostAddr) -> Option<Guard> {
+    if chunk.is_locked_by_me() {
+        return Some(Guard::lock(chunk, at)); // a handler of the program's, before the runtime's
+    }
+    let mut waiting = thread::Waiting::default();
+    loop {
+        if let Some(g) = Guard::lock_within(chunk, at, waiting.nap().unwrap_or(1_000_000)) {
+            return Some(g);
+        }
+        if waiting.is_in_vain() {
+            return None;
+        }
     }
 }
 

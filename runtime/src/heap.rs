@@ -41,6 +41,11 @@ pub(crate) fn lock() -> LockedGuard<'static, Heap> {
     HEAP.lock()
 }
 
+/// [`lock`], if that can be had within about `ns`.
+pub(crate) fn lock_within(ns: u64) -> Option<LockedGuard<'static, Heap>> {
+    HEAP.lock_within(ns)
+}
+
 /// Whether this thread is inside the heap: it can't allocate managed memory now.
 pub(crate) fn is_locked_by_me() -> bool {
     HEAP.held_by_me()

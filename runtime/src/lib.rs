@@ -94,6 +94,7 @@ mod error;
 mod evict;
 mod fault;
 mod fork;
+mod gate;
 mod guard;
 mod handle;
 mod heap;

@@ -6,6 +6,7 @@ use crate::chunk::{Guard, Watched};
 use crate::crew;
 use crate::error::{Error, Result};
 use crate::evict::{self, Room};
+use crate::gate;
 use crate::holds;
 use crate::inflight::{self, Intent};
 use crate::mask::PageMask;
@@ -195,7 +196,9 @@ fn fetch(
 pub(crate) fn copy_all_home(patience: Patience, most: usize, why: Why, arg: &'static str) {
     let mut chunks = heap::chunks_in_use();
     chunks.extend(adopt::all().into_iter().flat_map(|r| r.chunks().map(|(at, _)| at).collect::<Vec<_>>()));
-    chunks.retain(|at| table::get(*at).is_some_and(|c| !c.managed.get().within(c.host.get())));
+    // With a fork's gate closed: what is being acquired may leave yet.
+    let all = gate::is_mine() && !inflight::is_empty();
+    chunks.retain(|at| table::get(*at).is_some_and(|c| all || !c.managed.get().within(c.host.get())));
     chunks.sort_unstable();
     chunks.dedup();
     chunks.truncate(most / CHUNK);

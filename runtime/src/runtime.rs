@@ -47,6 +47,7 @@ static STATE: Mutex<State> = Mutex::new(State { config: None, threads: None });
 /// Locks the state. A child that is forked while another thread has it knows that it is one, and does not wait for it.
 fn state() -> MutexGuard<'static, State> {
     thread::claim_process();
+    fork::arrange();
     STATE.lock().unwrap_or_else(|e| e.into_inner())
 }
 

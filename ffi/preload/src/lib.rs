@@ -26,6 +26,7 @@ mod trap;
 
 /// Runs before the program, but not before everything: every function works without it.
 extern "C" fn constructor() {
+    hmmrt_core::raw::preload::watch_forks();
     settings::read();
     theirs::resolve();
     calls::resolve();

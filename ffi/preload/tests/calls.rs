@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{compile, library, passes, preloaded, run, spoken};
+use common::{compile, compile_with, library, passes, preloaded, run, spoken};
 use std::path::Path;
 use std::process::Command;
 
@@ -43,6 +43,19 @@ fn rings_without_room() {
 #[test]
 fn signal_masks() {
     passes_under_chaos("masks", &[]);
+}
+
+/// Children of every kind, beside a library with a lock that its handlers keep across forks.
+#[test]
+fn forks() {
+    let (lib, lib_dir) = compile_with("forklib", &["-shared", "-fPIC"]);
+    let path = format!("-Wl,--no-as-needed,-rpath,{}", lib_dir.display());
+    let lib = lib.to_str().expect("a path");
+    let (program, _) = compile_with("forks", &[&path, lib]);
+    let trap = [("HMMRT_SYSCALLS", "trap")];
+    for more in [&[][..], &[("HMMRT_HOST_DIRECT", "0")], if can_trap() { &trap } else { &[] }] {
+        passes(&program, &[], &[&CHAOS[..], more].concat());
+    }
 }
 
 /// What can't be read or written is an error of the call's, as without the library, and no fault.

@@ -63,6 +63,16 @@ impl Ahead {
 /// Nothing is moved in the background until this is dropped.
 pub(crate) struct Paused(());
 
+impl Paused {
+    /// One that was forgotten.
+    ///
+    /// # Safety
+    /// There is one, and each is taken back once.
+    pub(crate) unsafe fn again() -> Paused {
+        Paused(())
+    }
+}
+
 /// Waits until nothing is moved in the background, and has that stay so: around a fork, and at shutdown.
 pub(crate) fn pause() -> Paused {
     PAUSES.fetch_add(1, SeqCst);

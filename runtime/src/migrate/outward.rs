@@ -9,6 +9,7 @@ use crate::calls;
 use crate::chunk::Guard;
 use crate::device::Devices;
 use crate::error::{Error, Result};
+use crate::gate;
 use crate::holds;
 use crate::inflight::{self, Blocker, Claimer, Intent};
 use crate::mask::PageMask;
@@ -118,6 +119,10 @@ fn send(
     // Before anything is waited for: a page that a system call writes can't be read-only either.
     if let Some(call) = holds::blocker(g.span_of(lacks | leaves), !owned) {
         return Err(Stop::Wait(Blocker::Call(call)));
+    }
+    // What is being acquired has looked before, and nobody takes it away: a fork waits for it.
+    if !leaves.is_empty() && by.is_none() && gate::is_closed() {
+        return Err(Stop::Wait(Blocker::Fork));
     }
     if !leaves.is_empty() {
         super::account_early(g, false);

@@ -207,6 +207,18 @@ pub fn give_up(ptr: *const u8, len: usize) -> bool {
     })
 }
 
+/// Makes the runtime's handlers at fork those that run last before it, if no others were registered yet: ahead of devices, which
+/// come with more of them. Waits for nobody.
+pub fn watch_forks() {
+    crate::fork::arrange();
+}
+
+/// Makes a system call that makes a process with a copy of this memory, and answers 0 in it: with fork's handlers of the
+/// runtime's, so that the child's memory is a snapshot. In the child of a process that uses no device it costs nothing.
+pub fn forking(call: impl FnOnce() -> isize) -> isize {
+    crate::fork::around(call)
+}
+
 /// Has `before` called when a fork begins that keeps the heap's locks until the child is there, ahead of all that it locks,
 /// and `after` when it has let go of them, in the parent and in the child. At most one pair.
 pub fn around_fork(before: fn(), after: fn()) {

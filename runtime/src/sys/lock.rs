@@ -51,8 +51,12 @@ impl FutexLock {
         if self.spin() {
             return;
         }
+        let mut waiting = thread::Waiting::default();
         while self.word.swap(CONTENDED, SeqCst) != FREE {
-            futex::wait(&self.word, CONTENDED, None);
+            if waiting.is_in_vain() {
+                break; // a child of a system call: the holder is not there, and the lock is this thread's now
+            }
+            futex::wait(&self.word, CONTENDED, waiting.nap());
         }
         self.owner.store(me, Relaxed);
     }
@@ -134,6 +138,10 @@ impl<T> Locked<T> {
     /// The lock, if it is free. Signal-safe.
     pub(crate) fn try_lock(&self) -> Option<LockedGuard<'_, T>> {
         self.lock.try_lock().then(|| LockedGuard { of: self, _not_send: core::marker::PhantomData })
+    }
+    /// The lock, if it can be had within about `ns`. Signal-safe.
+    pub(crate) fn lock_within(&self, ns: u64) -> Option<LockedGuard<'_, T>> {
+        self.lock.lock_within(ns).then(|| LockedGuard { of: self, _not_send: core::marker::PhantomData })
     }
     /// Whether this thread holds the lock. Signal-safe.
     pub(crate) fn held_by_me(&self) -> bool {

@@ -67,9 +67,6 @@ static HOME: AtomicI32 = AtomicI32::new(0);
 
 /// The preload library is there: see [`MARKS`].
 pub(crate) fn set_marks() {
-    extern "C" fn in_child() {
-        HOME.store(super::process(), Relaxed);
-    }
     MARKS.store(true, Relaxed);
     HOME.store(super::process(), Relaxed);
     super::thread::at_fork(None, None, Some(in_child));
@@ -78,7 +75,23 @@ pub(crate) fn set_marks() {
 /// Whether this is a child of vfork, which shares this memory with its parent. Signal-safe.
 pub fn is_vforked() -> bool {
     let home = HOME.load(Relaxed);
-    home != 0 && home != super::process()
+    home != 0 && home != super::process() && !notice_child()
+}
+
+/// In a child that no handler has told that it is one. Whether this was the first to notice. Signal-safe.
+fn notice_child() -> bool {
+    let first = super::thread::notice_child();
+    if first {
+        in_child();
+    }
+    first
+}
+
+/// In a forked child: the tables are its own. Signal-safe.
+pub(crate) extern "C" fn in_child() {
+    if HOME.load(Relaxed) != 0 {
+        HOME.store(super::process(), Relaxed);
+    }
 }
 
 const fn bit(signum: c_int) -> u64 {
@@ -304,6 +317,7 @@ fn ask(addr: HostAddr, cause: Cause, context: &libc::ucontext_t) -> Verdict {
     if hook.is_null() {
         return Verdict::NotOurs;
     }
+    notice_child();
     // SAFETY: only `ensure_installed` stores here, and it stores a `Hook`.
     let hook: Hook = unsafe { core::mem::transmute(hook) };
     let mut question =

@@ -1,9 +1,9 @@
 //! Who runs: thread identity without thread-local storage, and the list of the runtime's own threads, which must never
 //! wait for a kernel in the fault handler. Signal-safe.
 
-use super::kernel;
 use super::process::start;
 pub(crate) use super::process::{Thread, at_fork, thread_pointer as id};
+use super::{clock, kernel, mark};
 use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicUsize, Ordering::*};
 
 /// The kernel's number of the calling thread. Signal-safe.
@@ -147,19 +147,41 @@ static OWNER_PID: AtomicI32 = AtomicI32::new(0);
 /// Remembers this process as the runtime's, and arranges that a forked child knows it is not. Waits for nobody: a child forked
 /// at any moment of it by another thread either knows so, or is as if nobody had been here.
 pub(crate) fn claim_process() {
-    extern "C" fn in_child() {
-        OWNER_PID.store(-1, SeqCst);
-        super::reserve::in_child();
-    }
     static ARRANGED: AtomicBool = AtomicBool::new(false);
     if !ARRANGED.load(Acquire) {
         at_fork(None, None, Some(in_child)); // twice does no harm
+        mark::set();
         ARRANGED.store(true, Release);
     }
     // SAFETY: getpid has no preconditions.
     let me = unsafe { libc::getpid() };
     // Not in a child: one of vfork would change its parent's.
     let _ = OWNER_PID.compare_exchange(0, me, SeqCst, Relaxed);
+}
+
+/// In a forked child: it is one, and the threads that had stacks in reserve are not there.
+pub(crate) extern "C" fn in_child() {
+    OWNER_PID.store(-1, SeqCst);
+    super::reserve::in_child();
+}
+
+/// [`in_child`], if the parent was the runtime's process.
+pub(crate) fn tell_child() {
+    if OWNER_PID.load(Relaxed) != 0 {
+        in_child();
+    }
+}
+
+/// In a child that no handler has told so, one of a bare system call: does what the handlers would have. Whether this was the
+/// first to notice. Signal-safe.
+pub(crate) fn notice_child() -> bool {
+    let owner = OWNER_PID.load(Relaxed);
+    let first =
+        owner > 0 && mark::is_wiped() && OWNER_PID.compare_exchange(owner, -1, SeqCst, Relaxed).is_ok();
+    if first {
+        super::reserve::in_child();
+    }
+    first
 }
 
 /// Whether this is the process that the runtime belongs to, asked of the kernel: right also in a forked child before its
@@ -171,7 +193,35 @@ pub(crate) fn is_owner() -> bool {
 
 /// Whether this process is a forked child of the one that started the runtime. Signal-safe.
 pub(crate) fn forked() -> bool {
-    OWNER_PID.load(Relaxed) == -1
+    OWNER_PID.load(Relaxed) == -1 || mark::is_wiped()
+}
+
+/// How long a forked child waits for a lock: its holder may be a thread of the parent's, and those that are there have none
+/// for long.
+const VAIN_NS: u64 = 1_000_000_000;
+
+/// Waiting for a lock, which in a forked child has an end.
+#[derive(Default)]
+pub(crate) struct Waiting {
+    since: u64,
+}
+
+impl Waiting {
+    /// How long to sleep at most before asking again; `None`: for ever. Signal-safe.
+    pub(crate) fn nap(&self) -> Option<u64> {
+        forked().then_some(VAIN_NS / 20)
+    }
+    /// Whether it was too long by now: nobody is going to give the lock back. Signal-safe.
+    pub(crate) fn is_in_vain(&mut self) -> bool {
+        if !forked() {
+            return false;
+        }
+        let now = clock::now_ns();
+        if self.since == 0 {
+            self.since = now;
+        }
+        now - self.since > VAIN_NS
+    }
 }
 
 /// Whether `what` is so in a forked child, which is ended if it waits for ever.

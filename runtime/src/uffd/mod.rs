@@ -168,7 +168,7 @@ fn close() {
 }
 
 /// The child's copy of the descriptor watches the parent.
-extern "C" fn in_child() {
+pub(crate) extern "C" fn in_child() {
     DELIVERY.store(Delivery::Off as u8, SeqCst);
     close();
 }

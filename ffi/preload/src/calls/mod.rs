@@ -2,6 +2,7 @@
 
 mod aio;
 mod flight;
+pub mod fork;
 mod io;
 mod legacy;
 mod mask;
@@ -25,6 +26,7 @@ pub use ring::settle;
 /// Looks up everything that stands behind the functions here, so that none has to in a signal handler.
 pub fn resolve() {
     aio::resolve();
+    fork::resolve();
     io::resolve();
     legacy::resolve();
     mask::resolve();

@@ -2,11 +2,11 @@
 //! arguments are buffers, and what is to be done around the calls that use them later. Any context: signal-safe but for
 //! what io_uring and io_submit need.
 
-use super::{aio, mask, ring};
+use super::{aio, fork, mask, ring};
 use crate::holds::{self, Holds};
 use crate::{given, names};
 use core::ffi::{c_int, c_long, c_ulong};
-use hmmrt_core::raw::mapping;
+use hmmrt_core::raw::{mapping, preload};
 use libc::{EFAULT, iovec};
 
 /// What the kernel has on both architectures and the `libc` crate only on x86-64, or on neither: there, and on aarch64.
@@ -67,6 +67,15 @@ pub unsafe fn perform(number: c_long, a: [usize; 6], call: impl Fn([usize; 6]) -
                     }
                     answer
                 })
+            }
+            _ if fork::copies_memory(number, a) => {
+                let hold = |h: &mut Holds| super::table::hold(h, number, a);
+                holds::around(
+                    false,
+                    hold,
+                    || preload::forking(|| call(a)),
+                    |answer| *answer == -(EFAULT as isize),
+                )
             }
             _ => mapping_call(number, a).unwrap_or_else(|| held(a)),
         }

@@ -3,53 +3,38 @@
 //! when the handler has returned, with the program's registers.
 
 use super::entry::{self, Slot};
-use crate::{calls, given};
+use crate::calls;
 use core::ffi::c_long;
+use hmmrt_core::raw::preload;
 use libc::ucontext_t;
 
 const CLONE_VM: u64 = 0x100;
-
-/// The head of `struct clone_args` (linux/sched.h).
-#[repr(C)]
-#[derive(Clone, Copy)]
-struct Arguments {
-    flags: u64,
-    _ids: [u64; 4],
-    /// Its lowest address; `clone`'s is the one after its highest.
-    stack: u64,
-    size: u64,
-}
 
 /// Makes the call, or leaves it to the stub.
 ///
 /// # Safety
 /// As the system call.
 pub unsafe fn call(number: c_long, a: [usize; 6], context: *mut ucontext_t) -> Option<isize> {
-    let (flags, stack) = match number {
-        libc::SYS_fork => (0, 0),
-        libc::SYS_vfork => (CLONE_VM, 0),
-        libc::SYS_clone3 if a[0] != 0 && a[1] >= size_of::<Arguments>() => {
-            match given::read(core::ptr::with_exposed_provenance::<Arguments>(a[0])) {
-                Some(arguments) => (arguments.flags, arguments.stack.wrapping_add(arguments.size)),
-                None => (0, 0), // to be refused
-            }
-        }
-        libc::SYS_clone => (a[0] as u64, a[1] as u64),
-        _ => (0, 0), // to be refused
-    };
+    let (flags, stack) = calls::fork::asked(number, a).unwrap_or((0, 0)); // to be refused
     // SAFETY: the caller's promise; the context is the kernel's.
     unsafe {
         if flags & CLONE_VM == 0 && stack == 0 {
-            let answer = entry::enter(number, &a);
-            if answer == 0 {
-                Slot::forget_all();
-                entry::enable();
-            }
-            return Some(answer);
+            let enter = || {
+                let answer = entry::enter(number, &a);
+                if answer == 0 {
+                    Slot::forget_all();
+                    entry::enable();
+                }
+                answer
+            };
+            return Some(match calls::fork::copies_memory(number, a) {
+                true => preload::forking(enter),
+                false => enter(),
+            });
         }
         // A stack must not be away when it is needed to say so.
         let top = core::ptr::with_exposed_provenance::<u8>((stack as usize).wrapping_sub(1));
-        if let Some((start, len)) = hmmrt_core::raw::preload::block(top) {
+        if let Some((start, len)) = preload::block(top) {
             calls::keep(core::ptr::with_exposed_provenance_mut(start), len);
         }
         let registers = &mut (*context).uc_mcontext.gregs;

@@ -1,19 +1,27 @@
 //! fork: children get a snapshot of managed memory, whatever moves meanwhile, and parents do not notice. Each case has a
 //! process of its own.
 
+#[path = "../common/mod.rs"]
 mod common;
+
+mod bare;
+mod handlers;
 
 use common::{Block, Rng, case, filter, kernels, run_case};
 use hmmrt::raw::{self, HMM_HOST};
-use hmmrt::{AccessMode, Error, LaunchArg, LaunchConfig, Page, StreamId};
-use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering::Relaxed};
-use std::time::Duration;
+use hmmrt::{AccessMode, LaunchArg, LaunchConfig, Page, StreamId};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 /// Runs `f` in a forked child and gives its wait status.
 fn child(f: impl FnOnce() -> bool) -> i32 {
+    // SAFETY: no preconditions.
+    child_of(|| unsafe { libc::fork() }, f)
+}
+
+fn child_of(fork: impl FnOnce() -> i32, f: impl FnOnce() -> bool) -> i32 {
     // SAFETY: the child runs `f`, which uses memory only, and ends.
     unsafe {
-        let pid = libc::fork();
+        let pid = fork();
         assert!(pid >= 0);
         if pid == 0 {
             libc::_exit(if f() { 0 } else { 1 });
@@ -168,24 +176,6 @@ fn while_all_moves() {
     );
 }
 
-/// The program's own handlers, which run inside of ours because they were there before: they may touch managed memory.
-fn own_handlers() {
-    static BLOCK: std::sync::OnceLock<Block> = std::sync::OnceLock::new();
-    extern "C" fn touch() {
-        if let Some(b) = BLOCK.get() {
-            b.word(0).fetch_add(1, Relaxed);
-        }
-    }
-    // SAFETY: the handler touches a live block.
-    unsafe { libc::pthread_atfork(Some(touch), Some(touch), Some(touch)) };
-    let b = BLOCK.get_or_init(|| Block::new(4 << 20));
-    for round in 0..4 {
-        raw::migrate(b.ptr, b.len, 0).unwrap();
-        assert_eq!(child(|| b.word(0).load(Relaxed) == 2 * round + 2), 0, "round {round}");
-        assert_eq!(b.word(0).load(Relaxed), 2 * round + 2);
-    }
-}
-
 /// Children that only call exec need nothing brought home.
 fn exec_only() {
     let away = Block::new(8 << 20);
@@ -289,70 +279,6 @@ fn refused() {
     raw::shutdown().unwrap();
 }
 
-/// What a handler at fork touches that was there before the runtime's.
-static AT_FORK: AtomicPtr<u8> = AtomicPtr::new(std::ptr::null_mut());
-/// How long the other threads do nothing after each touch, in microseconds.
-static PAUSE_US: AtomicU64 = AtomicU64::new(0);
-
-extern "C" fn touch_at_fork() {
-    let at = AT_FORK.load(Relaxed);
-    if !at.is_null() {
-        // The others are to have touched what they can't have.
-        std::thread::sleep(Duration::from_micros(2 * PAUSE_US.load(Relaxed)));
-        // SAFETY: a byte of a block that only this function uses.
-        unsafe { at.write_volatile(at.read_volatile().wrapping_add(1)) };
-    }
-}
-
-/// The forking thread touches memory with all chunks locked, in a handler of the program's, while others touch what is
-/// away, perhaps more than there is room to remember: whoever answers touches must get to that one.
-fn touched_at_fork(threads: usize, rounds: u8) {
-    PAUSE_US.store(threads as u64 * 70, Relaxed);
-    // SAFETY: kills a process that waits for ever; a handler with no state.
-    unsafe {
-        libc::alarm(120);
-        assert_eq!(libc::pthread_atfork(Some(touch_at_fork), None, None), 0);
-    }
-    match raw::device_count() {
-        Err(e @ Error::Unsupported { .. }) => return eprintln!("skipped: {e}"),
-        count => assert!(count.unwrap() > 0),
-    }
-    let [own, theirs] = [Block::new(2 << 20), Block::new(8 << 20)];
-    fill(&own, 1);
-    fill(&theirs, 2);
-    let stop = AtomicBool::new(false);
-    let (stop, shared) = (&stop, &theirs);
-    std::thread::scope(|s| {
-        for t in 0..threads {
-            let touch = move || {
-                let mut i = t * 8;
-                while !stop.load(Relaxed) {
-                    i = (i + 512 * 97) % shared.words();
-                    let (word, value) = (shared.word(i - i % 8), (i - i % 8) as u64 ^ 2);
-                    assert_eq!(word.load(Relaxed), value);
-                    word.store(value, Relaxed); // not while a process forks
-                    std::thread::sleep(Duration::from_micros(PAUSE_US.load(Relaxed)));
-                }
-            };
-            std::thread::Builder::new().stack_size(64 << 10).spawn_scoped(s, touch).unwrap();
-        }
-        s.spawn(move || {
-            while !stop.load(Relaxed) {
-                raw::migrate(shared.ptr, shared.len, 0).unwrap();
-                std::thread::sleep(Duration::from_millis(1));
-            }
-        });
-        AT_FORK.store(own.ptr, Relaxed);
-        for round in 1..=rounds {
-            raw::migrate(own.ptr, own.len, 0).unwrap();
-            assert_eq!(child(|| own.word(0).load(Relaxed) as u8 == 1 + round), 0, "round {round}");
-        }
-        AT_FORK.store(std::ptr::null_mut(), Relaxed);
-        stop.store(true, Relaxed);
-    });
-    assert!(holds(&theirs, 2));
-}
-
 #[test]
 fn cases() {
     match case().as_deref() {
@@ -360,20 +286,25 @@ fn cases() {
         Some("advice_of_others") => return advice_of_others(),
         Some("kernels") => return kernels_finish_first(),
         Some("moving") => return while_all_moves(),
-        Some("own_handlers") => return own_handlers(),
+        Some("bare") => return bare::children(),
+        Some("own_handlers") => return handlers::own(),
         Some("exec_only") => return exec_only(),
         Some("spawned") => return spawned(),
         Some("refused") => return refused(),
-        Some("touched") => return touched_at_fork(25, 20),
-        Some("touched_by_many") => return touched_at_fork(700, 5),
+        Some("locked") => return handlers::locked(),
+        Some("touched") => return handlers::touched(25, 20),
+        Some("touched_by_many") => return handlers::touched(700, 5),
         _ => {}
     }
     let exec = [("HMMRT_FORK", "exec")];
     let two = [("HMMRT_HOST_DEVICES", "2")];
     let driver = [("HMMRT_HOST_DEVICES", "2"), ("HMMRT_HOST_DIRECT", "0")];
+    // With userfaultfd such a child finds zeros.
+    let segv = [("HMMRT_FAULT", "segv")];
+    let segv_driver = [("HMMRT_FAULT", "segv"), ("HMMRT_HOST_DIRECT", "0")];
     let messages = [("HMMRT_FAULT", "uffd-thread")];
     let messages_driver = [("HMMRT_FAULT", "uffd-thread"), ("HMMRT_HOST_DIRECT", "0")];
-    let runs: [(&str, &[(&str, &str)]); 16] = [
+    let runs: [(&str, &[(&str, &str)]); 21] = [
         ("own_handlers", &[]),
         ("snapshot", &two),
         ("snapshot", &driver),
@@ -381,10 +312,15 @@ fn cases() {
         ("kernels", &[]),
         ("moving", &two),
         ("moving", &driver),
+        ("bare", &segv),
+        ("bare", &segv_driver),
         ("exec_only", &exec),
         ("spawned", &[]),
         ("refused", &two),
         ("refused", &driver),
+        ("locked", &[]),
+        ("locked", &driver),
+        ("locked", &messages_driver),
         ("touched", &[]),
         ("touched", &driver),
         ("touched", &messages),
