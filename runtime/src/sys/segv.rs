@@ -174,17 +174,35 @@ fn install(signum: c_int) {
     let Some(table) = kept(signum) else { return };
     let _blocked = Blocked::new();
     let mut program = table.lock();
-    // SAFETY: a zeroed action is filled in before use; the handler has the SA_SIGINFO signature.
+    // SAFETY: valid actions.
     unsafe {
-        let mut ours: Action = core::mem::zeroed();
-        ours.sa_sigaction = on_signal as *const () as usize;
-        ours.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK | libc::SA_NODEFER;
-        ours.sa_mask = signal::all_asynchronous();
         let mut old = core::mem::zeroed();
-        signal::real_sigaction(signum, &ours, &mut old);
+        signal::real_sigaction(signum, &ours(0), &mut old);
         if !is_ours(&old) {
             *program = Some(old);
         }
+    }
+    follow(signum, program.as_ref());
+}
+
+/// The kernel's action while our handler is installed.
+fn ours(restart: c_int) -> Action {
+    // SAFETY: a zeroed action is filled in before use; the handler has the SA_SIGINFO signature.
+    let mut ours: Action = unsafe { core::mem::zeroed() };
+    ours.sa_sigaction = on_signal as *const () as usize;
+    ours.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK | libc::SA_NODEFER | restart;
+    ours.sa_mask = signal::all_asynchronous();
+    ours
+}
+
+/// A signal that is sent interrupts system calls, or lets them go on, as the program's action has it: with the table locked.
+fn follow(signum: c_int, program: Option<&Action>) {
+    let restarts = |a: &Action| a.sa_sigaction == libc::SIG_IGN || a.sa_flags & libc::SA_RESTART != 0;
+    let wanted = if program.is_some_and(restarts) { libc::SA_RESTART } else { 0 };
+    let now = signal::current(signum);
+    if is_ours(&now) && now.sa_flags & libc::SA_RESTART != wanted {
+        // SAFETY: a valid action.
+        unsafe { signal::real_sigaction(signum, &ours(wanted), core::ptr::null_mut()) };
     }
 }
 
@@ -235,6 +253,7 @@ pub unsafe fn program_sigaction(signum: c_int, new: *const Action, old: *mut Act
             }
             if let Some(given) = given {
                 *action = given;
+                follow(signum, Some(action));
             }
             drop(program);
             if !old.is_null() {

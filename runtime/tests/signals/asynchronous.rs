@@ -164,3 +164,53 @@ pub fn restarts() {
     });
     assert!(all > ROUNDS && COUNTER.load(SeqCst) == all, "{all}, {}", COUNTER.load(SeqCst));
 }
+
+/// What a SIGSEGV that is sent makes of a read that waits: how many bytes, or the error.
+fn read_with_signal() -> Result<isize, i32> {
+    let mut ends = [0; 2];
+    let mut byte = 0_u8;
+    // SAFETY: a pipe, a byte, and this thread, which waits for the other.
+    unsafe {
+        assert_eq!(libc::pipe(ends.as_mut_ptr()), 0);
+        let reader = libc::pthread_self();
+        std::thread::scope(|s| {
+            s.spawn(move || {
+                std::thread::sleep(std::time::Duration::from_millis(100));
+                libc::pthread_kill(reader, libc::SIGSEGV);
+                std::thread::sleep(std::time::Duration::from_millis(100));
+                assert_eq!(libc::write(ends[1], c"x".as_ptr().cast(), 1), 1);
+            });
+            let got = libc::read(ends[0], (&raw mut byte).cast(), 1);
+            if got < 0 { Err(*libc::__errno_location()) } else { Ok(got) }
+        })
+    }
+}
+
+extern "C" fn nothing(_: i32) {}
+
+/// Whether a signal that is sent interrupts a system call is as the program's own action has it.
+pub fn interrupts() {
+    let handler = nothing as *const () as usize;
+    install(libc::SIGSEGV, handler, libc::SA_RESTART);
+    let b = on_device(4096);
+    works(&b);
+    assert_eq!(read_with_signal(), Ok(1), "restarts, from before");
+    let set = |handler, flags| {
+        // SAFETY: a zeroed action is filled in.
+        unsafe {
+            let mut a: libc::sigaction = std::mem::zeroed();
+            (a.sa_sigaction, a.sa_flags) = (handler, flags);
+            assert_eq!(hmmrt::program_sigaction(libc::SIGSEGV, &a, std::ptr::null_mut()), 0);
+        }
+    };
+    for (handler, flags, expected) in [
+        (handler, 0, Err(libc::EINTR)),
+        (handler, libc::SA_RESTART, Ok(1)),
+        (handler, 0, Err(libc::EINTR)),
+        (libc::SIG_IGN, 0, Ok(1)),
+    ] {
+        set(handler, flags);
+        works(&b);
+        assert_eq!(read_with_signal(), expected, "{handler:x} {flags:x}");
+    }
+}

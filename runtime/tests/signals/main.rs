@@ -334,6 +334,7 @@ fn child(name: &str) {
         "launches" => asynchronous::launches(),
         "fork" => asynchronous::fork(),
         "restarts" => asynchronous::restarts(),
+        "interrupts" => asynchronous::interrupts(),
         other => panic!("{other}"),
     }
 }
@@ -362,6 +363,7 @@ fn cases() {
         "launches",
         "fork",
         "restarts",
+        "interrupts",
         "stack_use",
     ] {
         let out = run(name);
