@@ -45,6 +45,11 @@ fn signal_masks() {
     passes_under_chaos("masks", &[]);
 }
 
+#[test]
+fn cancelled_threads() {
+    passes_under_chaos("cancel", &[]);
+}
+
 /// Children of every kind, beside a library with a lock that its handlers keep across forks.
 #[test]
 fn forks() {

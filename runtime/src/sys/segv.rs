@@ -56,7 +56,8 @@ const FAULTS: u64 = bit(libc::SIGSEGV) | bit(libc::SIGBUS);
 /// Stands for SIGSEGV in the mask of a handler that should have that blocked: the C library's own signal for cancellation,
 /// which no program can block or see. A fault that is not ours is then what it would have been, the end of the program; and
 /// whoever jumps out of the handler and restores the mask of before takes it out as well.
-const BLOCKED_FAULT: u64 = bit(32);
+const BLOCKED_FAULT: u64 = CANCEL;
+const CANCEL: u64 = bit(32);
 
 /// Whether whoever stands before the C library's functions takes the mark out again when the program unblocks SIGSEGV; the
 /// C library itself does not let it.
@@ -192,6 +193,9 @@ fn ours(restart: c_int) -> Action {
     ours.sa_sigaction = on_signal as *const () as usize;
     ours.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK | libc::SA_NODEFER | restart;
     ours.sa_mask = signal::all_asynchronous();
+    // An asynchronous cancellation would unwind through our handler. (The other of the C library's signals harms nobody here, and
+    // who sends it waits for all threads.) A mark in the mask of who was interrupted is looked for in its context, and is not this.
+    *word(&mut ours.sa_mask) |= CANCEL;
     ours
 }
 
