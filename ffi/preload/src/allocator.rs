@@ -1,7 +1,7 @@
 //! What this library allocates for itself comes from the C library's allocator under its private names, so that nothing
 //! here ever calls the functions that it stands for.
 
-use crate::names;
+use crate::{names, spare};
 use core::alloc::{GlobalAlloc, Layout};
 
 /// The private allocator.
@@ -16,6 +16,9 @@ const ALIGNED: usize = 16;
 // SAFETY: the C library's allocator keeps the contract; sizes that are multiples of nothing are fine with it.
 unsafe impl GlobalAlloc for Private {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        if spare::is_used() {
+            return spare::allocate(layout.size(), layout.align());
+        }
         // SAFETY: no preconditions.
         unsafe {
             match layout.align() <= ALIGNED {
@@ -28,7 +31,7 @@ unsafe impl GlobalAlloc for Private {
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         // SAFETY: no preconditions; the block has the layout's size.
         unsafe {
-            if layout.align() <= ALIGNED {
+            if layout.align() <= ALIGNED && !spare::is_used() {
                 return names::__libc_calloc(1, layout.size()).cast();
             }
             let at = self.alloc(layout);
@@ -40,6 +43,12 @@ unsafe impl GlobalAlloc for Private {
     }
 
     unsafe fn dealloc(&self, at: *mut u8, _: Layout) {
+        if spare::owns(at) {
+            return spare::free();
+        }
+        if spare::is_used() {
+            return; // a leak: there is no other way in a signal handler
+        }
         // SAFETY: a block of this allocator, by the caller's promise.
         unsafe { names::__libc_free(at.cast()) };
     }
@@ -47,13 +56,14 @@ unsafe impl GlobalAlloc for Private {
     unsafe fn realloc(&self, at: *mut u8, old: Layout, size: usize) -> *mut u8 {
         // SAFETY: as above; the copy is of what both blocks have.
         unsafe {
-            if old.align() <= ALIGNED {
+            let spares = spare::owns(at) || spare::is_used();
+            if old.align() <= ALIGNED && !spares {
                 return names::__libc_realloc(at.cast(), size).cast();
             }
-            let new = names::__libc_memalign(old.align(), size).cast::<u8>();
+            let new = self.alloc(Layout::from_size_align_unchecked(size, old.align()));
             if !new.is_null() {
                 core::ptr::copy_nonoverlapping(at, new, old.size().min(size));
-                names::__libc_free(at.cast());
+                self.dealloc(at, old);
             }
             new
         }

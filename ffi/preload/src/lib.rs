@@ -4,7 +4,7 @@
 //!
 //! `names` is the C library behind it, `settings` the environment, `malloc` the allocator and `theirs` the C library's,
 //! `calls` what is given to the kernel, with what `holds` keeps on the host meanwhile and `given` reads of it, `trap` the same
-//! without the C library. There is no destructor, and nothing here has thread-local storage, but for jemalloc, which `small`
+//! without the C library; `spare` is memory for what may have interrupted malloc. There is no destructor, and nothing here has thread-local storage, but for jemalloc, which `small`
 //! objects come from where the library is built with them. `HMMRT_CHAOS=1` is a test aid (`chaos`).
 
 mod allocator;
@@ -21,6 +21,7 @@ mod settings;
 mod signals;
 mod size;
 mod small;
+mod spare;
 mod theirs;
 mod trap;
 

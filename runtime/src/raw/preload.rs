@@ -216,7 +216,8 @@ pub fn watch_forks() {
 /// Makes a system call that makes a process with a copy of this memory, and answers 0 in it: with fork's handlers of the
 /// runtime's, so that the child's memory is a snapshot. In the child of a process that uses no device it costs nothing.
 pub fn forking(call: impl FnOnce() -> isize) -> isize {
-    crate::fork::around(call)
+    // A signal handler inside of one of the heap's locks has no snapshot.
+    if may_use_heap() { crate::fork::around(call) } else { call() }
 }
 
 /// Has `before` called when a fork begins that keeps the heap's locks until the child is there, ahead of all that it locks,

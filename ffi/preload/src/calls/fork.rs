@@ -2,7 +2,7 @@
 //! here. A child of a call that shares the memory (vfork, a thread) is no matter of this file. And the handlers that other
 //! libraries register: the runtime's own have to be there first, to run last.
 
-use crate::{given, names};
+use crate::{given, names, spare};
 use core::ffi::{c_int, c_long, c_void};
 use core::sync::atomic::{AtomicBool, Ordering::*};
 use hmmrt_core::raw::preload;
@@ -43,6 +43,12 @@ pub fn copies_memory(number: c_long, a: [usize; 6]) -> bool {
     asked(number, a).is_some_and(|(flags, stack)| flags & (CLONE_VM | CLONE_SETTLS) == 0 && stack == 0)
 }
 
+/// Has the runtime make the child's memory a snapshot around `call`, which answers 0 in the child. Also in signal handlers.
+pub fn forking(call: impl FnOnce() -> isize) -> isize {
+    let _spare = preload::is_active().then(spare::Use::begin);
+    preload::forking(call)
+}
+
 static FORK: names::Real = names::Real::new(c"_Fork");
 static REGISTER: names::Real = names::Real::new(c"__register_atfork");
 
@@ -64,7 +70,7 @@ pub unsafe extern "C" fn _Fork() -> pid_t {
         return -1;
     }
     let mut saved = names::errno();
-    let pid = preload::forking(|| {
+    let pid = forking(|| {
         // SAFETY: the function of that name.
         let pid = unsafe {
             let real: unsafe extern "C" fn() -> pid_t =

@@ -6,7 +6,7 @@ use super::{aio, fork, mask, ring};
 use crate::holds::{self, Holds};
 use crate::{given, names};
 use core::ffi::{c_int, c_long, c_ulong};
-use hmmrt_core::raw::{mapping, preload};
+use hmmrt_core::raw::mapping;
 use libc::{EFAULT, iovec};
 
 /// What the kernel has on both architectures and the `libc` crate only on x86-64, or on neither: there, and on aarch64.
@@ -73,7 +73,7 @@ pub unsafe fn perform(number: c_long, a: [usize; 6], call: impl Fn([usize; 6]) -
                 holds::around(
                     false,
                     hold,
-                    || preload::forking(|| call(a)),
+                    || fork::forking(|| call(a)),
                     |answer| *answer == -(EFAULT as isize),
                 )
             }

@@ -97,6 +97,35 @@ static void locks_of_libraries(void) {
     CHECK(pthread_join(t, NULL) == 0);
 }
 
+static volatile int handled;
+
+static void fork_here(int signal) {
+    (void)signal;
+    int saved = errno;
+    long child = by_clone();
+    if (child == 0) _exit(block[BIG / 2] != 5);
+    int status;
+    if (child > 0 && waitpid((pid_t)child, &status, 0) == child && status == 0) handled++;
+    errno = saved;
+}
+
+// A handler may do it that has interrupted malloc.
+static void in_handlers(void) {
+    block[BIG / 2] = 5;
+    CHECK(signal(SIGALRM, fork_here) != SIG_ERR);
+    for (int i = 1; i <= 100; i++) {
+        alarm(100);
+        ualarm(1000 + i * 37 % 500, 0);
+        while (handled < i) {
+            char *some[16];
+            for (int k = 0; k < 16; k++) some[k] = malloc(100 + k * 500);
+            for (int k = 0; k < 16; k++) free(some[k]);
+        }
+    }
+    signal(SIGALRM, SIG_DFL);
+    alarm(100);
+}
+
 int main(void) {
     alarm(200);
     block = malloc(BIG);
@@ -104,5 +133,6 @@ int main(void) {
     PART(bare_children);
     block[BIG - 1] = 3;
     PART(locks_of_libraries);
+    PART(in_handlers);
     return 0;
 }
