@@ -181,13 +181,12 @@ extern "C" fn lock_all() {
     }
     let blocked = Blocked::new();
     let deadline = clock::now_ns() + PATIENCE_NS;
-    let left = || deadline.saturating_sub(clock::now_ns());
     let late = || {
         Line::new()
             .text("a fork could not wait for memory that is in use: its child can't touch what is")
             .write();
     };
-    let Some(heap) = heap::lock_within(left()) else { return late() };
+    let Some(heap) = until(deadline, heap::lock_within) else { return late() };
     let count = |r: ByteRange| r.chunks().count();
     let (regions, mut chunks) = loop {
         // Room first: nothing is allocated with the regions locked.
@@ -203,9 +202,9 @@ extern "C" fn lock_all() {
     chunks.sort_unstable();
     chunks.dedup();
     let bring = is_direct() && SNAPSHOT.load(Relaxed); // no driver is called any more
+    let wanted = chunks.len();
     chunks.retain(|&at| {
-        let Some(g) = lock_within(at, left()) else {
-            late();
+        let Some(g) = until(deadline, |ns| Guard::lock_within(table::known(at), at, ns)) else {
             return false;
         };
         if bring {
@@ -214,19 +213,22 @@ extern "C" fn lock_all() {
         core::mem::forget(g);
         true
     });
+    if chunks.len() < wanted {
+        late();
+    }
     FORKING_NUMBER.store(thread::number(), Relaxed);
     FORKING.store(thread::id(), Relaxed);
     // SAFETY: this thread holds the heap's lock.
     unsafe { *HELD.0.get() = Some(Held { heap, regions, chunks, _blocked: blocked }) };
 }
 
-/// A chunk's lock, within about `ns`.
-fn lock_within(at: HostAddr, ns: u64) -> Option<Guard> {
-    let deadline = clock::now_ns() + ns;
+/// What `lock` can have, which may give up early where others want the same.
+fn until<T>(deadline: u64, lock: impl Fn(u64) -> Option<T>) -> Option<T> {
     loop {
-        let g = Guard::lock_within(table::known(at), at, deadline.saturating_sub(clock::now_ns()));
-        if g.is_some() || clock::now_ns() >= deadline {
-            return g;
+        let left = deadline.saturating_sub(clock::now_ns());
+        let got = lock(left);
+        if got.is_some() || left == 0 {
+            return got;
         }
     }
 }
