@@ -35,6 +35,11 @@ fn operations_that_go_on() {
 }
 
 #[test]
+fn answers_and_orders() {
+    passes_under_chaos("answers", &[]);
+}
+
+#[test]
 fn rings_without_room() {
     let (program, _) = compile("rings");
     passes(&program, &[], &[]);
@@ -125,7 +130,7 @@ fn calls_without_the_c_library() {
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(!output.status.success() && said.contains("trap.c:"), "{}: {said}", output.status);
     // And those with the library work as before.
-    for name in ["kernel", "print", "async", "masks"] {
+    for name in ["kernel", "answers", "print", "async", "masks"] {
         passes_under_chaos(name, &trap);
     }
 }

@@ -1,7 +1,7 @@
 //! Files and descriptors: read, write and all that is like them.
 
 use super::number::{of_fcntl, other_process, size_of_ioctl};
-use core::ffi::{c_int, c_uint, c_ulong, c_void};
+use core::ffi::{c_char, c_int, c_uint, c_ulong, c_void};
 use libc::{iovec, off_t};
 
 crate::holds::wraps! {
@@ -52,6 +52,8 @@ crate::holds::wraps! {
     fn getrandom(buf: *mut c_void, n: usize, flags: c_uint) -> isize |h| { h.writes(buf, n) }
     fn getentropy(buf: *mut c_void, n: usize) -> c_int |h| { h.writes(buf, n) }
     fn getdents64(fd: c_int, buf: *mut c_void, n: usize) -> isize |h| { h.writes(buf, n) }
+    fn getdirentries(fd: c_int, buf: *mut c_char, n: usize, at: *mut off_t) -> isize |h| { h.writes(buf, n) }
+    fn getdirentries64(fd: c_int, buf: *mut c_char, n: usize, at: *mut off_t) -> isize |h| { h.writes(buf, n) }
     fn sendfile(to: c_int, from: c_int, at: *mut off_t, n: usize) -> isize |h| { h.one(at) }
     fn sendfile64(to: c_int, from: c_int, at: *mut off_t, n: usize) -> isize |h| { h.one(at) }
     fn copy_file_range(

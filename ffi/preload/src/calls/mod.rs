@@ -1,6 +1,7 @@
 //! The C library's calls that hand memory to the kernel, one file for each kind. `docs/SYSTEM_CALLS.md` lists them.
 
 mod aio;
+mod clock;
 mod flight;
 pub mod fork;
 mod io;
@@ -10,6 +11,8 @@ mod masked;
 mod number;
 mod path;
 mod print;
+mod process;
+mod queue;
 mod ring;
 mod socket;
 mod start;
@@ -27,6 +30,8 @@ pub use ring::settle;
 pub fn resolve() {
     aio::resolve();
     fork::resolve();
+    clock::resolve();
+    clock::resolve_clock();
     io::resolve();
     legacy::resolve();
     mask::resolve();
@@ -36,6 +41,8 @@ pub fn resolve() {
     path::resolve();
     print::resolve();
     print::resolve_variadic();
+    process::resolve();
+    queue::resolve();
     socket::resolve();
     start::resolve();
     start::resolve_variadic();

@@ -194,7 +194,7 @@ pub fn size_of_ioctl(request: c_ulong) -> usize {
 /// The bytes of fcntl's argument, for the commands that have a struct.
 pub fn of_fcntl(command: c_int) -> usize {
     const F_SETOWN_EX: c_int = 15;
-    const F_GETOWN_EX: c_int = 16;
+    const F_GETOWNER_UIDS: c_int = 17;
     const F_GET_RW_HINT: c_int = 1035;
     const F_SET_FILE_RW_HINT: c_int = 1038;
     match command {
@@ -204,7 +204,7 @@ pub fn of_fcntl(command: c_int) -> usize {
         | libc::F_OFD_GETLK
         | libc::F_OFD_SETLK
         | libc::F_OFD_SETLKW => size_of::<libc::flock>(),
-        F_SETOWN_EX | F_GETOWN_EX | F_GET_RW_HINT..=F_SET_FILE_RW_HINT => 8,
+        F_SETOWN_EX..=F_GETOWNER_UIDS | F_GET_RW_HINT..=F_SET_FILE_RW_HINT => 8,
         _ => 0,
     }
 }

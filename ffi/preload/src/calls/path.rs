@@ -1,7 +1,10 @@
 //! What takes the name of a file, and what says something of one.
 
-use core::ffi::{c_char, c_int, c_uint, c_void};
-use libc::{FILE, gid_t, mode_t, off_t, stat as Stat, statfs as Statfs, statvfs as Statvfs, timespec, uid_t};
+use core::ffi::{c_char, c_int, c_uint, c_ulong, c_void};
+use libc::{
+    FILE, dev_t, gid_t, mode_t, off_t, stat as Stat, statfs as Statfs, statvfs as Statvfs, timespec, timeval,
+    uid_t,
+};
 
 crate::holds::wraps! {
     // The mode is a variable argument, which is passed as any other on x86-64 and aarch64.
@@ -21,12 +24,23 @@ crate::holds::wraps! {
     fn freopen64(path: *const c_char, mode: *const c_char, file: *mut FILE) -> *mut FILE |h| { h.text(path) }
     fn opendir(path: *const c_char) -> *mut c_void |h| { h.text(path) }
     fn access(path: *const c_char, mode: c_int) -> c_int |h| { h.text(path) }
+    fn eaccess(path: *const c_char, mode: c_int) -> c_int |h| { h.text(path) }
+    fn euidaccess(path: *const c_char, mode: c_int) -> c_int |h| { h.text(path) }
     fn faccessat(at: c_int, path: *const c_char, mode: c_int, flags: c_int) -> c_int |h| { h.text(path) }
     fn mkdir(path: *const c_char, mode: mode_t) -> c_int |h| { h.text(path) }
     fn mkdirat(at: c_int, path: *const c_char, mode: mode_t) -> c_int |h| { h.text(path) }
     fn mkfifo(path: *const c_char, mode: mode_t) -> c_int |h| { h.text(path) }
+    fn mkfifoat(at: c_int, path: *const c_char, mode: mode_t) -> c_int |h| { h.text(path) }
+    fn mknod(path: *const c_char, mode: mode_t, device: dev_t) -> c_int |h| { h.text(path) }
+    fn mknodat(at: c_int, path: *const c_char, mode: mode_t, device: dev_t) -> c_int |h| { h.text(path) }
     fn mkstemp(path: *mut c_char) -> c_int |h| { h.text(path) }
     fn mkostemp(path: *mut c_char, flags: c_int) -> c_int |h| { h.text(path) }
+    fn mkstemp64(path: *mut c_char) -> c_int |h| { h.text(path) }
+    fn mkostemp64(path: *mut c_char, flags: c_int) -> c_int |h| { h.text(path) }
+    fn mkstemps(path: *mut c_char, behind: c_int) -> c_int |h| { h.text(path) }
+    fn mkstemps64(path: *mut c_char, behind: c_int) -> c_int |h| { h.text(path) }
+    fn mkostemps(path: *mut c_char, behind: c_int, flags: c_int) -> c_int |h| { h.text(path) }
+    fn mkostemps64(path: *mut c_char, behind: c_int, flags: c_int) -> c_int |h| { h.text(path) }
     fn mkdtemp(path: *mut c_char) -> *mut c_char |h| { h.text(path) }
     fn rmdir(path: *const c_char) -> c_int |h| { h.text(path) }
     fn unlink(path: *const c_char) -> c_int |h| { h.text(path) }
@@ -73,6 +87,13 @@ crate::holds::wraps! {
         h.reads(time, 32);
     }
     fn futimens(fd: c_int, time: *const timespec) -> c_int |h| { h.reads(time, 32) }
+    fn utime(path: *const c_char, time: *const c_void) -> c_int |h| { h.text(path) }
+    fn utimes(path: *const c_char, time: *const timeval) -> c_int |h| { h.text(path) }
+    fn lutimes(path: *const c_char, time: *const timeval) -> c_int |h| { h.text(path) }
+    fn futimesat(at: c_int, path: *const c_char, time: *const timeval) -> c_int |h| {
+        h.text(path);
+        h.reads(time, 32);
+    }
     fn readlink(path: *const c_char, buf: *mut c_char, n: usize) -> isize |h| {
         h.text(path);
         h.writes(buf, n);
@@ -82,6 +103,10 @@ crate::holds::wraps! {
         h.writes(buf, n);
     }
     fn readlinkat(at: c_int, path: *const c_char, buf: *mut c_char, n: usize) -> isize |h| {
+        h.text(path);
+        h.writes(buf, n);
+    }
+    fn __readlinkat_chk(at: c_int, path: *const c_char, buf: *mut c_char, n: usize, room: usize) -> isize |h| {
         h.text(path);
         h.writes(buf, n);
     }
@@ -132,6 +157,7 @@ crate::holds::wraps! {
     fn fstatfs(fd: c_int, to: *mut Statfs) -> c_int |h| { h.one(to) }
     fn fstatfs64(fd: c_int, to: *mut Statfs) -> c_int |h| { h.one(to) }
     fn statvfs(path: *const c_char, to: *mut Statvfs) -> c_int |h| { h.text(path) }
+    fn statvfs64(path: *const c_char, to: *mut Statvfs) -> c_int |h| { h.text(path) }
     fn getxattr(path: *const c_char, name: *const c_char, to: *mut c_void, n: usize) -> isize |h| {
         h.text(path);
         h.text(name);
@@ -151,6 +177,11 @@ crate::holds::wraps! {
         h.text(name);
         h.reads(from, n);
     }
+    fn lsetxattr(path: *const c_char, name: *const c_char, from: *const c_void, n: usize, flags: c_int) -> c_int |h| {
+        h.text(path);
+        h.text(name);
+        h.reads(from, n);
+    }
     fn fsetxattr(fd: c_int, name: *const c_char, from: *const c_void, n: usize, flags: c_int) -> c_int |h| {
         h.text(name);
         h.reads(from, n);
@@ -164,7 +195,54 @@ crate::holds::wraps! {
         h.writes(to, n);
     }
     fn flistxattr(fd: c_int, to: *mut c_char, n: usize) -> isize |h| { h.writes(to, n) }
+    fn removexattr(path: *const c_char, name: *const c_char) -> c_int |h| {
+        h.text(path);
+        h.text(name);
+    }
+    fn lremovexattr(path: *const c_char, name: *const c_char) -> c_int |h| {
+        h.text(path);
+        h.text(name);
+    }
+    fn fremovexattr(fd: c_int, name: *const c_char) -> c_int |h| { h.text(name) }
+    fn name_to_handle_at(
+        at: c_int, path: *const c_char, handle: *mut c_uint, mount: *mut c_int, flags: c_int,
+    ) -> c_int |h| {
+        h.text(path);
+        h.writes(handle, of_handle(handle));
+        h.one(mount);
+    }
+    fn open_by_handle_at(mount: c_int, handle: *mut c_uint, flags: c_int) -> c_int |h| {
+        h.writes(handle, of_handle(handle))
+    }
+    fn fanotify_mark(fd: c_int, flags: c_uint, mask: u64, at: c_int, path: *const c_char) -> c_int |h| { h.text(path) }
+    fn chroot(path: *const c_char) -> c_int |h| { h.text(path) }
+    fn pivot_root(root: *const c_char, old: *const c_char) -> c_int |h| {
+        h.text(root);
+        h.text(old);
+    }
+    fn mount(
+        from: *const c_char, path: *const c_char, kind: *const c_char, flags: c_ulong, data: *const c_void,
+    ) -> c_int |h| {
+        h.text(from);
+        h.text(path);
+        h.text(kind);
+        h.reads(data, 4096);
+    }
+    fn umount(path: *const c_char) -> c_int |h| { h.text(path) }
+    fn umount2(path: *const c_char, flags: c_int) -> c_int |h| { h.text(path) }
+    fn acct(path: *const c_char) -> c_int |h| { h.text(path) }
+    fn swapon(path: *const c_char, flags: c_int) -> c_int |h| { h.text(path) }
+    fn swapoff(path: *const c_char) -> c_int |h| { h.text(path) }
+    fn setmntent(path: *const c_char, mode: *const c_char) -> *mut FILE |h| { h.text(path) }
     fn inotify_add_watch(fd: c_int, path: *const c_char, mask: c_uint) -> c_int |h| { h.text(path) }
     fn memfd_create(name: *const c_char, flags: c_uint) -> c_int |h| { h.text(name) }
     fn shm_open(name: *const c_char, flags: c_int, mode: mode_t) -> c_int |h| { h.text(name) }
+}
+
+/// The bytes of a file's handle, which says how long it is.
+pub fn of_handle(at: *const c_uint) -> usize {
+    const HEAD: usize = 8;
+    const MOST: usize = 128;
+    let len = if at.is_null() { None } else { crate::given::read(at) };
+    len.map_or(0, |len| HEAD + (len as usize).min(MOST))
 }

@@ -10,6 +10,9 @@ type Texts = *const *const c_char;
 crate::holds::wraps! {
     fn execve(path: *const c_char, argv: Texts, env: Texts) -> c_int |h| { spawning(h, path, argv, env) }
     fn fexecve(fd: c_int, argv: Texts, env: Texts) -> c_int |h| { spawning(h, core::ptr::null(), argv, env) }
+    fn execveat(at: c_int, path: *const c_char, argv: Texts, env: Texts, flags: c_int) -> c_int |h| {
+        spawning(h, path, argv, env)
+    }
     fn execv(path: *const c_char, argv: Texts) -> c_int |h| { spawning(h, path, argv, libc::environ.cast()) }
     fn execvp(path: *const c_char, argv: Texts) -> c_int |h| { spawning(h, path, argv, libc::environ.cast()) }
     fn execvpe(path: *const c_char, argv: Texts, env: Texts) -> c_int |h| { spawning(h, path, argv, env) }

@@ -2,6 +2,9 @@
 //! not here takes no buffer, or none that a program would keep in managed memory; `docs/SYSTEM_CALLS.md` says which.
 
 use super::number::{GETRLIMIT, IO_PGETEVENTS, RENAMEAT, SETRLIMIT, of_fcntl, other_process, size_of_ioctl};
+use super::path::of_handle;
+use super::process::{of_attributes, of_prctl};
+use super::queue::{OF_IPC, of_semctl};
 use super::wait::of_set;
 use crate::holds::Holds;
 use core::ffi::{c_char, c_int, c_long, c_ulong};
@@ -24,6 +27,7 @@ fn writes(h: &mut Holds, address: usize, len: usize) {
 
 const TIME: usize = size_of::<libc::timespec>();
 const STAT: usize = size_of::<libc::stat>();
+const QUEUE: usize = size_of::<libc::mq_attr>();
 const SET: usize = 8; // the kernel's set of signals
 
 /// Holds what the call of that number uses.
@@ -128,6 +132,17 @@ pub unsafe fn hold(h: &mut Holds, number: c_long, a: [usize; 6]) {
                 writes(h, a[1], a[2]);
             }
             libc::SYS_flistxattr => writes(h, a[1], a[2]),
+            libc::SYS_name_to_handle_at => {
+                text(h, a[1]);
+                writes(h, a[2], of_handle(at(a[2])));
+                writes(h, a[3], 4);
+            }
+            libc::SYS_open_by_handle_at => writes(h, a[1], of_handle(at(a[1]))),
+            libc::SYS_fanotify_mark => text(h, a[4]),
+            libc::SYS_pivot_root => {
+                text(h, a[0]);
+                text(h, a[1]);
+            }
             libc::SYS_mount => {
                 text(h, a[0]);
                 text(h, a[1]);
@@ -204,8 +219,15 @@ pub unsafe fn hold(h: &mut Holds, number: c_long, a: [usize; 6]) {
             libc::SYS_rt_tgsigqueueinfo => reads(h, a[3], size_of::<libc::siginfo_t>()),
             libc::SYS_signalfd4 => reads(h, a[1], SET),
             // Times, limits, and what else says something of the process.
-            libc::SYS_clock_gettime | libc::SYS_clock_getres | libc::SYS_clock_settime => {
-                writes(h, a[1], TIME)
+            libc::SYS_clock_gettime
+            | libc::SYS_clock_getres
+            | libc::SYS_clock_settime
+            | libc::SYS_sched_rr_get_interval => writes(h, a[1], TIME),
+            libc::SYS_clock_adjtime => writes(h, a[1], size_of::<libc::timex>()),
+            libc::SYS_adjtimex => writes(h, a[0], size_of::<libc::timex>()),
+            libc::SYS_settimeofday => {
+                reads(h, a[0], TIME);
+                reads(h, a[1], 8);
             }
             libc::SYS_gettimeofday => {
                 writes(h, a[0], TIME);
@@ -236,12 +258,22 @@ pub unsafe fn hold(h: &mut Holds, number: c_long, a: [usize; 6]) {
             libc::SYS_sysinfo => writes(h, a[0], size_of::<libc::sysinfo>()),
             libc::SYS_times => writes(h, a[0], size_of::<libc::tms>()),
             libc::SYS_sched_setaffinity | libc::SYS_sched_getaffinity => writes(h, a[2], a[1]),
+            libc::SYS_sched_getparam | libc::SYS_sched_setparam => writes(h, a[1], 4),
+            libc::SYS_sched_setscheduler => reads(h, a[2], 4),
+            libc::SYS_sched_getattr => writes(h, a[1], a[2]),
+            libc::SYS_sched_setattr => writes(h, a[1], of_attributes(at(a[1]))),
+            libc::SYS_capget | libc::SYS_capset => {
+                writes(h, a[0], 8);
+                writes(h, a[1], 24);
+            }
+            libc::SYS_sethostname | libc::SYS_setdomainname => reads(h, a[0], a[1]),
+            libc::SYS_syslog => writes(h, a[1], a[2]),
             libc::SYS_getgroups => writes(h, a[1], a[0].saturating_mul(4)),
             libc::SYS_setgroups => reads(h, a[1], a[0].saturating_mul(4)),
             libc::SYS_getresuid | libc::SYS_getresgid => (0..3).for_each(|i| writes(h, a[i], 4)),
             libc::SYS_getcpu => (0..2).for_each(|i| writes(h, a[i], 4)),
             libc::SYS_mincore => writes(h, a[2], a[1].div_ceil(4096)),
-            libc::SYS_prctl => (1..5).for_each(|i| writes(h, a[i], 64)),
+            libc::SYS_prctl => of_prctl(h, a[0] as c_int, [a[1], a[2], a[3], a[4]]),
             // Queues.
             libc::SYS_msgsnd => reads(h, a[1], a[2].saturating_add(8)),
             libc::SYS_msgrcv => writes(h, a[1], a[2].saturating_add(8)),
@@ -251,8 +283,17 @@ pub unsafe fn hold(h: &mut Holds, number: c_long, a: [usize; 6]) {
                     reads(h, a[3], TIME);
                 }
             }
-            libc::SYS_msgctl | libc::SYS_shmctl => writes(h, a[2], 256),
-            libc::SYS_mq_open => text(h, a[0]),
+            libc::SYS_msgctl | libc::SYS_shmctl => writes(h, a[2], OF_IPC),
+            libc::SYS_semctl => writes(h, a[3], of_semctl(a[0] as c_int, a[2] as c_int)),
+            libc::SYS_mq_open => {
+                text(h, a[0]);
+                reads(h, a[3], QUEUE);
+            }
+            libc::SYS_mq_getsetattr => {
+                reads(h, a[1], QUEUE);
+                writes(h, a[2], QUEUE);
+            }
+            libc::SYS_mq_notify => reads(h, a[1], size_of::<libc::sigevent>()),
             libc::SYS_mq_timedsend => {
                 reads(h, a[1], a[2]);
                 reads(h, a[4], TIME);

@@ -1,7 +1,8 @@
-//! Waiting: for descriptors, time and children.
+//! Waiting: for descriptors, time, children and signals. A signal that is taken is lost if what it says can't be written: such
+//! calls hold always.
 
-use core::ffi::{c_int, c_uint, c_ulong, c_void};
-use libc::{epoll_event, fd_set, pid_t, pollfd, rusage, siginfo_t, timespec, timeval};
+use core::ffi::{c_int, c_uint, c_ulong};
+use libc::{epoll_event, fd_set, pid_t, pollfd, rusage, siginfo_t, sigset_t, timespec, timeval};
 
 /// The bytes that select looks at, in an fd_set of any size.
 pub fn of_set(n: c_int) -> usize {
@@ -27,10 +28,6 @@ crate::holds::wraps! {
         h.one(time);
         h.one(rest);
     }
-    fn clock_nanosleep(clock: c_int, flags: c_int, time: *const timespec, rest: *mut timespec) -> c_int |h| {
-        h.one(time);
-        h.one(rest);
-    }
     fn wait(status: *mut c_int) -> pid_t |h| { h.one(status) }
     fn waitpid(pid: pid_t, status: *mut c_int, options: c_int) -> pid_t |h| { h.one(status) }
     fn wait3(status: *mut c_int, options: c_int, usage: *mut rusage) -> pid_t |h| {
@@ -46,6 +43,19 @@ crate::holds::wraps! {
     fn uname(to: *mut libc::utsname) -> c_int |h| { h.one(to) }
     fn sysinfo(to: *mut libc::sysinfo) -> c_int |h| { h.one(to) }
     fn times(to: *mut libc::tms) -> isize |h| { h.one(to) }
-    fn sched_setaffinity(pid: pid_t, n: usize, mask: *const c_void) -> c_int |h| { h.reads(mask, n) }
-    fn sched_getaffinity(pid: pid_t, n: usize, mask: *mut c_void) -> c_int |h| { h.writes(mask, n) }
+    fn sigwait(set: *const sigset_t, to: *mut c_int) -> c_int |h| if always { h.reads(set, SET) }
+    fn sigwaitinfo(set: *const sigset_t, to: *mut siginfo_t) -> c_int |h| if always {
+        h.reads(set, SET);
+        h.one(to);
+    }
+    fn sigtimedwait(set: *const sigset_t, to: *mut siginfo_t, time: *const timespec) -> c_int |h| if always {
+        h.reads(set, SET);
+        h.one(to);
+        h.one(time);
+    }
+    fn sigpending(to: *mut sigset_t) -> c_int |h| { h.writes(to, SET) }
+    fn signalfd(fd: c_int, set: *const sigset_t, flags: c_int) -> c_int |h| { h.reads(set, SET) }
 }
+
+/// The kernel's set of signals.
+const SET: usize = 8;

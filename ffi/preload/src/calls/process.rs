@@ -1,0 +1,89 @@
+//! What the kernel is told of a process and says of it: limits, ids, names, scheduling. Those of POSIX threads answer with the
+//! error itself, and hold always.
+
+use crate::given;
+use crate::holds::Holds;
+use core::ffi::{c_char, c_int, c_uint, c_void};
+use libc::{gid_t, pid_t, pthread_t, rlimit, sched_param, timespec, uid_t};
+
+crate::holds::wraps! {
+    fn getrlimit(which: c_int, to: *mut rlimit) -> c_int |h| { h.one(to) }
+    fn getrlimit64(which: c_int, to: *mut rlimit) -> c_int |h| { h.one(to) }
+    fn setrlimit(which: c_int, from: *const rlimit) -> c_int |h| { h.reads(from, size_of::<rlimit>()) }
+    fn setrlimit64(which: c_int, from: *const rlimit) -> c_int |h| { h.reads(from, size_of::<rlimit>()) }
+    fn prlimit(pid: pid_t, which: c_int, from: *const rlimit, to: *mut rlimit) -> c_int |h| {
+        h.one(to);
+        h.reads(from, size_of::<rlimit>());
+    }
+    fn prlimit64(pid: pid_t, which: c_int, from: *const rlimit, to: *mut rlimit) -> c_int |h| {
+        h.one(to);
+        h.reads(from, size_of::<rlimit>());
+    }
+    fn getgroups(n: c_int, to: *mut gid_t) -> c_int |h| { h.writes(to, n.max(0) as usize * 4) }
+    fn setgroups(n: usize, from: *const gid_t) -> c_int |h| { h.reads(from, n.saturating_mul(4)) }
+    fn getresuid(real: *mut uid_t, effective: *mut uid_t, saved: *mut uid_t) -> c_int |h| {
+        h.one(real);
+        h.one(effective);
+        h.one(saved);
+    }
+    fn getresgid(real: *mut gid_t, effective: *mut gid_t, saved: *mut gid_t) -> c_int |h| {
+        h.one(real);
+        h.one(effective);
+        h.one(saved);
+    }
+    fn capget(header: *mut c_void, data: *mut c_void) -> c_int |h| {
+        h.writes(header, 8);
+        h.writes(data, 24);
+    }
+    fn capset(header: *mut c_void, data: *const c_void) -> c_int |h| {
+        h.writes(header, 8);
+        h.reads(data, 24);
+    }
+    fn sethostname(name: *const c_char, n: usize) -> c_int |h| { h.reads(name, n) }
+    fn setdomainname(name: *const c_char, n: usize) -> c_int |h| { h.reads(name, n) }
+    fn klogctl(what: c_int, to: *mut c_char, n: c_int) -> c_int |h| { h.writes(to, n.max(0) as usize) }
+    // These are variable arguments, which are passed as any others on x86-64 and aarch64.
+    fn prctl(what: c_int, a: usize, b: usize, c: usize, d: usize) -> c_int |h| { of_prctl(h, what, [a, b, c, d]) }
+    fn mincore(at: *mut c_void, n: usize, to: *mut u8) -> c_int |h| { h.writes(to, n.div_ceil(4096)) }
+    fn sched_getparam(pid: pid_t, to: *mut sched_param) -> c_int |h| { h.one(to) }
+    fn sched_setparam(pid: pid_t, from: *const sched_param) -> c_int |h| { h.reads(from, size_of::<sched_param>()) }
+    fn sched_setscheduler(pid: pid_t, policy: c_int, from: *const sched_param) -> c_int |h| {
+        h.reads(from, size_of::<sched_param>())
+    }
+    fn sched_rr_get_interval(pid: pid_t, to: *mut timespec) -> c_int |h| { h.one(to) }
+    fn sched_setaffinity(pid: pid_t, n: usize, mask: *const c_void) -> c_int |h| { h.reads(mask, n) }
+    fn sched_getaffinity(pid: pid_t, n: usize, mask: *mut c_void) -> c_int |h| { h.writes(mask, n) }
+    fn pthread_setaffinity_np(thread: pthread_t, n: usize, mask: *const c_void) -> c_int |h| if always { h.reads(mask, n) }
+    fn pthread_getaffinity_np(thread: pthread_t, n: usize, mask: *mut c_void) -> c_int |h| if always { h.writes(mask, n) }
+    fn pthread_setschedparam(thread: pthread_t, policy: c_int, from: *const sched_param) -> c_int |h| if always {
+        h.reads(from, size_of::<sched_param>())
+    }
+    fn pthread_setname_np(thread: pthread_t, name: *const c_char) -> c_int |h| if always { h.text(name) }
+    fn pthread_getname_np(thread: pthread_t, to: *mut c_char, n: usize) -> c_int |h| if always { h.writes(to, n) }
+}
+
+/// What prctl(2) reads or writes: most of what it can be asked for needs no more than a few words.
+pub fn of_prctl(h: &mut Holds, what: c_int, a: [usize; 4]) {
+    const PR_SET_VMA: c_int = 0x5356_4d41;
+    let at = core::ptr::with_exposed_provenance::<u8>;
+    match what {
+        libc::PR_SET_NAME => h.reads(at(a[0]), 16),
+        libc::PR_GET_NAME => h.writes(at(a[0]), 16),
+        PR_SET_VMA => h.text(at(a[3]).cast()),
+        libc::PR_SET_SECCOMP => {
+            let program = at(a[1]).cast::<libc::sock_fprog>();
+            h.reads(program, size_of::<libc::sock_fprog>());
+            if let Some(program) = (!program.is_null()).then(|| given::read(program)).flatten() {
+                h.reads(program.filter, program.len as usize * size_of::<libc::sock_filter>());
+            }
+        }
+        _ => a.into_iter().for_each(|a| h.writes(at(a), 64)),
+    }
+}
+
+/// What sched_setattr(2) takes: a struct that says its size.
+pub fn of_attributes(at: *const c_uint) -> usize {
+    const MOST: usize = 4096;
+    let size = if at.is_null() { None } else { given::read(at) };
+    size.map_or(0, |size| (size as usize).clamp(48, MOST))
+}
