@@ -76,3 +76,31 @@ crate::holds::wraps! {
     fn fcntl(fd: c_int, command: c_int, arg: *mut c_void) -> c_int |h| { h.writes(arg, of_fcntl(command)) }
     fn fcntl64(fd: c_int, command: c_int, arg: *mut c_void) -> c_int |h| { h.writes(arg, of_fcntl(command)) }
 }
+
+mod random {
+    use crate::names::Real;
+    pub static ARC4RANDOM_BUF: Real = Real::new(c"arc4random_buf");
+}
+
+/// arc4random_buf(3), which aborts where the kernel can't write. New in glibc 2.36.
+///
+/// # Safety
+/// As the C library's.
+#[unsafe(no_mangle)]
+pub unsafe extern "C-unwind" fn arc4random_buf(to: *mut c_void, n: usize) {
+    let at = random::ARC4RANDOM_BUF.address();
+    if at == 0 {
+        crate::names::abort_with("arc4random_buf: the C library has none\n");
+    }
+    // SAFETY: the function of that name; the arguments are the caller's.
+    unsafe {
+        let f: unsafe extern "C-unwind" fn(*mut c_void, usize) =
+            core::mem::transmute(core::ptr::with_exposed_provenance::<()>(at));
+        crate::holds::around(true, |h| h.writes(to, n), || f(to, n), |()| false);
+    }
+}
+
+/// Looks up what is not in the list above.
+pub fn resolve_random() {
+    random::ARC4RANDOM_BUF.address();
+}

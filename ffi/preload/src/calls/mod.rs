@@ -33,6 +33,7 @@ pub fn resolve() {
     clock::resolve();
     clock::resolve_clock();
     io::resolve();
+    io::resolve_random();
     legacy::resolve();
     mask::resolve();
     mask::start();

@@ -37,6 +37,8 @@
 
 #include "away.h"
 
+// Not in every C library.
+extern void arc4random_buf(void *to, size_t n) __attribute__((weak));
 extern int capget(void *header, void *data);
 extern ssize_t __readlinkat_chk(int at, const char *path, char *to, size_t n, size_t room);
 extern ssize_t getdirentries(int fd, char *to, size_t n, off_t *at);
@@ -209,6 +211,17 @@ static void process(void) {
     }
 }
 
+// The C library aborts where the kernel can't write.
+static void random_bytes(void) {
+    for (int round = 0; round < 5 * ROUNDS && arc4random_buf != NULL; round++) {
+        char *to = at(0);
+        arc4random_buf(AWAY(to), PAGE);
+        int zeros = 0;
+        for (int i = 0; i < PAGE; i++) zeros += to[i] == 0;
+        CHECK(zeros < PAGE / 2);
+    }
+}
+
 static void files(void) {
     for (int round = 0; round < ROUNDS; round++) {
         char *f = file(0, "file"), *name = text(1, "user.none");
@@ -269,6 +282,7 @@ int main(int argc, char **argv) {
     PART(queues);
     PART(process);
     PART(files);
+    PART(random_bytes);
     CHECK(waits > 100);
     return 0;
 }
