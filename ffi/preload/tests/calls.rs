@@ -19,6 +19,14 @@ fn passes_under_chaos(name: &str, more: &[(&str, &str)]) {
     }
 }
 
+/// One that stops itself at system calls: what only wrapping can get wrong.
+fn passes_traced(name: &str) {
+    let (program, _) = compile(name);
+    for direct in ["1", "0"] {
+        passes(&program, &[], &[&CHAOS[..], &[("HMMRT_HOST_DIRECT", direct)]].concat());
+    }
+}
+
 #[test]
 fn formatted_output() {
     passes_under_chaos("print", &[]);
@@ -37,6 +45,11 @@ fn operations_that_go_on() {
 #[test]
 fn answers_and_orders() {
     passes_under_chaos("answers", &[]);
+}
+
+#[test]
+fn waits_with_an_end() {
+    passes_traced("waits");
 }
 
 #[test]
