@@ -53,6 +53,11 @@ fn waits_with_an_end() {
 }
 
 #[test]
+fn threads_of_the_c_library() {
+    passes_under_chaos("threads", &[]);
+}
+
+#[test]
 fn rings_without_room() {
     let (program, _) = compile("rings");
     passes(&program, &[], &[]);
@@ -143,7 +148,7 @@ fn calls_without_the_c_library() {
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(!output.status.success() && said.contains("trap.c:"), "{}: {said}", output.status);
     // And those with the library work as before.
-    for name in ["kernel", "answers", "print", "async", "masks"] {
+    for name in ["kernel", "answers", "threads", "print", "async", "masks"] {
         passes_under_chaos(name, &trap);
     }
 }

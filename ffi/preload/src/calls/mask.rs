@@ -121,6 +121,11 @@ pub fn never_block(signum: c_int) {
     }
 }
 
+/// This thread, which is the C library's, is about to run the program's code: faults come through from now on.
+pub fn open_to_faults() {
+    let _ = kernel(SIG_UNBLOCK, Some(NEVER.load(Relaxed) | IN_PLACE_OF_SIGSEGV));
+}
+
 /// A set of the program's, as a call may have it. `None` if there is none, or it can't be read.
 pub fn allowed(set: *const sigset_t) -> Option<sigset_t> {
     if set.is_null() {
@@ -149,11 +154,20 @@ fn kernel(how: c_int, set: Option<u64>) -> Result<u64, c_int> {
 
 /// Changes the mask as the program wants it, and gives the one before as the program knows it.
 pub fn change(how: c_int, set: Option<u64>) -> Result<u64, c_int> {
+    change_all_but(OWN, how, set)
+}
+
+/// The same for the C library itself, whose threads wait for its own signals with those blocked.
+pub fn change_for_the_c_library(how: c_int, set: Option<u64>) -> Result<u64, c_int> {
+    change_all_but(0, how, set)
+}
+
+fn change_all_but(hidden: u64, how: c_int, set: Option<u64>) -> Result<u64, c_int> {
     let wanted = set.map(|set| match how {
         // With SIGSEGV its mark goes.
-        SIG_UNBLOCK if set & bit(libc::SIGSEGV) != 0 => set & !OWN | IN_PLACE_OF_SIGSEGV,
-        SIG_UNBLOCK => set & !OWN,
-        _ => without_faults(set),
+        SIG_UNBLOCK if set & bit(libc::SIGSEGV) != 0 => set & !hidden | IN_PLACE_OF_SIGSEGV,
+        SIG_UNBLOCK => set & !hidden,
+        _ => keeping(set) & !hidden,
     });
     let mut before = kernel(how, wanted)?;
     let was_asked = asked();
@@ -172,7 +186,7 @@ pub fn change(how: c_int, set: Option<u64>) -> Result<u64, c_int> {
     if before & IN_PLACE_OF_SIGSEGV != 0 {
         before |= bit(libc::SIGSEGV);
     }
-    Ok(before & !OWN | was_asked)
+    Ok(before & !hidden | was_asked)
 }
 
 /// As the C library's functions for it.

@@ -6,8 +6,10 @@ mod flight;
 pub mod fork;
 mod io;
 mod legacy;
+mod lookup;
 mod mask;
 mod masked;
+mod notify;
 mod number;
 mod path;
 mod print;
@@ -23,7 +25,7 @@ mod variadic;
 mod wait;
 
 pub use mask::{keep, keeping, never_block, without_faults as without_kept};
-pub use number::perform;
+pub use number::{change_mask_for_the_c_library, perform};
 pub use ring::settle;
 
 /// Looks up everything that stands behind the functions here, so that none has to in a signal handler.
@@ -35,9 +37,11 @@ pub fn resolve() {
     io::resolve();
     io::resolve_random();
     legacy::resolve();
+    lookup::resolve();
     mask::resolve();
     mask::start();
     masked::resolve();
+    notify::resolve();
     number::resolve();
     path::resolve();
     print::resolve();

@@ -51,7 +51,7 @@ pub unsafe fn perform(number: c_long, a: [usize; 6], call: impl Fn([usize; 6]) -
                 aio::reaped(answer, a[3]);
                 answer
             }
-            libc::SYS_rt_sigprocmask if a[3] == 8 => change_mask(a),
+            libc::SYS_rt_sigprocmask if a[3] == 8 => change_mask(a, mask::change),
             libc::SYS_rt_sigsuspend => with_mask(a, 0, held),
             libc::SYS_ppoll => with_mask(a, 3, held),
             libc::SYS_epoll_pwait | libc::SYS_epoll_pwait2 => with_mask(a, 4, held),
@@ -127,11 +127,20 @@ unsafe fn with_mask(mut a: [usize; 6], which: usize, call: impl FnOnce([usize; 6
     call(a)
 }
 
+/// rt_sigprocmask(2) as the C library makes it.
+///
+/// # Safety
+/// As the system call.
+pub unsafe fn change_mask_for_the_c_library(a: [usize; 6]) -> isize {
+    // SAFETY: the caller's promise.
+    unsafe { change_mask(a, mask::change_for_the_c_library) }
+}
+
 /// rt_sigprocmask(2).
 ///
 /// # Safety
 /// As the system call.
-unsafe fn change_mask(a: [usize; 6]) -> isize {
+unsafe fn change_mask(a: [usize; 6], change: fn(c_int, Option<u64>) -> Result<u64, c_int>) -> isize {
     let set = match a[1] {
         0 => None,
         address => match given::read(at::<u64>(address)) {
@@ -139,7 +148,7 @@ unsafe fn change_mask(a: [usize; 6]) -> isize {
             set => set,
         },
     };
-    match mask::change(a[0] as c_int, set) {
+    match change(a[0] as c_int, set) {
         Ok(before) if a[2] == 0 || given::write(core::ptr::with_exposed_provenance_mut(a[2]), before) => 0,
         Ok(_) => -(EFAULT as isize), // it is changed all the same, as the kernel does it
         Err(error) => -(error as isize),

@@ -1,9 +1,11 @@
-//! Starting programs.
+//! Starting programs and threads. The C library has signals blocked meanwhile, so that its own touches of what it is given
+//! must not fault: that is held always.
 
 use super::variadic::{List, variadic};
 use crate::holds::Holds;
 use core::ffi::{c_char, c_int, c_void};
-use libc::{FILE, pid_t};
+use hmmrt_core::raw::owns;
+use libc::{FILE, pid_t, pthread_attr_t, pthread_t};
 
 type Texts = *const *const c_char;
 
@@ -18,10 +20,26 @@ crate::holds::wraps! {
     fn execvpe(path: *const c_char, argv: Texts, env: Texts) -> c_int |h| { spawning(h, path, argv, env) }
     fn posix_spawn(
         pid: *mut pid_t, path: *const c_char, actions: *const c_void, attributes: *const c_void, argv: Texts, env: Texts,
-    ) -> c_int |h| { spawning(h, path, argv, env) }
+    ) -> c_int |h| if always {
+        spawning(h, path, argv, env);
+        h.one(pid);
+        h.reads(actions, size_of::<libc::posix_spawn_file_actions_t>());
+        h.reads(attributes, size_of::<libc::posix_spawnattr_t>());
+    }
     fn posix_spawnp(
         pid: *mut pid_t, path: *const c_char, actions: *const c_void, attributes: *const c_void, argv: Texts, env: Texts,
-    ) -> c_int |h| { spawning(h, path, argv, env) }
+    ) -> c_int |h| if always {
+        spawning(h, path, argv, env);
+        h.one(pid);
+        h.reads(actions, size_of::<libc::posix_spawn_file_actions_t>());
+        h.reads(attributes, size_of::<libc::posix_spawnattr_t>());
+    }
+    fn pthread_create(
+        thread: *mut pthread_t, attributes: *const pthread_attr_t, start: *const c_void, argument: *mut c_void,
+    ) -> c_int |h| if always plain if !owns(thread.cast()) && !owns(attributes.cast()) => {
+        h.one(thread);
+        h.reads(attributes, size_of::<pthread_attr_t>());
+    }
     fn system(command: *const c_char) -> c_int |h| {
         h.text(command);
         h.texts(libc::environ.cast());

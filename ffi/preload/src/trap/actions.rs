@@ -22,6 +22,11 @@ const SA_RESTORER: usize = 0x0400_0000;
 /// The first address of the C library and the one after its last.
 pub static C_LIBRARY: [AtomicUsize; 2] = [const { AtomicUsize::new(0) }; 2];
 
+/// Whether code at this address is the C library's.
+pub fn is_c_library(at: i64) -> bool {
+    (C_LIBRARY[0].load(Relaxed)..C_LIBRARY[1].load(Relaxed)).contains(&(at as usize))
+}
+
 /// The program's own action for SIGSYS, the kernel's way. Words of their own: whoever changes it while the signal comes
 /// gets what is half of each, as in any program that does so.
 static PROGRAM: [AtomicUsize; 4] = [const { AtomicUsize::new(0) }; 4];
@@ -114,7 +119,6 @@ pub unsafe fn set(a: [usize; 6], caller: usize) -> isize {
         },
     };
     let mut old = Action::default();
-    let within = C_LIBRARY[0].load(Relaxed)..C_LIBRARY[1].load(Relaxed);
     let answer = match signum {
         SIGSYS => {
             old = program();
@@ -127,7 +131,7 @@ pub unsafe fn set(a: [usize; 6], caller: usize) -> isize {
             0
         }
         // The C library's come from our `sigaction` and from the runtime.
-        SIGSEGV | SIGBUS if !within.contains(&caller) && settings::is_own_process() => {
+        SIGSEGV | SIGBUS if !is_c_library(caller as i64) && settings::is_own_process() => {
             fault(signum, new, &mut old)
         }
         _ => kernel(signum, new.as_ref(), &mut old),

@@ -58,7 +58,11 @@ unsafe fn dispatch(number: i64, a: [usize; 6], context: *mut ucontext_t) -> Opti
                 entry::leave(stack)
             }
             libc::SYS_rt_sigprocmask => {
-                let answer = calls::perform(number, a, through);
+                let answer = match actions::is_c_library((*context).uc_mcontext.gregs[libc::REG_RIP as usize])
+                {
+                    true if a[3] == 8 => calls::change_mask_for_the_c_library(a),
+                    _ => calls::perform(number, a, through),
+                };
                 // The change is to last: the mask that comes back is the context's.
                 let mut now = 0_u64;
                 let a = [0, 0, (&raw mut now).expose_provenance(), 8, 0, 0];

@@ -1,0 +1,112 @@
+// What the C library does with all signals blocked, in threads and children of its own or in the caller's: a touch of what is on a
+// device kills there unless the library opens that thread, or has what it uses at home. Runs with HMMRT_CHAOS=1.
+
+#define _GNU_SOURCE
+#include <netdb.h>
+#include <pthread.h>
+#include <signal.h>
+#include <spawn.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <time.h>
+
+#include "away.h"
+
+extern char **environ;
+
+enum { ROUNDS = 5, PAGE = 4096, PAGES = 4 };
+static char *block;
+static void *at(int page) {
+    return memset(block + page * PAGE, 0, PAGE);
+}
+
+static volatile int called;
+static void notified(union sigval value) {
+    char *p = value.sival_ptr;
+    CHECK(*AWAY(p) == 7);
+    called++;
+}
+
+static void timers(void) {
+    char *p = at(0);
+    *p = 7;
+    pthread_attr_t *attributes = at(1);
+    CHECK(pthread_attr_init(attributes) == 0);
+    struct sigevent *event = at(2);
+    *event = (struct sigevent){.sigev_notify = SIGEV_THREAD, .sigev_value.sival_ptr = p};
+    event->sigev_notify_function = notified;
+    struct itimerspec once = {.it_value.tv_nsec = 1000};
+    for (int round = 0; round < ROUNDS; round++) {
+        event->sigev_notify_attributes = round % 2 ? attributes : NULL;
+        called = 0;
+        timer_t t;
+        AWAY(attributes);
+        CHECK(timer_create(CLOCK_MONOTONIC, AWAY(event), &t) == 0 && timer_settime(t, 0, &once, NULL) == 0);
+        while (called == 0) usleep(100);
+        CHECK(timer_delete(t) == 0);
+    }
+}
+
+static void spawns(void) {
+    posix_spawnattr_t *attributes = at(0);
+    posix_spawn_file_actions_t *actions = at(1);
+    sigset_t none;
+    sigemptyset(&none);
+    CHECK(posix_spawnattr_init(attributes) == 0 && posix_spawn_file_actions_init(actions) == 0);
+    CHECK(posix_spawnattr_setsigmask(attributes, &none) == 0);
+    CHECK(posix_spawnattr_setflags(attributes, POSIX_SPAWN_SETSIGMASK) == 0);
+    CHECK(posix_spawn_file_actions_addopen(actions, 9, "/dev/null", O_RDONLY, 0) == 0);
+    for (int round = 0; round < ROUNDS; round++) {
+        char *argv[] = {"/bin/sh", "-c", "exec <&9; exit 5", NULL};
+        pid_t *child = at(2);
+        int status = 0;
+        AWAY(attributes), AWAY(actions), AWAY(child);
+        if (round % 2) CHECK(posix_spawn(child, argv[0], actions, attributes, argv, environ) == 0);
+        else CHECK(posix_spawnp(child, "sh", actions, attributes, argv, environ) == 0);
+        CHECK(waitpid(*child, &status, 0) == *child && WIFEXITED(status) && WEXITSTATUS(status) == 5);
+    }
+    CHECK(posix_spawn_file_actions_destroy(actions) == 0 && posix_spawnattr_destroy(attributes) == 0);
+}
+
+static void *started(void *argument) {
+    return argument;
+}
+static void starts(void) {
+    pthread_attr_t *attributes = at(0);
+    CHECK(pthread_attr_init(attributes) == 0);
+    for (int round = 0; round < ROUNDS; round++) {
+        pthread_t *thread = at(1);
+        void *result;
+        AWAY(attributes), AWAY(thread);
+        CHECK(pthread_create(thread, attributes, started, block) == 0);
+        CHECK(pthread_join(*thread, &result) == 0 && result == block);
+    }
+}
+
+static void lookups(void) {
+    struct gaicb *request = at(0);
+    struct addrinfo *hints = at(1);
+    hints->ai_flags = AI_NUMERICHOST;
+    for (int round = 0; round < ROUNDS; round++) {
+        memset(request, 0, sizeof *request);
+        request->ar_name = strcpy(at(2), "127.0.0.1");
+        request->ar_service = strcpy(at(3), "80");
+        request->ar_request = hints;
+        struct gaicb *list[] = {request};
+        AWAY(request->ar_name), AWAY(request->ar_service), AWAY(hints);
+        CHECK(getaddrinfo_a(round % 2 ? GAI_WAIT : GAI_NOWAIT, list, 1, NULL) == 0);
+        while (gai_error(request) == EAI_INPROGRESS) usleep(100);
+        CHECK(gai_error(request) == 0 && request->ar_result != NULL);
+        freeaddrinfo(request->ar_result);
+        AWAY(block), AWAY(block + 2 * PAGE); // nothing is pinned any more
+    }
+}
+
+int main(void) {
+    block = aligned_alloc(PAGE, PAGES * PAGE);
+    PART(timers);
+    PART(spawns);
+    PART(starts);
+    PART(lookups);
+    return 0;
+}
