@@ -58,6 +58,11 @@ fn threads_of_the_c_library() {
 }
 
 #[test]
+fn pages_that_the_kernel_keeps() {
+    passes_under_chaos("lent", &[]);
+}
+
+#[test]
 fn rings_without_room() {
     let (program, _) = compile("rings");
     passes(&program, &[], &[]);
@@ -148,7 +153,7 @@ fn calls_without_the_c_library() {
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(!output.status.success() && said.contains("trap.c:"), "{}: {said}", output.status);
     // And those with the library work as before.
-    for name in ["kernel", "answers", "threads", "print", "async", "masks"] {
+    for name in ["kernel", "answers", "threads", "lent", "print", "async", "masks"] {
         passes_under_chaos(name, &trap);
     }
 }

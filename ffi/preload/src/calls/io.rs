@@ -36,7 +36,6 @@ crate::holds::wraps! {
     fn pwritev64v2(fd: c_int, iov: *const iovec, n: c_int, at: off_t, flags: c_int) -> isize |h| {
         h.vectors(iov, n as usize, false)
     }
-    fn vmsplice(fd: c_int, iov: *const iovec, n: usize, flags: c_uint) -> isize |h| { h.vectors(iov, n, true) }
     fn process_vm_readv(
         pid: c_int, local: *const iovec, n: c_ulong, remote: *const iovec, m: c_ulong, flags: c_ulong,
     ) -> isize |h| {

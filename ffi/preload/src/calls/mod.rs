@@ -6,6 +6,7 @@ mod flight;
 pub mod fork;
 mod io;
 mod legacy;
+mod lent;
 mod lookup;
 mod mask;
 mod masked;
@@ -37,6 +38,7 @@ pub fn resolve() {
     io::resolve();
     io::resolve_random();
     legacy::resolve();
+    lent::resolve();
     lookup::resolve();
     mask::resolve();
     mask::start();

@@ -2,7 +2,7 @@
 //! arguments are buffers, and what is to be done around the calls that use them later. Any context: signal-safe but for
 //! what io_uring and io_submit need.
 
-use super::{aio, fork, mask, ring};
+use super::{aio, fork, lent, mask, ring};
 use crate::holds::{self, Holds};
 use crate::{given, names};
 use core::ffi::{c_int, c_long, c_ulong};
@@ -41,6 +41,9 @@ pub unsafe fn perform(number: c_long, a: [usize; 6], call: impl Fn([usize; 6]) -
         match number {
             libc::SYS_io_uring_setup | libc::SYS_io_uring_enter | libc::SYS_io_uring_register => {
                 ring::call(number, a, || held(a))
+            }
+            libc::SYS_vmsplice | libc::SYS_sendto | libc::SYS_sendmsg | libc::SYS_sendmmsg => {
+                lent::call(number, a, held).unwrap_or_else(|| held(a))
             }
             libc::SYS_io_submit => {
                 aio::submitting(a[1], a[2]);

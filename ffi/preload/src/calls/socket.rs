@@ -1,4 +1,4 @@
-//! Sockets.
+//! Sockets. What sends is in `lent`.
 
 use core::ffi::{c_int, c_uint, c_void};
 use libc::{mmsghdr, msghdr, sockaddr, socklen_t, timespec};
@@ -22,17 +22,6 @@ crate::holds::wraps! {
     fn recvmmsg(fd: c_int, all: *mut mmsghdr, n: c_uint, flags: c_int, timeout: *mut timespec) -> c_int |h| {
         h.messages(all, n as usize, true);
         h.one(timeout);
-    }
-    fn send(fd: c_int, buf: *const c_void, n: usize, flags: c_int) -> isize |h| { h.reads(buf, n) }
-    fn sendto(
-        fd: c_int, buf: *const c_void, n: usize, flags: c_int, to: *const sockaddr, len: socklen_t,
-    ) -> isize |h| {
-        h.reads(buf, n);
-        h.reads(to, len as usize);
-    }
-    fn sendmsg(fd: c_int, message: *const msghdr, flags: c_int) -> isize |h| { h.message(message, false) }
-    fn sendmmsg(fd: c_int, all: *mut mmsghdr, n: c_uint, flags: c_int) -> c_int |h| {
-        h.messages(all, n as usize, false)
     }
     fn accept(fd: c_int, from: *mut sockaddr, len: *mut socklen_t) -> c_int |h| { h.answer(from.cast(), len) }
     fn accept4(fd: c_int, from: *mut sockaddr, len: *mut socklen_t, flags: c_int) -> c_int |h| {
