@@ -30,6 +30,26 @@ pub struct Want {
     pub(crate) write: bool,
 }
 
+impl Want {
+    /// Where it starts.
+    pub fn start(&self) -> usize {
+        self.range.start
+    }
+
+    /// Where it ends.
+    pub fn end(&self) -> usize {
+        self.range.end
+    }
+
+    /// Both as one: of the same kind, and with nothing but their own pages between.
+    pub fn with(self, other: Want) -> Option<Want> {
+        let (a, b) = (self.range.pages_out(), other.range.pages_out());
+        let (start, end) = (self.range.start.min(other.range.start), self.range.end.max(other.range.end));
+        let is_one = self.write == other.write && a.start <= b.end && b.start <= a.end;
+        is_one.then_some(Want { range: ByteRange { start, end }, write: self.write })
+    }
+}
+
 /// Who asks.
 #[derive(Clone, Copy, Debug)]
 pub struct Caller {
@@ -63,15 +83,18 @@ const NOBODY: Hold = Hold {
     vforked: false,
 };
 
-const MOST: usize = 4096;
+/// More than a process has threads: each can wait for a lock. What is not used is never touched.
+const MOST: usize = if cfg!(miri) { 4096 } else { 1 << 16 };
 
 struct Table {
+    /// All slots before this one are in use.
+    full: usize,
     /// No slot from here on is in use.
     end: usize,
     slots: [Hold; MOST],
 }
 
-static TABLE: Locked<Table> = Locked::new(Table { end: 0, slots: [NOBODY; MOST] });
+static TABLE: Locked<Table> = Locked::new(Table { full: 0, end: 0, slots: [NOBODY; MOST] });
 /// How many slots are in use, for the ways that skip the lock when none is.
 static COUNT: AtomicUsize = AtomicUsize::new(0);
 /// How many of them are of children of vfork.
@@ -87,7 +110,8 @@ impl Table {
     }
 
     fn enter(&mut self, want: Want, caller: Caller) -> Option<Held> {
-        let slot = self.slots.iter().position(|h| h.range.len() == 0)?;
+        let slot = self.full + self.slots[self.full..].iter().position(|h| h.range.len() == 0)?;
+        self.full = slot + 1;
         let hold = &mut self.slots[slot];
         *hold = Hold {
             range: want.range,
@@ -106,6 +130,7 @@ impl Table {
 
     fn end_of(&mut self, slot: usize) {
         self.slots[slot].range = ByteRange { start: 0, end: 0 };
+        self.full = self.full.min(slot);
         VFORKED.fetch_sub(usize::from(self.slots[slot].vforked), Release);
         while self.end > 0 && self.slots[self.end - 1].range.len() == 0 {
             self.end -= 1;
@@ -386,6 +411,17 @@ mod tests {
         assert_eq!(pages_in(HostAddr(at)), PageMask::span(0, 2));
         end(&mut held);
         assert_eq!(blocker(page, false), None);
+    }
+
+    #[test]
+    fn neighbours_are_one() {
+        let at = 0x1300_0000_0000;
+        let want = |start, len, write| Want { range: ByteRange { start, end: start + len }, write };
+        let both = want(at + 100, 10, true).with(want(at + 2 * PAGE - 1, 1, true)).unwrap();
+        assert_eq!((both.start(), both.end()), (at + 100, at + 2 * PAGE));
+        assert_eq!(both.with(want(at, 8, true)), Some(want(at, 2 * PAGE, true)));
+        assert_eq!(both.with(want(at, 8, false)), None);
+        assert_eq!(both.with(want(at + 3 * PAGE, 8, true)), None);
     }
 
     #[test]

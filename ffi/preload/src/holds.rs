@@ -15,6 +15,10 @@ const FEW: usize = 8;
 /// So many elements of an array are read at once.
 const PART: usize = 16;
 const PAGE: usize = 4096;
+/// No call uses more bytes of a buffer.
+const MOST: usize = 1 << 31;
+/// A range is looked for among so many before it.
+const LAST: usize = 16;
 
 const _: () = assert!(core::mem::offset_of!(libc::mmsghdr, msg_hdr) == 0);
 
@@ -26,6 +30,10 @@ pub struct Holds {
     held: [MaybeUninit<Held>; FEW],
     /// All of them, when there are more.
     more: Option<Box<(Vec<Want>, Vec<Held>)>>,
+    /// So many are held already.
+    taken: usize,
+    /// They are held when all are known, not one by one.
+    at_once: bool,
     /// The call's place on the stack.
     frame: usize,
 }
@@ -41,8 +49,18 @@ impl Holds {
             wants: [MaybeUninit::uninit(); FEW],
             held: [MaybeUninit::uninit(); FEW],
             more: None,
+            taken: 0,
+            at_once: false,
             frame: (&raw const here).addr(),
         }
+    }
+
+    /// The same; what is wanted is held by [`Holds::take`].
+    #[inline]
+    fn at_once() -> Holds {
+        let mut holds = Holds::new();
+        holds.at_once = true;
+        holds
     }
 
     /// Whether anything is held.
@@ -52,7 +70,8 @@ impl Holds {
 
     #[inline]
     fn part(&mut self, ptr: *const u8, len: usize, write: bool) {
-        if raw::owns(ptr) {
+        // In what is longer than a page both ends may be others'.
+        if raw::owns(ptr) || len > PAGE || len > 1 && raw::owns(ptr.wrapping_add(len - 1)) {
             self.managed(ptr, len, write);
         }
     }
@@ -62,42 +81,85 @@ impl Holds {
         // On a stack in managed memory, which is there as we run on it, the runtime's own calls come by here too, with
         // its locks held: what is in the stack's block is left alone.
         let here = 0_u8;
-        if let (Some(of), Some(stack)) = (preload::block(ptr), preload::block(&raw const here))
-            && of == stack
-        {
-            return;
-        }
-        if let Some(want) = preload::want(ptr, len, write) {
-            self.add(want);
+        let stack = preload::block(&raw const here);
+        let len = len.min(MOST);
+        let mut at = ptr;
+        while let Some(want) = preload::want(at, len - (at.addr() - ptr.addr()), write) {
+            let start = ptr.wrapping_add(want.start() - ptr.addr());
+            if stack.is_none() || preload::block(start) != stack {
+                self.add(want);
+            }
+            at = ptr.wrapping_add(want.end() - ptr.addr());
         }
     }
 
     fn add(&mut self, want: Want) {
-        let vforked = !preload::in_child() && !settings::is_own_process();
-        let caller = Caller { frame: self.frame, vforked };
-        if let Some(more) = &mut self.more {
-            return add_to(more, want, caller);
+        let taken = self.taken;
+        let (wants, _) = self.all();
+        // Neighbours are one, and what is held already needs nothing.
+        for (i, old) in wants.iter_mut().enumerate().rev().take(LAST) {
+            if let Some(both) = old.with(want).filter(|both| i >= taken || *both == *old) {
+                *old = both;
+                return;
+            }
         }
-        if self.count == FEW {
-            let (wants, held) = self.few();
-            let mut more = Box::new((wants.to_vec(), held.to_vec()));
-            add_to(&mut more, want, caller);
-            self.more = Some(more);
-            return;
+        match &mut self.more {
+            Some(more) => {
+                more.0.push(want);
+                more.1.push(Held::NONE);
+            }
+            None if self.count == FEW => {
+                let (wants, held) = self.all();
+                let mut more = Box::new((wants.to_vec(), held.to_vec()));
+                more.0.push(want);
+                more.1.push(Held::NONE);
+                self.more = Some(more);
+            }
+            None => {
+                self.wants[self.count].write(want);
+                self.held[self.count].write(Held::NONE);
+                self.count += 1;
+            }
         }
-        self.wants[self.count].write(want);
-        self.held[self.count].write(Held::NONE);
-        self.count += 1;
-        let (wants, held) = self.few();
-        if !preload::hold(wants, caller, held) {
-            self.count -= 1;
+        if !self.at_once {
+            self.take();
         }
     }
 
-    /// What is in place, and written.
-    fn few(&mut self) -> (&[Want], &mut [Held]) {
-        // SAFETY: the first `count` were written.
-        unsafe { (self.wants[..self.count].assume_init_ref(), self.held[..self.count].assume_init_mut()) }
+    /// Holds what is wanted. What can't be had is left out.
+    #[cold]
+    fn take(&mut self) {
+        let vforked = !preload::in_child() && !settings::is_own_process();
+        let caller = Caller { frame: self.frame, vforked };
+        let mut taken = self.taken;
+        let (wants, held) = self.all();
+        let mut count = wants.len();
+        while taken < count {
+            if preload::hold(&wants[..=taken], caller, &mut held[..=taken]) {
+                taken += 1;
+            } else {
+                count -= 1;
+                wants.swap(taken, count);
+            }
+        }
+        self.taken = taken;
+        match &mut self.more {
+            Some(more) => {
+                more.0.truncate(taken);
+                more.1.truncate(taken);
+            }
+            None => self.count = taken,
+        }
+    }
+
+    fn all(&mut self) -> (&mut [Want], &mut [Held]) {
+        match &mut self.more {
+            Some(more) => (&mut more.0, &mut more.1),
+            // SAFETY: the first `count` were written.
+            None => unsafe {
+                (self.wants[..self.count].assume_init_mut(), self.held[..self.count].assume_init_mut())
+            },
+        }
     }
 
     /// The call reads `len` bytes.
@@ -197,17 +259,26 @@ impl Holds {
     /// # Safety
     /// `message` is NULL or valid, with all it points to.
     pub unsafe fn message(&mut self, message: *const libc::msghdr, write: bool) {
-        if message.is_null() {
-            return;
+        if !message.is_null() {
+            self.one(message);
+            // SAFETY: the caller's promise.
+            unsafe { self.within(message, write) };
         }
-        self.one(message);
-        let Some(m) = given::read(message) else { return };
+    }
+
+    /// What a message points to; whether it could be read.
+    ///
+    /// # Safety
+    /// As [`Holds::message`].
+    unsafe fn within(&mut self, message: *const libc::msghdr, write: bool) -> bool {
+        let Some(m) = given::read(message) else { return false };
         // SAFETY: the caller's promise.
         unsafe {
             self.part(m.msg_name.cast_const().cast(), m.msg_namelen as usize, write);
             self.part(m.msg_control.cast_const().cast(), m.msg_controllen as _, write);
             self.vectors(m.msg_iov, m.msg_iovlen as _, write);
         }
+        true
     }
 
     /// The call sends or receives `count` messages.
@@ -215,23 +286,18 @@ impl Holds {
     /// # Safety
     /// As [`Holds::message`], for each.
     pub unsafe fn messages(&mut self, all: *const libc::mmsghdr, count: usize, write: bool) {
-        if all.is_null() || count > 1024 {
+        if all.is_null() {
             return;
         }
-        self.writes(all, count * size_of::<libc::mmsghdr>());
+        // The kernel sends no more at once, but receives what there is room for.
+        let count = if write { count } else { count.min(1024) };
+        self.writes(all, count.saturating_mul(size_of::<libc::mmsghdr>()));
         for i in 0..count {
             // SAFETY: the caller's promise; the header comes first.
-            unsafe { self.message(all.wrapping_add(i).cast(), write) };
+            if !unsafe { self.within(all.wrapping_add(i).cast(), write) } {
+                return; // the kernel says so
+            }
         }
-    }
-}
-
-fn add_to((wants, held): &mut (Vec<Want>, Vec<Held>), want: Want, caller: Caller) {
-    wants.push(want);
-    held.push(Held::NONE);
-    if !preload::hold(wants, caller, held) {
-        wants.pop();
-        held.pop();
     }
 }
 
@@ -248,10 +314,7 @@ impl Holds {
     #[cold]
     fn release(&mut self) {
         let saved = names::errno();
-        match &mut self.more {
-            Some(more) => preload::release(&mut more.1),
-            None => preload::release(self.few().1),
-        }
+        preload::release(self.all().1);
         names::set_errno(saved);
     }
 }
@@ -291,8 +354,11 @@ pub fn around<R>(
 ) -> R {
     let held = || {
         let saved = names::errno();
-        let mut holds = Holds::new();
+        let mut holds = Holds::at_once();
         hold(&mut holds);
+        if holds.any() {
+            holds.take();
+        }
         names::set_errno(saved);
         holds
     };

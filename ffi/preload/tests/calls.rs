@@ -63,6 +63,11 @@ fn pages_that_the_kernel_keeps() {
 }
 
 #[test]
+fn ranges_in_part_and_in_thousands() {
+    passes_under_chaos("ranges", &[("HMMRT_ADOPT_MMAP", "1")]);
+}
+
+#[test]
 fn rings_without_room() {
     let (program, _) = compile("rings");
     passes(&program, &[], &[]);

@@ -87,26 +87,30 @@ pub fn is_active() -> bool {
     Devices::get().is_some()
 }
 
-/// The first bytes of `len` from `ptr` that are managed, if the first is: what has to be held for a system call that uses
-/// them; `write`: that writes them.
+/// The first run of managed bytes among `len` from `ptr`: what has to be held for a system call that uses them; `write`: that
+/// writes them. Signal-safe.
 pub fn want(ptr: *const u8, len: usize, write: bool) -> Option<Want> {
-    let start = HostAddr::from(ptr);
-    let whole = ByteRange::new(start.0, len).filter(|r| r.len() > 0)?;
-    let mut end = start.0;
+    let whole = ByteRange::new(HostAddr::from(ptr).0, len).filter(|r| r.len() > 0)?;
+    let mut found: Option<ByteRange> = None;
     for (at, part) in whole.chunks() {
-        let Some(chunk) = table::get(at) else { break };
-        let managed = chunk.managed.get();
-        let pages = HostAddr(part.start).page_in_chunk()..=HostAddr(part.end - 1).page_in_chunk();
-        match pages.clone().find(|p| !managed.has(*p)) {
-            None => end = part.end,
-            Some(p) if p == *pages.start() => break,
-            Some(p) => {
-                end = at.0 + p * PAGE;
+        let managed = table::get(at).map_or(PageMask::EMPTY, |c| c.managed.get() & PageMask::of(part));
+        let Some((first, count)) = managed.runs().next() else {
+            if found.is_some() {
                 break;
             }
+            continue;
+        };
+        let start = part.start.max(at.0 + first * PAGE);
+        if found.is_some() && start > part.start {
+            break;
+        }
+        let end = part.end.min(at.0 + (first + count) * PAGE);
+        found = Some(ByteRange { start: found.map_or(start, |r| r.start), end });
+        if end < part.end {
+            break;
         }
     }
-    (end > start.0).then_some(Want { range: ByteRange { start: start.0, end }, write })
+    Some(Want { range: found?, write })
 }
 
 /// Brings what is wanted home, waiting for kernels that write it, and holds it there: [`release`] ends that. `held` has a
