@@ -16,13 +16,22 @@ pub struct Pin {
     len: usize,
 }
 
-/// Pins what is managed of `len` bytes from `at`, as far as its block goes.
+impl Pin {
+    /// What a pin of exactly this range was.
+    pub fn of(at: usize, len: usize) -> Pin {
+        Pin { at, len }
+    }
+}
+
+/// Pins the first run of what is managed of `len` bytes from `at`, as far as its block goes.
 pub fn pin(at: usize, len: usize) -> Option<Pin> {
-    let ptr = core::ptr::with_exposed_provenance::<u8>(at);
-    let (start, size) = preload::block(ptr)?;
-    let len = len.min(start + size - at);
+    let run = preload::want(core::ptr::with_exposed_provenance::<u8>(at), len, true)?;
+    let ptr = core::ptr::with_exposed_provenance::<u8>(run.start());
+    // What is adopted has no block.
+    let end = preload::block(ptr).map_or(run.end(), |(start, size)| run.end().min(start + size));
     let _quiet = Quiet::new();
-    (len > 0 && raw::pin(ptr, len).is_ok()).then_some(Pin { at, len })
+    let len = end - run.start();
+    raw::pin(ptr, len).is_ok().then_some(Pin { at: run.start(), len })
 }
 
 /// Undoes that. Without effect if the block was freed.
@@ -71,7 +80,14 @@ pub struct Pins(pub Vec<Pin>);
 impl Pins {
     /// The kernel uses `len` bytes.
     pub fn range(&mut self, at: usize, len: usize) {
-        self.0.extend(pin(at, len));
+        let end = at.saturating_add(len);
+        let mut next = at;
+        while next < end
+            && let Some(pin) = pin(next, end - next)
+        {
+            next = pin.at + pin.len;
+            self.0.push(pin);
+        }
     }
 
     /// The kernel uses what vectors describe, and the vectors.

@@ -10,6 +10,7 @@ mod lent;
 mod lookup;
 mod mask;
 mod masked;
+mod mutex;
 mod notify;
 mod number;
 mod path;
@@ -43,6 +44,7 @@ pub fn resolve() {
     mask::resolve();
     mask::start();
     masked::resolve();
+    mutex::resolve();
     notify::resolve();
     number::resolve();
     path::resolve();

@@ -1,7 +1,7 @@
 //! Locks and what is like them, in managed memory: a thread that waits for one gives its address to futex(2), whose
 //! EFAULT the C library takes for a reason to abort. Programs take locks all the time: where no device is open, those that
 //! nobody waits long for go straight on. A time to wait until is the kernel's to read in some, and held in all: C11's names have
-//! structs of the same sizes.
+//! structs of the same sizes. POSIX mutexes are in `mutex`.
 
 use core::ffi::{c_int, c_void};
 use hmmrt_core::raw::preload::is_active;
@@ -11,11 +11,6 @@ crate::holds::wraps! {
     fn sem_wait(s: *mut sem_t) -> c_int |h| if always { h.one(s) }
     fn sem_timedwait(s: *mut sem_t, time: *const timespec) -> c_int |h| if always { until(h, s, time) }
     fn sem_clockwait(s: *mut sem_t, clock: clockid_t, time: *const timespec) -> c_int |h| if always { until(h, s, time) }
-    fn pthread_mutex_lock(m: *mut pthread_mutex_t) -> c_int |h| plain if !is_active() => { h.one(m) }
-    fn pthread_mutex_timedlock(m: *mut pthread_mutex_t, time: *const timespec) -> c_int |h| if always { until(h, m, time) }
-    fn pthread_mutex_clocklock(m: *mut pthread_mutex_t, clock: clockid_t, time: *const timespec) -> c_int |h| if always {
-        until(h, m, time)
-    }
     fn pthread_cond_wait(c: *mut pthread_cond_t, m: *mut pthread_mutex_t) -> c_int |h| if always {
         h.one(c);
         h.one(m);

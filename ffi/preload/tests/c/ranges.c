@@ -3,6 +3,7 @@
 // HMMRT_CHAOS=1 and HMMRT_ADOPT_MMAP=1.
 
 #define _GNU_SOURCE
+#include <aio.h>
 #include <pthread.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -100,10 +101,30 @@ static void many(void) {
     close(empty[0]), close(p[0]), close(p[1]);
 }
 
+// What goes on after its call, with a mapping.
+static void adopted(void) {
+    FILE *f = tmpfile();
+    CHECK(f != NULL);
+    char *p = mmap(NULL, CHUNK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    CHECK(p != MAP_FAILED);
+    for (int round = 0; round < ROUNDS; round++) {
+        fill(p, CHUNK, round);
+        struct aiocb block = {.aio_fildes = fileno(f), .aio_buf = p, .aio_nbytes = CHUNK};
+        AWAY(p);
+        CHECK(aio_write(&block) == 0);
+        while (aio_error(&block) == EINPROGRESS) usleep(100);
+        CHECK(aio_error(&block) == 0 && aio_return(&block) == CHUNK);
+        AWAY(p); // nothing is pinned any more
+    }
+    munmap(p, CHUNK);
+    fclose(f);
+}
+
 int main(void) {
     big = aligned_alloc(PAGE, 1 << 20);
     PART(messages);
     PART(partly);
     PART(many);
+    PART(adopted);
     return 0;
 }

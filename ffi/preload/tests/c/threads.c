@@ -102,11 +102,42 @@ static void lookups(void) {
     }
 }
 
+static void *ends_with_it(void *mutex) {
+    CHECK(pthread_mutex_lock(mutex) == 0);
+    CHECK(pthread_mutex_trylock((pthread_mutex_t *)mutex + 1) == 0);
+    usleep(10000); // both would leave now
+    return NULL;
+}
+
+// The kernel reads what a thread has locked when it ends; it finds the second by the first.
+static void owners_that_end(void) {
+    pthread_mutex_t *m = at(0);
+    for (int round = 0; round < ROUNDS; round++) {
+        pthread_mutexattr_t attributes;
+        CHECK(pthread_mutexattr_init(&attributes) == 0);
+        CHECK(pthread_mutexattr_setrobust(&attributes, PTHREAD_MUTEX_ROBUST) == 0);
+        CHECK(pthread_mutex_init(m, &attributes) == 0 && pthread_mutex_init(m + 1, &attributes) == 0);
+        pthread_t t;
+        CHECK(pthread_create(&t, NULL, ends_with_it, AWAY(m)) == 0 && pthread_join(t, NULL) == 0);
+        for (int i = 0; i < 2; i++) {
+            struct timespec soon;
+            clock_gettime(CLOCK_REALTIME, &soon);
+            soon.tv_sec += 5;
+            CHECK(pthread_mutex_timedlock(m + i, &soon) == EOWNERDEAD && pthread_mutex_consistent(m + i) == 0);
+            CHECK(pthread_mutex_unlock(m + i) == 0 && pthread_mutex_lock(m + i) == 0);
+            CHECK(pthread_mutex_trylock(m + i) == EBUSY && pthread_mutex_unlock(m + i) == 0);
+            CHECK(pthread_mutex_destroy(m + i) == 0);
+        }
+        AWAY(m); // nothing is pinned any more
+    }
+}
+
 int main(void) {
     block = aligned_alloc(PAGE, PAGES * PAGE);
     PART(timers);
     PART(spawns);
     PART(starts);
     PART(lookups);
+    PART(owners_that_end);
     return 0;
 }
