@@ -62,9 +62,10 @@ crate::holds::wraps! {
     fn pthread_getname_np(thread: pthread_t, to: *mut c_char, n: usize) -> c_int |h| if always { h.writes(to, n) }
 }
 
-/// What prctl(2) reads or writes: most of what it can be asked for needs no more than a few words.
+/// What prctl(2) reads or writes: most of what it can be asked for is no more than a few words, and not all have all arguments.
 pub fn of_prctl(h: &mut Holds, what: c_int, a: [usize; 4]) {
     const PR_SET_VMA: c_int = 0x5356_4d41;
+    const PR_SCHED_CORE: c_int = 62;
     let at = core::ptr::with_exposed_provenance::<u8>;
     match what {
         libc::PR_SET_NAME => h.reads(at(a[0]), 16),
@@ -77,7 +78,9 @@ pub fn of_prctl(h: &mut Holds, what: c_int, a: [usize; 4]) {
                 h.reads(program.filter, program.len as usize * size_of::<libc::sock_filter>());
             }
         }
-        _ => a.into_iter().for_each(|a| h.writes(at(a), 64)),
+        libc::PR_SET_MM => h.writes(at(a[1]), 128),
+        PR_SCHED_CORE => h.writes(at(a[3]), 8),
+        _ => h.writes(at(a[0]), 64),
     }
 }
 

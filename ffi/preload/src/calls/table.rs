@@ -188,11 +188,7 @@ pub unsafe fn hold(h: &mut Holds, number: c_long, a: [usize; 6]) {
                     reads(h, a[3], TIME);
                 }
             }
-            libc::SYS_futex => {
-                writes(h, a[0], 4);
-                reads(h, a[3], TIME);
-                writes(h, a[4], 4);
-            }
+            libc::SYS_futex => of_futex(h, a),
             libc::SYS_nanosleep => {
                 reads(h, a[0], TIME);
                 writes(h, a[1], TIME);
@@ -334,6 +330,34 @@ fn attribute(h: &mut Holds, descriptor: bool, file: usize, name: usize) {
         text(h, file);
     }
     text(h, name);
+}
+
+/// futex(2): which arguments it has, its operation says. In place of the others there is anything; who wakes may have a lock
+/// that bringing such memory home waits for.
+fn of_futex(h: &mut Holds, a: [usize; 6]) {
+    const WAIT_REQUEUE_PI: c_int = 11;
+    const LOCK_PI2: c_int = 13;
+    let operation = a[1] as c_int & !(libc::FUTEX_PRIVATE_FLAG | libc::FUTEX_CLOCK_REALTIME);
+    // A private one that is woken is not looked at.
+    if operation != libc::FUTEX_WAKE || a[1] as c_int & libc::FUTEX_PRIVATE_FLAG == 0 {
+        writes(h, a[0], 4);
+    }
+    if matches!(
+        operation,
+        libc::FUTEX_WAIT | libc::FUTEX_WAIT_BITSET | libc::FUTEX_LOCK_PI | LOCK_PI2 | WAIT_REQUEUE_PI
+    ) {
+        reads(h, a[3], TIME);
+    }
+    if matches!(
+        operation,
+        libc::FUTEX_REQUEUE
+            | libc::FUTEX_CMP_REQUEUE
+            | libc::FUTEX_WAKE_OP
+            | libc::FUTEX_CMP_REQUEUE_PI
+            | WAIT_REQUEUE_PI
+    ) {
+        writes(h, a[4], 4);
+    }
 }
 
 /// The calls that newer architectures do not have.

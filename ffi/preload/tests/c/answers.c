@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <limits.h>
+#include <linux/futex.h>
 #include <mntent.h>
 #include <mqueue.h>
 #include <pthread.h>
@@ -222,6 +223,18 @@ static void random_bytes(void) {
     }
 }
 
+// What is no argument stays where it is, whatever is passed in its place.
+static void no_arguments(void) {
+    const char *how = getenv("HMMRT_SYSCALLS");
+    int word = 0, away = 0;
+    char *p = at(0);
+    for (int i = 0; i < 20; i++) {
+        CHECK(syscall(SYS_futex, &word, FUTEX_WAKE_PRIVATE, 1, AWAY(p), p, 0) == 0);
+        away += bare_access(p) == -EFAULT;
+    }
+    CHECK(away > 0 || (how != NULL && how[0] == 't')); // there it can't be asked
+}
+
 static void files(void) {
     for (int round = 0; round < ROUNDS; round++) {
         char *f = file(0, "file"), *name = text(1, "user.none");
@@ -283,6 +296,7 @@ int main(int argc, char **argv) {
     PART(process);
     PART(files);
     PART(random_bytes);
+    PART(no_arguments);
     CHECK(waits > 100);
     return 0;
 }
