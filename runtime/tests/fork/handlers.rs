@@ -46,7 +46,8 @@ extern "C" fn give() {
 pub fn locked() {
     let rounds = (30.0 * common::scale()).max(15.0) as usize;
     // With a driver nothing can be fetched any more behind others' handlers.
-    let sends = std::env::var_os("HMMRT_HOST_DIRECT").is_none();
+    let on_a_driver = std::env::var("HMMRT_BACKEND").is_ok_and(|backend| backend != "host");
+    let sends = !on_a_driver && std::env::var_os("HMMRT_HOST_DIRECT").is_none();
     let [own, shared] = [Block::new(4 << 20), Block::new(8 << 20)]; // starts the runtime, and opens no device
     // SAFETY: kills a process that waits for ever; handlers with a mutex of their own.
     unsafe {
