@@ -117,19 +117,20 @@ fn acquire_untraced(
                     Some(Blocker::Fork)
                 }
                 Ok(waits) => {
-                    let opened = open(devices, stream, &wanted, &after[..waits]);
-                    if let Ok(late) = opened {
-                        note_uses(stream, kernel.unwrap_or(0), late, &wanted);
-                        return Ok(blocked);
-                    }
+                    let stop = match open(devices, stream, &wanted, &after[..waits]) {
+                        Ok(late) => {
+                            note_uses(stream, kernel.unwrap_or(0), late, &wanted);
+                            return Ok(blocked);
+                        }
+                        Err(stop) => stop,
+                    };
                     inflight::abandon(stream);
-                    match opened {
-                        Err(Stop::Fail(e)) => return Err(e),
-                        Err(Stop::Wait(blocker)) => {
+                    match stop {
+                        Stop::Fail(e) => return Err(e),
+                        Stop::Wait(blocker) => {
                             lacks_room = true;
                             Some(blocker)
                         }
-                        Ok(_) => None,
                     }
                 }
                 Err(blocker) => blocker,

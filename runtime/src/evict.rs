@@ -100,7 +100,7 @@ fn try_to_make_room(devices: &Devices, device: usize, keep: &[ByteRange]) -> (Ro
         match inflight::blocker(g.range(), Intent::Forget) {
             Some(b) => {
                 in_use = in_use.or(Some(b).filter(|b| !b.is_open()));
-                met = met.or(Some(b).filter(|b| inflight::is_brief(b, g.range())));
+                met = met.or_else(|| Some(b).filter(|b| inflight::is_brief(b, g.range())));
                 continue;
             }
             None if migrate::evict(&g, devices, device, peer).is_err() => continue,

@@ -16,6 +16,8 @@ struct Closer {
 const MOST: usize = 16;
 static CLOSERS: [Closer; MOST] =
     [const { Closer { thread: AtomicUsize::new(0), until: AtomicU64::new(u64::MAX) } }; MOST];
+/// How many have closed it, or are about to: each launch looks here.
+static COUNT: AtomicU32 = AtomicU32::new(0);
 /// How often it was opened.
 static OPENED: AtomicU32 = AtomicU32::new(0);
 
@@ -24,7 +26,12 @@ const SLICE_NS: u64 = 20_000_000;
 /// Closes it, until this thread opens it. Whether there was room to remember that.
 pub(crate) fn close() -> bool {
     let me = thread::id();
-    CLOSERS.iter().any(|c| c.thread.compare_exchange(0, me, SeqCst, Relaxed).is_ok())
+    COUNT.fetch_add(1, SeqCst);
+    let closed = CLOSERS.iter().any(|c| c.thread.compare_exchange(0, me, SeqCst, Relaxed).is_ok());
+    if !closed {
+        COUNT.fetch_sub(1, SeqCst);
+    }
+    closed
 }
 
 /// From now on others' handlers run, and those who wait here do so for `patience_ns` at most.
@@ -39,6 +46,7 @@ pub(crate) fn open() {
     if let Some(c) = mine() {
         c.until.store(u64::MAX, SeqCst); // the next one's time has not begun
         c.thread.store(0, SeqCst);
+        COUNT.fetch_sub(1, SeqCst);
         OPENED.fetch_add(1, SeqCst);
         futex::wake(&OPENED, i32::MAX);
     }
@@ -57,11 +65,11 @@ pub(crate) fn is_mine() -> bool {
 /// Whether it is closed for this thread. One of the two sees the other: this thread, which has the chunk's lock, the gate, or
 /// who closes it that the lock is held.
 pub(crate) fn is_closed() -> bool {
-    if CLOSERS.iter().all(|c| c.thread.load(SeqCst) == 0) || is_mine() {
+    if COUNT.load(SeqCst) == 0 || is_mine() {
         return false;
     }
     let now = clock::now_ns();
-    CLOSERS.iter().any(|c| c.thread.load(Relaxed) != 0 && now < c.until.load(Relaxed))
+    CLOSERS.iter().any(|c| c.thread.load(SeqCst) != 0 && now < c.until.load(Relaxed))
 }
 
 /// Waits until somebody opens it, or a moment.
