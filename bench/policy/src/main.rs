@@ -1,6 +1,7 @@
 //! `hmmrt-policy-lab`: the table and the picture. `cargo xtask lab` builds and runs it.
 
 use clap::Parser;
+use clap::builder::RangedU64ValueParser;
 use hmmrt_policy_lab::costs::Costs;
 use hmmrt_policy_lab::report::{Row, explain, summary, table};
 use hmmrt_policy_lab::{draw, record, traces};
@@ -26,7 +27,7 @@ struct Cli {
     #[arg(long, value_name = "COUNT")]
     seeds: Option<u64>,
     /// The device's memory in chunks of 2 MiB, instead of the recording's
-    #[arg(long, value_name = "CHUNKS")]
+    #[arg(long, value_name = "CHUNKS", value_parser = RangedU64ValueParser::<usize>::new().range(1..))]
     device: Option<usize>,
     /// The bus, in bytes per second each way
     #[arg(long, value_name = "BYTES")]
@@ -55,7 +56,13 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut all = Vec::new();
     for path in &cli.recordings {
         let recording = hmmrt::trace::Trace::read(path).map_err(|e| format!("{}: {e}", path.display()))?;
-        all.push(record::from(&recording));
+        let trace = record::from(&recording);
+        if trace.device == 0 && cli.device.is_none() {
+            let path = path.display();
+            let why = "no device of at least one chunk of 2 MiB is recorded";
+            return Err(format!("{path}: {why}: --device says how large it is").into());
+        }
+        all.push(trace);
     }
     if cli.recordings.is_empty() {
         all.extend(wanted.filter_map(|name| traces::generate(name, cli.seed)));

@@ -27,11 +27,17 @@ struct Page {
 }
 
 /// The least that the trace can take.
+///
+/// # Panics
+/// If the device has no memory and a launch uses some.
 pub fn oracle(trace: &Trace, costs: &Costs) -> Outcome {
     bound(trace, costs, false)
 }
 
 /// The least that it can take if nothing is known of an allocation before it is used, and launches wait for their pages.
+///
+/// # Panics
+/// As [`oracle`].
 pub fn floor(trace: &Trace, costs: &Costs) -> Outcome {
     bound(trace, costs, true)
 }
@@ -51,6 +57,8 @@ fn bound(trace: &Trace, costs: &Costs, learns: bool) -> Outcome {
     let (mut bytes_out, mut bytes_home) = (0, 0);
     for (event, again) in trace.events.iter().zip(misses) {
         match event {
+            // Nothing is learnt of who uses what.
+            Event::Cpu { pages, ns, .. } if pages.is_empty() => cpu += ns,
             Event::Cpu { chunk, pages: mask, touch, ns } => {
                 let mut start = cpu;
                 let since = *known[owners[*chunk]][0].get_or_insert(cpu);

@@ -58,7 +58,7 @@ impl Use {
 #[derive(Clone, Debug)]
 #[expect(missing_docs, reason = "the fields are named at each kind")]
 pub enum Event {
-    /// The CPU touches pages of one chunk, and computes for `ns`.
+    /// The CPU touches pages of one chunk, and computes for `ns`. Without pages it only computes.
     Cpu { chunk: usize, pages: PageMask, touch: Touch, ns: u64 },
     /// A kernel is queued that runs for `ns`.
     Launch { kernel: u64, uses: Vec<Use>, ns: u64 },

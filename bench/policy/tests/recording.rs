@@ -47,15 +47,16 @@ fn a_recording_becomes_what_happened() {
     let seen: Vec<String> = trace
         .events
         .iter()
-        .map(|e| match e {
+        .filter_map(|e| match e {
             Event::Launch { uses, .. } => {
                 let named: Vec<String> =
                     uses.iter().map(|u| format!("{}+{} {:?}", u.start, u.pages, u.mode)).collect();
-                format!("launch {}", named.join(", "))
+                Some(format!("launch {}", named.join(", ")))
             }
+            Event::Cpu { pages, .. } if pages.is_empty() => None,
             Event::Cpu { chunk, pages, touch, .. } => {
                 let what = if *touch == Touch::Read { "reads" } else { "writes" };
-                format!("CPU {what} {chunk}: {pages:?}")
+                Some(format!("CPU {what} {chunk}: {pages:?}"))
             }
         })
         .collect();

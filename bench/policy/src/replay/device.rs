@@ -66,7 +66,7 @@ impl Replay<'_> {
             c.used = if c.used_until > self.cpu { c.used | pages } else { pages };
             c.used_until = end;
             if mode.writes() {
-                c.written = c.written | pages;
+                c.written = if c.written_until > self.cpu { c.written | pages } else { pages };
                 c.written_until = end;
             }
         }

@@ -22,9 +22,9 @@ impl Replay<'_> {
         let mut free = self.cpu;
         while self.committed >= self.trace.device {
             let Some(victim) = self.victim(self.cpu, keep, 0) else {
-                // All is in use: until the first kernel ends.
-                let busy = |c: &usize| self.chunks[*c].committed && !keep.contains(c);
-                let until = (0..self.chunks.len()).filter(busy).map(|c| self.chunks[c].used_until).min();
+                // All is in use or on its way: until a kernel has ended, or what was sent early is there.
+                let others = (0..self.chunks.len()).filter(|c| !keep.contains(c)).map(|c| &self.chunks[c]);
+                let until = others.filter(|c| c.committed).map(|c| c.used_until.max(c.device_at)).min();
                 self.wait(Reason::Room, until.ok_or(TooLarge)?);
                 continue;
             };

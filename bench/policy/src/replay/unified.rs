@@ -49,8 +49,10 @@ impl Replay<'_> {
             let c = &mut self.chunks[chunk];
             c.used_until = end;
             // The CPU may read and write elsewhere meanwhile.
-            c.written = if write { c.written | pages } else { c.written };
-            c.written_until = if write { end } else { c.written_until };
+            if write {
+                c.written = if c.written_until > self.cpu { c.written | pages } else { pages };
+                c.written_until = end;
+            }
         }
         Ok(())
     }
