@@ -19,7 +19,7 @@
 //               second, latencies nanoseconds. A location is HMM_HOST or a device number from 0.
 //   Ranges      Movement works on the pages that a range touches. hmm_discard works on the whole pages within it. A range
 //               of length 0 is fine wherever it points, NULL included, and nothing happens; but hmm_adopt and hmm_disown
-//               refuse it.
+//               refuse it, hmm_protect an address in the middle of a page, and hmm_unpin what has no pin.
 //   Order       A stream's work runs in the order in which it was queued. CPU touches of memory that a kernel may write
 //               wait for that kernel; no other touch waits for a kernel.
 //   Settings    Each field of hmm_config has an environment variable HMMRT_...; README.md lists them all.
@@ -302,7 +302,8 @@ typedef struct hmm_module_s hmm_module_s;
 typedef struct hmm_stream_s hmm_stream_s;
 
 // Settings for hmm_init. Fill it with zeros and set struct_size and what should differ: a zero field is taken from its
-// HMMRT_ variable, or else from the default. HMM_NOUGHT in a number means that it really is 0.
+// HMMRT_ variable, or else from the default. HMM_NOUGHT in a number means that it really is 0,
+// where that is something else than the default.
 typedef struct {
     // sizeof(hmm_config).
     size_t struct_size;
@@ -358,7 +359,8 @@ typedef struct {
     // Nothing; 0.
     uint32_t reserved;
     // HMMRT_STATS with a path: the file that the table of hmm_stats is added to ("" for none), %p in it is the process's
-    // number. NULL: the environment's. Not looked at in a setuid program.
+    // number. NULL: the environment's. Not looked at in a setuid program. The first file of a process stays its file; so it is
+    // with trace.
     const char *stats_file;
 } hmm_config;
 
@@ -411,8 +413,9 @@ typedef struct {
     hmm_stream stream;
 } hmm_launch_config;
 
-// A kernel of the host backend. Called once a launch on the stream's thread; args[i] points at the i-th argument, pointers
-// already turned into device addresses. It must not call hmm_ functions nor touch managed memory but through its arguments.
+// A kernel of the host backend. Called once a launch on the stream's thread; args[i] points at the i-th argument, at an address
+// that is a multiple of 16; pointers are device addresses already. It must not call hmm_ functions nor touch managed memory
+// but through its arguments.
 typedef void (*hmm_host_function)(const hmm_launch_config *config, void *const *args);
 
 // One argument of a launch. HMM_ARG_VALUE: data is the address of size bytes, 64 KiB at most, which are copied; mode is not looked at.
@@ -462,9 +465,9 @@ typedef struct {
     uint64_t evictions;
     // Prefetches asked for.
     uint64_t prefetches;
-    // Bytes that a prefetch brought and that something used.
+    // Bytes that a prefetch brought, or the policy by itself, and that something used.
     uint64_t prefetched_bytes_used;
-    // Bytes that a prefetch brought and that nothing used.
+    // Bytes that a prefetch brought, or the policy by itself, and that nothing used.
     uint64_t prefetched_bytes_wasted;
     // Times that something waited for a kernel.
     uint64_t waits;
@@ -478,7 +481,7 @@ typedef struct {
     uint64_t managed_bytes;
     // The residency table's own memory.
     uint64_t table_bytes;
-    // Operations that failed.
+    // Movements, launches and other calls of devices that failed. What is refused for its arguments need not count.
     uint64_t errors;
     // Of bytes_to_device: for launches and hmm_acquire. The next five, with it, are all of them.
     uint64_t launch_bytes_to_device;
@@ -520,8 +523,8 @@ hmm_status hmm_init(const hmm_config *config);
 
 // Waits for what is running, brings everything home and stops the runtime. Calls of other threads that are in progress end first:
 // HMM_ERR_BUSY if one does not within 20 s, and nothing has changed. Managed memory stays readable and writable;
-// hmm_free, hmm_disown, hmm_unpin and hmm_query still work; every other call but hmm_init, which starts it again, then answers
-// HMM_ERR_SHUTDOWN. Streams, modules and kernels are gone.
+// hmm_free, hmm_disown, hmm_unpin, hmm_query, hmm_stats_..., hmm_owns and hmm_usable_size still work; every other call but
+// hmm_init, which starts it again, then answers HMM_ERR_SHUTDOWN. Streams, modules and kernels are gone.
 hmm_status hmm_shutdown(void);
 
 // The library's version, like "0.1.0": a static string.

@@ -109,7 +109,8 @@ pub enum hmm_log_level {
 }
 
 /// Settings for hmm_init. Fill it with zeros and set struct_size and what should differ: a zero field is taken from its
-/// HMMRT_ variable, or else from the default. HMM_NOUGHT in a number means that it really is 0.
+/// HMMRT_ variable, or else from the default. HMM_NOUGHT in a number means that it really is 0,
+/// where that is something else than the default.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct hmm_config {
@@ -167,7 +168,8 @@ pub struct hmm_config {
     /// Nothing; 0.
     pub reserved: u32,
     /// HMMRT_STATS with a path: the file that the table of hmm_stats is added to ("" for none), %p in it is the process's
-    /// number. NULL: the environment's. Not looked at in a setuid program.
+    /// number. NULL: the environment's. Not looked at in a setuid program. The first file of a process stays its file; so it is
+    /// with trace.
     pub stats_file: *const c_char,
 }
 

@@ -167,8 +167,9 @@ pub struct hmm_arg {
     pub size: usize,
 }
 
-/// A kernel of the host backend. Called once a launch on the stream's thread; args[i] points at the i-th argument, pointers
-/// already turned into device addresses. It must not call hmm_ functions nor touch managed memory but through its arguments.
+/// A kernel of the host backend. Called once a launch on the stream's thread; args[i] points at the i-th argument, at an address
+/// that is a multiple of 16; pointers are device addresses already. It must not call hmm_ functions nor touch managed memory
+/// but through its arguments.
 pub type hmm_host_function =
     Option<unsafe extern "C" fn(config: *const hmm_launch_config, args: *const *mut c_void)>;
 
@@ -209,9 +210,9 @@ pub struct hmm_stats {
     pub evictions: u64,
     /// Prefetches asked for.
     pub prefetches: u64,
-    /// Bytes that a prefetch brought and that something used.
+    /// Bytes that a prefetch brought, or the policy by itself, and that something used.
     pub prefetched_bytes_used: u64,
-    /// Bytes that a prefetch brought and that nothing used.
+    /// Bytes that a prefetch brought, or the policy by itself, and that nothing used.
     pub prefetched_bytes_wasted: u64,
     /// Times that something waited for a kernel.
     pub waits: u64,
@@ -225,7 +226,7 @@ pub struct hmm_stats {
     pub managed_bytes: u64,
     /// The residency table's own memory.
     pub table_bytes: u64,
-    /// Operations that failed.
+    /// Movements, launches and other calls of devices that failed. What is refused for its arguments need not count.
     pub errors: u64,
     /// Of bytes_to_device: for launches and hmm_acquire. The next five, with it, are all of them.
     pub launch_bytes_to_device: u64,

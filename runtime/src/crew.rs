@@ -116,6 +116,7 @@ pub(crate) struct Crew {
 impl Crew {
     /// Starts up to `count` threads; fewer do as well.
     pub(crate) fn start(count: usize) -> Crew {
+        lock(&QUEUE).reserve(4 * count + 64); // a fork in a signal handler may be the first to use it
         let threads: Vec<_> =
             (0..count).map_while(|_| thread::spawn_helper("hmmrt-crew", run).ok()).collect();
         HELPERS.store(threads.len(), Relaxed);

@@ -256,8 +256,8 @@ extern "C" fn let_go() {
 }
 
 /// Makes a system call that makes a process with a copy of this memory, and answers 0 in it, as fork would have it made: no
-/// handler runs but the runtime's own.
-pub(crate) fn around(call: impl FnOnce() -> isize) -> isize {
+/// handler runs but the runtime's own. `shares_files`: the child's descriptors are the parent's.
+pub(crate) fn around(shares_files: bool, call: impl FnOnce() -> isize) -> isize {
     if is_forking() || thread::forked() || segv::is_vforked() {
         return call();
     }
@@ -267,7 +267,7 @@ pub(crate) fn around(call: impl FnOnce() -> isize) -> isize {
     if answer == 0 {
         thread::tell_child();
         segv::in_child();
-        uffd::in_child();
+        uffd::in_child(shares_files);
     }
     let_go();
     open_gate();

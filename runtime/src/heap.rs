@@ -162,7 +162,11 @@ pub(crate) fn allocate(size: usize, align: usize) -> Result<(HostAddr, bool)> {
         allocate_large(size, align)
     };
     if let Ok((at, _)) = made {
-        trace::record(|| What::Begin { addr: at.0 as u64, len: (pages * PAGE) as u64, why: Why::Heap });
+        trace::record(|| {
+            let (addr, len) =
+                trace::place(find(at).map_or(ByteRange { start: at.0, end: at.0 }, |f| f.range));
+            What::Begin { addr, len, why: Why::Heap }
+        });
     }
     made
 }

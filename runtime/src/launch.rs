@@ -59,7 +59,8 @@ impl Default for LaunchConfig {
     }
 }
 
-/// A kernel of the host backend: called once a launch, on the stream's thread; `args[i]` points at the i-th argument.
+/// A kernel of the host backend: called once a launch, on the stream's thread; `args[i]` points at the i-th argument,
+/// at an address that is a multiple of 16.
 pub type HostFunction = unsafe extern "C" fn(config: *const LaunchConfig, args: *const *mut c_void);
 
 /// An argument of a launch (`hmm_arg`).

@@ -110,7 +110,7 @@ stats! {
     gauge managed_bytes,
     /// Bytes of the residency table.
     gauge table_bytes,
-    /// Operations that failed.
+    /// Movements, launches and other calls of devices that failed. What is refused for its arguments need not count.
     count errors,
     /// Of `bytes_to_device`: for launches and acquires.
     count launch_bytes_to_device,

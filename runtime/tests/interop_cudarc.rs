@@ -124,6 +124,34 @@ fn another_stream_of_theirs_waits_and_is_waited_for() {
     cuda.context.check_err().unwrap();
 }
 
+/// Catches: cudarc, which lets streams wait for each other only while its context has some, and here has a default one only.
+#[test]
+fn a_stream_that_ended_before_is_waited_for() {
+    let Some(cuda) = cuda() else { return };
+    let context = CudaContext::new(0).unwrap();
+    let theirs = context.default_stream();
+    let stream = CudarcStream::new(&cuda.device, &theirs).unwrap();
+    let mut x = ManagedVec::<u32>::zeroed(N).unwrap();
+    let ones = theirs.clone_htod(&vec![1_u32; N]).unwrap();
+    for _ in 0..4 {
+        x.fill(0);
+        let guard = stream.acquire(vec![Use::read_write(&mut x)]).unwrap();
+        let mut lent = stream.lend_mut::<u32>(&guard, 0).unwrap();
+        {
+            let other = context.new_stream().unwrap();
+            for _ in 0..5 {
+                other.memcpy_dtod(&ones, &mut lent.view_mut()).unwrap(); // takes a while
+            }
+        }
+        drop(lent);
+        guard.release().unwrap(); // behind the last copy
+        assert_eq!((x[N - 1], x[0]), (1, 1));
+        assert!(x.iter().all(|&word| word == 1));
+    }
+    assert!(context.is_managing_stream_synchronization());
+    context.check_err().unwrap();
+}
+
 #[test]
 fn what_does_not_fit_is_an_error() {
     let Some(cuda) = cuda() else { return };

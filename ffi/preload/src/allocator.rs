@@ -16,8 +16,10 @@ const ALIGNED: usize = 16;
 // SAFETY: the C library's allocator keeps the contract; sizes that are multiples of nothing are fine with it.
 unsafe impl GlobalAlloc for Private {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        if spare::is_used() {
-            return spare::allocate(layout.size(), layout.align());
+        if spare::is_used()
+            && let Some(at) = spare::allocate(layout.size(), layout.align())
+        {
+            return at;
         }
         // SAFETY: no preconditions.
         unsafe {
@@ -44,7 +46,7 @@ unsafe impl GlobalAlloc for Private {
 
     unsafe fn dealloc(&self, at: *mut u8, _: Layout) {
         if spare::owns(at) {
-            return spare::free();
+            return spare::free(at);
         }
         if spare::is_used() {
             return; // a leak: there is no other way in a signal handler

@@ -1,20 +1,21 @@
 //! Reading and writing what a call of the program's points to, as the kernel would: what can't be read is no fault, and the
-//! kernel says EFAULT when it is given it. The kernel is asked first, by a system call that every filter allows (futex); what
-//! lies beside the stack pointer, where most of it is, is there. Managed memory is touched, which brings it home. Any context.
+//! kernel says EFAULT when it is given it. The kernel is asked first, by a system call that every filter allows (futex); the
+//! stack pointer's own page, where much of it is, is there. Managed memory is touched, which brings it home. Any context.
 
 use core::mem::MaybeUninit;
 use hmmrt_core::raw::{self, preload};
 
-/// So far above the stack pointer is the stack of callers.
-const NEAR: usize = 16 << 10;
+const PAGE: usize = 4096;
 
 /// Whether `len` bytes, one at least, can be read, or written.
-fn can(at: *const u8, len: usize, write: bool) -> bool {
+pub fn can(at: *const u8, len: usize, write: bool) -> bool {
     let here = 0_u8;
-    at.addr().wrapping_sub((&raw const here).addr()) < NEAR
-        || preload::is_accessible(at, len, write)
+    let page = (&raw const here).addr() / PAGE;
+    let last = at.wrapping_add(len - 1);
+    at.addr() / PAGE == page && last.addr() / PAGE == page
         || raw::owns(at)
-        || raw::owns(at.wrapping_add(len - 1))
+        || raw::owns(last)
+        || preload::is_accessible(at, len, write)
 }
 
 /// Reads so many values from `at`; whether they can be read.

@@ -1,7 +1,6 @@
 //! What a system call is given: managed memory among it is brought home before the call and stays there until it is over,
-//! because the kernel's own access to a page that is away fails with EFAULT and raises no signal. And the macro that
-//! defines the functions that do so. Any thread; costs a load where no device is open, and a look-up for each argument
-//! where none of them is managed.
+//! because the kernel's own access to a page that is away fails with EFAULT and raises no signal. Any thread;
+//! costs a load where no device is open, and a look-up for each argument where none of them is managed.
 
 use crate::{given, names, settings};
 use core::ffi::{c_char, c_int, c_void};
@@ -342,6 +341,26 @@ pub fn has_failed<R: Failed + PartialEq>(answer: &R) -> bool {
     *answer == R::FAILED && names::errno() == libc::EFAULT
 }
 
+/// What `hold` names, held. errno is kept.
+#[inline(always)]
+fn held(hold: impl Fn(&mut Holds)) -> Holds {
+    let saved = names::errno();
+    let mut holds = Holds::at_once();
+    hold(&mut holds);
+    if holds.any() {
+        holds.take();
+    }
+    names::set_errno(saved);
+    holds
+}
+
+/// Makes a call once more that has failed because memory was not there, which may have gone during the call; if there is any.
+#[inline(always)]
+pub fn again<R>(hold: impl Fn(&mut Holds), call: impl Fn() -> R) -> Option<R> {
+    let holds = held(hold);
+    holds.any().then(call)
+}
+
 /// Makes a call with what `hold` names held: where a device is open, or `always`. What holds nothing unwinds through a plain
 /// frame. `has_failed` tells from the answer that memory was not there. Inlined, so that what is held has its caller's place on
 /// the stack. errno is the call's.
@@ -352,87 +371,17 @@ pub fn around<R>(
     call: impl Fn() -> R,
     has_failed: impl Fn(&R) -> bool,
 ) -> R {
-    let held = || {
-        let saved = names::errno();
-        let mut holds = Holds::at_once();
-        hold(&mut holds);
-        if holds.any() {
-            holds.take();
-        }
-        names::set_errno(saved);
-        holds
-    };
     if always || preload::is_active() {
-        let holds = held();
+        let holds = held(&hold);
         if holds.any() {
             return call();
         }
     }
     let answer = call();
-    // The devices may have been opened during the call, and memory gone that was not held: once more.
     if has_failed(&answer) && preload::is_active() {
-        let holds = held();
-        if holds.any() {
-            return call();
-        }
+        return again(hold, call).unwrap_or(answer);
     }
     answer
 }
 
-/// Defines exported functions, each of which holds what its block says, with `h` for the [`Holds`], and then calls the
-/// function that it stands for. They unwind: some are cancellation points. `if always`: holds where no device is open, too,
-/// because one may be opened before the call is over, and what fails then can't be repeated. `plain if`: then nothing has to be
-/// held, and the function is called as it is.
-macro_rules! wraps {
-    ($(fn $name:ident($($arg:ident: $type:ty),* $(,)?) -> $ret:ty |$h:ident| $(if $always:ident)? $(plain if $plain:expr =>)? $body:block)+) => {
-        crate::names::reals! { real, resolve: $($name)+ }
-
-        $(
-            /// The C library's function of this name, with managed memory among its arguments held for the call.
-            ///
-            /// # Safety
-            /// As the C library's.
-            #[unsafe(no_mangle)]
-            pub unsafe extern "C-unwind" fn $name($($arg: $type),*) -> $ret {
-                let at = real::$name.known();
-                if at != 0 && (false $(|| $plain)?) {
-                    // SAFETY: the function of this name and type; the arguments are the caller's.
-                    return unsafe {
-                        let f: unsafe extern "C-unwind" fn($($type),*) -> $ret =
-                            core::mem::transmute(core::ptr::with_exposed_provenance::<()>(at));
-                        f($($arg),*)
-                    };
-                }
-                // SAFETY: the caller's promise.
-                unsafe { held::$name($($arg),*) }
-            }
-        )+
-
-        /// What has to look closer.
-        mod held {
-            use super::*;
-        $(
-            #[inline(never)]
-            pub unsafe extern "C-unwind" fn $name($($arg: $type),*) -> $ret {
-                let at = real::$name.address();
-                if at == 0 {
-                    crate::names::set_errno(libc::ENOSYS);
-                    return <$ret as crate::holds::Failed>::FAILED;
-                }
-                // SAFETY: the function of this name and type; the arguments are the caller's.
-                unsafe {
-                    let f: unsafe extern "C-unwind" fn($($type),*) -> $ret =
-                        core::mem::transmute(core::ptr::with_exposed_provenance::<()>(at));
-                    crate::holds::around(
-                        $(stringify!($always) == "always" ||)? false,
-                        |$h| $body,
-                        || f($($arg),*),
-                        crate::holds::has_failed,
-                    )
-                }
-            }
-        )+
-        }
-    };
-}
-pub(crate) use wraps;
+pub(crate) use crate::wraps::wraps;

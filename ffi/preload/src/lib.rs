@@ -3,12 +3,13 @@
 //! before a device is used.
 //!
 //! `names` is the C library behind it, `settings` the environment, `malloc` the allocator and `theirs` the C library's,
-//! `calls` what is given to the kernel, with what `holds` keeps on the host meanwhile and `given` reads of it, `trap` the same
+//! `calls` what is given to the kernel, with what `holds` keeps on the host meanwhile (`wraps` defines most of these) and `given` reads of it, `trap` the same
 //! without the C library; `spare` is memory for what may have interrupted malloc. There is no destructor, and nothing here has thread-local storage, but for jemalloc, which `small`
 //! objects come from where the library is built with them. `HMMRT_CHAOS=1` is a test aid (`chaos`).
 
 mod allocator;
 mod calls;
+mod cancel;
 mod chaos;
 mod given;
 mod gpu;
@@ -24,6 +25,7 @@ mod small;
 mod spare;
 mod theirs;
 mod trap;
+mod wraps;
 
 /// Runs before the program, but not before everything: every function works without it.
 extern "C" fn constructor() {

@@ -162,13 +162,14 @@ unsafe extern "C" fn posix_memalign_for(
 
 unsafe extern "C" fn valloc_for(size: usize, caller: usize) -> *mut c_void {
     // SAFETY: no preconditions.
-    unsafe { memalign_for(PAGE, size, caller) }
+    unsafe { memalign_for(names::page_size(), size, caller) }
 }
 
 unsafe extern "C" fn pvalloc_for(size: usize, caller: usize) -> *mut c_void {
-    match size.checked_next_multiple_of(PAGE) {
+    let page = names::page_size();
+    match size.checked_next_multiple_of(page) {
         // SAFETY: no preconditions.
-        Some(size) => unsafe { memalign_for(PAGE, size, caller) },
+        Some(size) => unsafe { memalign_for(page, size, caller) },
         None => no_memory(),
     }
 }
@@ -306,6 +307,16 @@ pub unsafe extern "C" fn free(ptr: *mut c_void) {
             true => free_of_either(ptr),
         }
     }
+}
+
+/// cfree(3), which glibc has had no more since 2.26 but for programs linked before.
+///
+/// # Safety
+/// As [`free`].
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cfree(ptr: *mut c_void) {
+    // SAFETY: the caller's promise.
+    unsafe { free(ptr) }
 }
 
 /// free_sized(3) of C23. The size is what the block's owner knows better.

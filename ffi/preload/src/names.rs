@@ -50,6 +50,30 @@ pub fn set_errno(value: c_int) {
 
 pub use hmmrt_core::raw::preload::system_call as bare;
 
+static SET_CANCEL_TYPE: Real = Real::new(c"pthread_setcanceltype");
+
+/// Looks up what this file needs.
+pub fn resolve() {
+    SET_CANCEL_TYPE.address();
+}
+
+/// A thread that is cancelled only in calls that are points for it: pthread_setcanceltype(3).
+pub const DEFERRED: c_int = 0;
+
+/// Changes how this thread is cancelled, and says how it was. May not come back: it is cancelled then. Keeps errno.
+pub fn set_cancel_type(kind: c_int) -> c_int {
+    let (at, mut before) = (SET_CANCEL_TYPE.known(), DEFERRED);
+    if at != 0 {
+        // SAFETY: the function of that name, and a valid place.
+        unsafe {
+            let f: unsafe extern "C-unwind" fn(c_int, *mut c_int) -> c_int =
+                core::mem::transmute(core::ptr::with_exposed_provenance::<()>(at));
+            f(kind, &raw mut before);
+        }
+    }
+    before
+}
+
 /// What the C library makes of the kernel's answer.
 pub fn answer(raw: isize) -> isize {
     if (-4095..0).contains(&raw) {
@@ -102,6 +126,12 @@ pub fn variable(name: &str) -> Option<&'static [u8]> {
 pub fn is_secure() -> bool {
     // SAFETY: no preconditions.
     unsafe { libc::getauxval(libc::AT_SECURE) != 0 }
+}
+
+/// The bytes of the kernel's pages, as the C library knows them.
+pub fn page_size() -> usize {
+    // SAFETY: no preconditions.
+    (unsafe { libc::getauxval(libc::AT_PAGESZ) } as usize).max(4096)
 }
 
 /// This process's number.

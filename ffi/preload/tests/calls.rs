@@ -63,6 +63,14 @@ fn pages_that_the_kernel_keeps() {
 }
 
 #[test]
+fn sends_of_too_much() {
+    let (program, _) = compile("sends");
+    spoken("sends", &run(&mut Command::new(&program)));
+    passes(&program, &[], &CHAOS[..1]);
+    passes(&program, &[], &CHAOS);
+}
+
+#[test]
 fn ranges_in_part_and_in_thousands() {
     passes_under_chaos("ranges", &[("HMMRT_ADOPT_MMAP", "1")]);
 }
@@ -76,11 +84,25 @@ fn rings_without_room() {
 #[test]
 fn signal_masks() {
     passes_under_chaos("masks", &[]);
+    #[cfg(target_arch = "x86_64")]
+    if has_uffd() {
+        passes_under_chaos("masks", &[("HMMRT_FAULT", "uffd")]);
+    }
 }
 
 #[test]
 fn cancelled_threads() {
+    let (program, _) = compile("cancel");
+    passes(&program, &[], &CHAOS[..1]);
     passes_under_chaos("cancel", &[]);
+}
+
+#[test]
+fn small_signal_stacks() {
+    let (program, _) = compile("overflow");
+    spoken("overflow", &run(&mut Command::new(&program)));
+    passes(&program, &[], &[]);
+    passes(&program, &[], &CHAOS);
 }
 
 /// Children of every kind, beside a library with a lock that its handlers keep across forks.
@@ -130,12 +152,15 @@ fn can_trap() -> bool {
 #[cfg(target_arch = "x86_64")]
 fn has_uffd() -> bool {
     use hmmrt_core::{Config, Error, FaultEngine, raw};
-    let config = Config { fault: FaultEngine::Uffd, ..Config::default() };
-    match raw::init(Some(config)).and_then(|()| raw::device_count()) {
-        Err(Error::Unsupported { what: "HMMRT_FAULT", why }) => eprintln!("skipped: {why}"),
-        other => return other.map(|_| true).unwrap_or_else(|e| panic!("{e}")),
-    }
-    false
+    static HAS: std::sync::OnceLock<bool> = std::sync::OnceLock::new(); // the runtime here is started once
+    *HAS.get_or_init(|| {
+        let config = Config { fault: FaultEngine::Uffd, ..Config::default() };
+        match raw::init(Some(config)).and_then(|()| raw::device_count()) {
+            Err(Error::Unsupported { what: "HMMRT_FAULT", why }) => eprintln!("skipped: {why}"),
+            other => return other.map(|_| true).unwrap_or_else(|e| panic!("{e}")),
+        }
+        false
+    })
 }
 
 #[test]

@@ -80,9 +80,9 @@ pub(crate) enum Param {
     Sized(usize),
 }
 
-/// The arguments of one launch, owned until the kernel has run: values one behind the other, 8-byte aligned.
+/// The arguments of one launch, owned until the kernel has run: values one behind the other, 16-byte aligned.
 pub(crate) struct Args {
-    words: Box<[u64]>,
+    words: Box<[u128]>,
     offsets: Box<[usize]>,
 }
 
@@ -93,10 +93,10 @@ impl Args {
         let mut words = Vec::new();
         for v in values {
             offsets.push(words.len());
-            words.extend(v.chunks(8).map(|c| {
-                let mut w = [0u8; 8];
+            words.extend(v.chunks(16).map(|c| {
+                let mut w = [0u8; 16];
                 w[..c.len()].copy_from_slice(c);
-                u64::from_ne_bytes(w)
+                u128::from_ne_bytes(w)
             }));
         }
         Args { words: words.into(), offsets: offsets.into() }

@@ -47,6 +47,8 @@ pub struct CudarcStream {
     // Dropped first.
     stream: Stream,
     theirs: Arc<CudaStream>,
+    /// Where theirs is a default stream: cudarc has streams wait for each other only while a context has others, so it has one.
+    _other: Option<Arc<CudaStream>>,
 }
 
 impl CudarcStream {
@@ -68,7 +70,11 @@ impl CudarcStream {
         if usize::try_from(device.number()) != Ok(context.ordinal()) {
             return Err(Error::InvalidArgument { arg: "theirs", why: "it is not of the device" });
         }
-        Ok(CudarcStream { stream, theirs: Arc::clone(theirs) })
+        let mut both = CudarcStream { stream, theirs: Arc::clone(theirs), _other: None };
+        if theirs.cu_stream().is_null() {
+            both._other = Some(context.new_stream().map_err(|e| both.error("cuStreamCreate", e))?);
+        }
+        Ok(both)
     }
 
     /// Use number `index` of the guard as a device address, for calls of the driver. 0 for empty memory.

@@ -102,6 +102,9 @@ pub(crate) fn disown(g: &Guard, pages: PageMask) {
 /// No page of the chunk is managed any more.
 pub(crate) fn end_of_chunk(g: &Guard) {
     release_device(g);
+    // Of the memory that was there, not of what comes to these addresses next.
+    g.chunk.advice.store(0, Relaxed);
+    g.chunk.asked_for.store(0, Relaxed);
     g.set_pieces(0);
     g.set_watched(Watched::No);
 }

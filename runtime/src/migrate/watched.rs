@@ -155,6 +155,10 @@ pub(crate) fn close(chunk: &Chunk, addr: HostAddr) -> Result<()> {
     chunk.unsettled.add(one);
     let closed = map::protect(HostAddr(addr.0 & !(PAGE - 1)), PAGE, Prot::None);
     chunk.unsettled.add(one); // somebody may have settled it in between, before there was anything to open
+    if !chunk.managed.has(addr.page_in_chunk()) {
+        // It is the program's own again, and nobody would open it.
+        return map::protect(HostAddr(addr.0 & !(PAGE - 1)), PAGE, Prot::ReadWrite);
+    }
     closed
 }
 

@@ -68,6 +68,13 @@ struct Site {
 }
 
 impl Site {
+    /// It counts for a little less beside those that come: so much earlier is what it waits for.
+    fn age(&mut self) {
+        let by = self.seen / 4;
+        for n in [&mut self.seen, &mut self.dense_until, &mut self.whole_until] {
+            *n = n.saturating_sub(by);
+        }
+    }
     fn is_dense(&self) -> bool {
         self.seen <= self.dense_until
     }
@@ -211,7 +218,7 @@ impl Launches {
             Some(i) => &mut set[i],
             None => {
                 // The one that came least often makes room, and all get a little older.
-                set.iter_mut().for_each(|s| s.seen -= s.seen / 4);
+                set.iter_mut().for_each(Site::age);
                 let Some(i) = (0..WAYS).min_by_key(|&i| set[i].seen) else { return };
                 set[i] = Site { key, ..UNKNOWN };
                 uses.for_each(|r| set[i].uses.add(r));

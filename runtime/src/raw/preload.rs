@@ -211,6 +211,17 @@ pub fn give_up(ptr: *const u8, len: usize) -> bool {
     })
 }
 
+/// The calling thread's signals wait until this is dropped.
+pub struct SignalsBlocked(#[expect(dead_code, reason = "for its drop")] Blocked);
+
+impl SignalsBlocked {
+    /// From here on.
+    #[expect(clippy::new_without_default, reason = "it does something")]
+    pub fn new() -> SignalsBlocked {
+        SignalsBlocked(Blocked::new())
+    }
+}
+
 /// Makes the runtime's handlers at fork those that run last before it, if no others were registered yet: ahead of devices, which
 /// come with more of them. Waits for nobody.
 pub fn watch_forks() {
@@ -218,10 +229,10 @@ pub fn watch_forks() {
 }
 
 /// Makes a system call that makes a process with a copy of this memory, and answers 0 in it: with fork's handlers of the
-/// runtime's, so that the child's memory is a snapshot. In the child of a process that uses no device it costs nothing.
-pub fn forking(call: impl FnOnce() -> isize) -> isize {
+/// runtime's, so that the child's memory is a snapshot. `shares_files`: the child's descriptors are the parent's (CLONE_FILES). In the child of a process that uses no device it costs nothing.
+pub fn forking(shares_files: bool, call: impl FnOnce() -> isize) -> isize {
     // A signal handler inside of one of the heap's locks has no snapshot.
-    if may_use_heap() { crate::fork::around(call) } else { call() }
+    if may_use_heap() { crate::fork::around(shares_files, call) } else { call() }
 }
 
 /// Has `before` called when a fork begins that keeps the heap's locks until the child is there, ahead of all that it locks,

@@ -16,6 +16,7 @@ pub(crate) mod limits;
 pub(crate) mod lock;
 pub(crate) mod map;
 pub(crate) mod mark;
+pub(crate) mod own_file;
 pub(crate) mod pagemap;
 mod pending;
 #[cfg_attr(hmmrt_standin, path = "standin/process.rs")]

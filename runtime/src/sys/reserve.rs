@@ -131,7 +131,7 @@ mod tests {
         unsafe {
             let child = libc::fork();
             if child == 0 {
-                libc::alarm(10);
+                libc::alarm(120);
                 let mut calls = 0_u32;
                 (0..COUNT + 1).for_each(|_| call(note, (&raw mut calls).cast()));
                 libc::_exit(i32::from(calls as usize != COUNT + 1));

@@ -316,8 +316,43 @@ extern "C" fn on_signal(signum: c_int, info: *mut libc::siginfo_t, context: *mut
             }
         }
     }
+    if ends(signum, info, context) {
+        super::set_errno(saved);
+        return;
+    }
     chain(signum, info, context, saved);
     super::set_errno(saved);
+}
+
+/// Whether the program has no handler for a fault of its own that has come with little stack left, and is going to end by it. Another
+/// fault here, for want of stack, would have the kernel begin again at the stack's top, for ever.
+fn ends(signum: c_int, info: &libc::siginfo_t, context: &mut libc::ucontext_t) -> bool {
+    /// `is_it`: whatever the program has.
+    struct Last {
+        signum: c_int,
+        is_it: bool,
+    }
+    extern "C" fn look(last: *mut ()) {
+        // SAFETY: the one below, which waits for the answer.
+        let last = unsafe { &mut *last.cast::<Last>() };
+        let Some(table) = kept(last.signum) else { return };
+        let program = table.lock();
+        let now = signal::current(last.signum);
+        let handler = match (is_ours(&now), &*program) {
+            (false, _) => now.sa_sigaction,
+            (true, program) => program.map_or(libc::SIG_DFL, |action| action.sa_sigaction),
+        };
+        last.is_it |= matches!(handler, libc::SIG_DFL | libc::SIG_IGN);
+        if last.is_it {
+            signal::set_default(last.signum);
+        }
+    }
+    if info.si_code <= 0 || signum != libc::SIGSEGV || !reserve::is_needed(context) {
+        return false;
+    }
+    let mut last = Last { signum, is_it: is_blocked(context) };
+    reserve::call(look, (&raw mut last).cast());
+    last.is_it
 }
 
 /// A question for the runtime, and its answer.
@@ -354,12 +389,16 @@ fn ask(addr: HostAddr, cause: Cause, context: &libc::ucontext_t) -> Verdict {
     question.verdict
 }
 
+/// Whether a fault has come while the program has SIGSEGV blocked.
+fn is_blocked(context: &mut libc::ucontext_t) -> bool {
+    *word(&mut context.uc_sigmask) & BLOCKED_FAULT != 0
+}
+
 /// It is the program's signal.
 #[inline(never)] // the signal stack may be small: the answer to a fault of ours does not need this room
 fn chain(signum: c_int, info: &mut libc::siginfo_t, context: &mut libc::ucontext_t, saved: c_int) {
-    // A fault while the program has it blocked: nobody is asked.
-    let blocked =
-        signum == libc::SIGSEGV && info.si_code > 0 && *word(&mut context.uc_sigmask) & BLOCKED_FAULT != 0;
+    // Nobody is asked.
+    let blocked = signum == libc::SIGSEGV && info.si_code > 0 && is_blocked(context);
     // SAFETY: zeroed is SIG_DFL.
     let action = if blocked { unsafe { core::mem::zeroed() } } else { called(signum) };
     super::set_errno(saved); // also for a handler that never comes back here

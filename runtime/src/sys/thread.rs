@@ -3,7 +3,7 @@
 
 use super::process::start;
 pub(crate) use super::process::{Thread, at_fork, thread_pointer as id};
-use super::{clock, kernel, mark};
+use super::{clock, kernel, mark, own_file};
 use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicUsize, Ordering::*};
 
 /// The kernel's number of the calling thread. Signal-safe.
@@ -102,26 +102,21 @@ pub(crate) fn spawn_helper(
     })
 }
 
-/// The descriptor that threads of ours keep when they leave the program's; -1: none.
-static KEPT: AtomicI32 = AtomicI32::new(-1);
-
-/// Sets the descriptor that threads keep which leave the program's from now on.
-pub(crate) fn keep_file(fd: i32) {
-    KEPT.store(fd, Relaxed);
-}
-
-/// Gives the calling thread descriptors of its own, none at first but the one that is kept. Without effect before Linux 5.9.
+/// Gives the calling thread descriptors of its own, none at first but our own. Without effect before Linux 5.9.
 pub(crate) fn leave_files() {
     const UNSHARE: usize = 2;
     let close = |first: usize, last: usize| {
         // SAFETY: no memory is involved; the descriptors of other threads stay as they are.
         unsafe { kernel::raw(libc::SYS_close_range, [first, last, UNSHARE, 0, 0, 0]) };
     };
-    match usize::try_from(KEPT.load(Relaxed)) {
+    match usize::try_from(own_file::number()) {
         Ok(kept) => {
             close(kept + 1, u32::MAX as usize);
             if kept > 0 {
                 close(0, kept - 1);
+            }
+            if !own_file::is(kept as i32) {
+                close(kept, kept); // the program's own by now, which would stay open for its other side
             }
         }
         Err(_) => close(0, u32::MAX as usize),
@@ -231,7 +226,7 @@ pub(crate) fn is_so_in_child(what: fn() -> bool) -> bool {
     unsafe {
         let child = libc::fork();
         if child == 0 {
-            libc::alarm(10);
+            libc::alarm(120);
             libc::_exit(i32::from(!what()));
         }
         let mut status = 0;

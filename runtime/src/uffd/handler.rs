@@ -194,6 +194,9 @@ pub(super) fn join_replacements() {
     all.into_iter().for_each(thread::Thread::join);
 }
 
+/// How long is waited for a chunk's lock to close a page under.
+const CLOSE_NS: u64 = 10_000_000;
+
 /// How long a thread takes at most to begin.
 const BEGIN_NS: u64 = 1_000_000_000;
 
@@ -311,6 +314,11 @@ fn waits_for_itself(b: &Blocker, number: u32) -> bool {
 
 /// Makes a page inaccessible until somebody touches it who can be told why.
 fn close(chunk: &'static Chunk, addr: HostAddr) {
+    // With the chunk's lock, if it is to be had at all: without it the page may be the program's own again meanwhile.
+    let g = Guard::lock_within(chunk, addr.chunk_start(), CLOSE_NS);
+    if g.is_some() && !chunk.managed.has(addr.page_in_chunk()) {
+        return;
+    }
     if migrate::close(chunk, addr).is_err() {
         stderr::fatal("a touch that can't be answered can't be told either", addr.0);
     }

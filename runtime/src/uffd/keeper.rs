@@ -6,8 +6,8 @@
 use super::handler::Watch;
 use crate::sys::futex::{self, Locked};
 use crate::sys::life::Life;
-use crate::sys::thread;
 use crate::sys::uffd::Request;
+use crate::sys::{own_file, thread};
 use core::sync::atomic::{AtomicPtr, AtomicU32, Ordering::*};
 use std::sync::Mutex;
 
@@ -80,7 +80,7 @@ pub(super) fn replace() {
 
 fn run(watching: bool) {
     thread::leave_files();
-    let fd = super::FD.load(Relaxed);
+    let fd = own_file::number();
     let mut watch = watching.then(|| Watch::new(fd));
     if !LIFE.begin() {
         return;

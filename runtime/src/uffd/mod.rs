@@ -19,8 +19,8 @@ use crate::fork;
 use crate::log::log;
 use crate::sys::segv::Verdict;
 use crate::sys::uffd::{self as kernel, Mode, Request, feature};
-use crate::sys::{map, thread};
-use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, Ordering::*};
+use crate::sys::{map, own_file, thread};
+use core::sync::atomic::{AtomicBool, AtomicU8, Ordering::*};
 
 /// How touches are told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,7 +34,6 @@ pub(crate) enum Delivery {
     Message = 2,
 }
 
-static FD: AtomicI32 = AtomicI32::new(-1);
 static DELIVERY: AtomicU8 = AtomicU8::new(Delivery::Off as u8);
 /// The kernel has UFFDIO_MOVE.
 static MOVES: AtomicBool = AtomicBool::new(false);
@@ -116,8 +115,7 @@ pub(crate) fn start(engine: FaultEngine, moves: bool) -> Result<Option<Threads>>
     let (fd, offered) = open(mode, needed)?;
     let fd = kernel::out_of_the_way(fd);
     MOVES.store(moves && offered & feature::MOVE != 0, Relaxed);
-    FD.store(fd, SeqCst);
-    thread::keep_file(fd);
+    own_file::set(fd);
     let system =
         |e: std::io::Error| Error::System { call: "starting a thread", errno: e.raw_os_error().unwrap_or(0) };
     let messages = delivery == Delivery::Message;
@@ -134,12 +132,12 @@ pub(crate) fn start(engine: FaultEngine, moves: bool) -> Result<Option<Threads>>
     match started {
         Ok(threads) => {
             static ONCE: std::sync::Once = std::sync::Once::new();
-            ONCE.call_once(|| thread::at_fork(None, None, Some(in_child)));
+            ONCE.call_once(|| thread::at_fork(None, None, Some(in_forked_child)));
             DELIVERY.store(delivery as u8, SeqCst);
             Ok(Some(threads))
         }
         Err(e) => {
-            close();
+            own_file::close(false);
             Err(e)
         }
     }
@@ -154,28 +152,24 @@ pub(crate) fn stop(threads: Threads, ranges: impl Iterator<Item = ByteRange>) {
     if let Some(handler) = threads.handler {
         handler.stop();
     }
-    close();
+    own_file::close(false);
     keeper::stop(); // whose descriptor is the last: its end unwatches all
     handler::join_replacements();
 }
 
-fn close() {
-    thread::keep_file(-1);
-    let fd = FD.swap(-1, SeqCst);
-    if fd >= 0 {
-        crate::sys::close(fd);
-    }
+/// The child's copy of the descriptor watches the parent. `shared`: it is no copy, the parent's descriptors are the child's, too.
+pub(crate) fn in_child(shared: bool) {
+    DELIVERY.store(Delivery::Off as u8, SeqCst);
+    own_file::close(shared);
 }
 
-/// The child's copy of the descriptor watches the parent.
-pub(crate) extern "C" fn in_child() {
-    DELIVERY.store(Delivery::Off as u8, SeqCst);
-    close();
+extern "C" fn in_forked_child() {
+    in_child(false);
 }
 
 /// Makes a request, by the keeper's descriptor if the program has closed ours.
 fn make(request: &mut Request) -> i32 {
-    let errno = request.make(FD.load(Relaxed));
+    let errno = request.make(own_file::number());
     if kernel::NOT_THIS.contains(&errno) { keeper::make(request).unwrap_or(errno) } else { errno }
 }
 

@@ -6,6 +6,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod descriptors;
 mod drivers;
 mod group;
 mod mappings;

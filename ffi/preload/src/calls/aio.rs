@@ -216,6 +216,23 @@ pub unsafe fn submitting(count: usize, list: usize) {
     }
 }
 
+/// io_submit(2) has answered: those that it did not take are over.
+///
+/// # Safety
+/// As [`submitting`].
+pub unsafe fn submitted(answer: isize, count: usize, list: usize) {
+    if count > 1 << 20 {
+        return;
+    }
+    let saved = names::errno();
+    for i in answer.max(0) as usize..count {
+        let list = core::ptr::with_exposed_provenance::<usize>(list).wrapping_add(i);
+        let Some(at) = given::read(list) else { break };
+        flight::end(at);
+    }
+    names::set_errno(saved);
+}
+
 /// io_getevents(2) has answered: these are over.
 ///
 /// # Safety

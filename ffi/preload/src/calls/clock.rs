@@ -54,7 +54,7 @@ mod plain {
 /// # Safety
 /// As the C library's.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn clock_gettime(clock: clockid_t, to: *mut timespec) -> c_int {
+pub unsafe extern "C-unwind" fn clock_gettime(clock: clockid_t, to: *mut timespec) -> c_int {
     // SAFETY: the function of that name; the rest is the caller's.
     unsafe {
         let at = plain::CLOCK_GETTIME.known();
@@ -62,12 +62,15 @@ pub unsafe extern "C" fn clock_gettime(clock: clockid_t, to: *mut timespec) -> c
             let a = [clock as usize, to.expose_provenance(), 0, 0, 0, 0];
             return names::answer(names::bare(libc::SYS_clock_gettime, a)) as c_int;
         }
-        let f: unsafe extern "C" fn(clockid_t, *mut timespec) -> c_int =
+        let f: unsafe extern "C-unwind" fn(clockid_t, *mut timespec) -> c_int =
             core::mem::transmute(core::ptr::with_exposed_provenance::<()>(at));
         if !is_active() || !owns(to.cast_const().cast()) {
             return f(clock, to);
         }
-        crate::holds::around(false, |h| h.one(to), || f(clock, to), crate::holds::has_failed)
+        crate::cancel::deferred(|kind| {
+            let call = || crate::cancel::as_it_was(kind, || f(clock, to));
+            crate::holds::around(false, |h| h.one(to), call, crate::holds::has_failed)
+        })
     }
 }
 

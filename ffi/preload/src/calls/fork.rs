@@ -9,6 +9,7 @@ use hmmrt_core::raw::preload;
 use libc::pid_t;
 
 const CLONE_VM: u64 = 0x100;
+const CLONE_FILES: u64 = 0x400;
 const CLONE_SETTLS: u64 = 0x8_0000;
 
 /// The head of `struct clone_args` (linux/sched.h).
@@ -44,9 +45,15 @@ pub fn copies_memory(number: c_long, a: [usize; 6]) -> bool {
 }
 
 /// Has the runtime make the child's memory a snapshot around `call`, which answers 0 in the child. Also in signal handlers.
-pub fn forking(call: impl FnOnce() -> isize) -> isize {
-    let _spare = preload::is_active().then(spare::Use::begin);
-    preload::forking(call)
+/// `shares_files`: the child's descriptors are the parent's.
+pub fn forking(shares_files: bool, call: impl FnOnce() -> isize) -> isize {
+    let _spare = (preload::is_active() && preload::may_use_heap()).then(spare::Use::begin);
+    preload::forking(shares_files, call)
+}
+
+/// Whether that call's child has its parent's descriptors.
+pub fn shares_files(number: c_long, a: [usize; 6]) -> bool {
+    asked(number, a).is_some_and(|(flags, _)| flags & CLONE_FILES != 0)
 }
 
 static FORK: names::Real = names::Real::new(c"_Fork");
@@ -70,7 +77,7 @@ pub unsafe extern "C" fn _Fork() -> pid_t {
         return -1;
     }
     let mut saved = names::errno();
-    let pid = forking(|| {
+    let pid = forking(false, || {
         // SAFETY: the function of that name.
         let pid = unsafe {
             let real: unsafe extern "C" fn() -> pid_t =

@@ -81,21 +81,39 @@ mod random {
     pub static ARC4RANDOM_BUF: Real = Real::new(c"arc4random_buf");
 }
 
-/// arc4random_buf(3), which aborts where the kernel can't write. New in glibc 2.36.
+/// arc4random_buf(3), which aborts where the kernel can't write. New in glibc 2.36: in older ones, where a program that looks for it
+/// finds this, it is the kernel's.
 ///
 /// # Safety
 /// As the C library's.
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn arc4random_buf(to: *mut c_void, n: usize) {
     let at = random::ARC4RANDOM_BUF.address();
-    if at == 0 {
-        crate::names::abort_with("arc4random_buf: the C library has none\n");
-    }
-    // SAFETY: the function of that name; the arguments are the caller's.
-    unsafe {
-        let f: unsafe extern "C-unwind" fn(*mut c_void, usize) =
-            core::mem::transmute(core::ptr::with_exposed_provenance::<()>(at));
-        crate::holds::around(true, |h| h.writes(to, n), || f(to, n), |()| false);
+    crate::cancel::deferred(|kind| {
+        let fill = || match at {
+            0 => fill_by_kernel(to.cast(), n),
+            // SAFETY: the function of that name; the arguments are the caller's.
+            at => unsafe {
+                let f: unsafe extern "C-unwind" fn(*mut c_void, usize) =
+                    core::mem::transmute(core::ptr::with_exposed_provenance::<()>(at));
+                crate::cancel::as_it_was(kind, || f(to, n));
+            },
+        };
+        crate::holds::around(true, |h| h.writes(to, n), fill, |()| false);
+    });
+}
+
+/// Random bytes of the kernel's, or none and the end, as the C library has it.
+fn fill_by_kernel(to: *mut u8, n: usize) {
+    let mut done = 0;
+    while done < n {
+        let a = [to.wrapping_add(done).expose_provenance(), n - done, 0, 0, 0, 0];
+        // SAFETY: as many bytes of the caller's.
+        match unsafe { crate::names::bare(libc::SYS_getrandom, a) } {
+            answer if answer > 0 => done += answer as usize,
+            answer if answer == -(libc::EINTR as isize) => {}
+            _ => crate::names::abort_with("arc4random_buf: no random bytes\n"),
+        }
     }
 }
 

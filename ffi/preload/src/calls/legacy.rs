@@ -6,7 +6,7 @@ use super::masked::sigsuspend;
 use crate::names::{self, Real};
 use crate::signals::sigaction;
 use core::ffi::c_int;
-use libc::{SIG_BLOCK, SIG_ERR, SIG_SETMASK, SIG_UNBLOCK, SIGSEGV, sigset_t};
+use libc::{SIG_BLOCK, SIG_ERR, SIG_SETMASK, SIG_UNBLOCK, SIGBUS, SIGSEGV, sigset_t};
 
 /// The disposition of sigset(3) that blocks.
 const SIG_HOLD: usize = 2;
@@ -67,25 +67,29 @@ pub extern "C" fn siggetmask() -> c_int {
     mask::change(SIG_BLOCK, None).map_or_else(failed, |before| before as c_int)
 }
 
-/// An action of the program's for SIGSEGV.
-fn act(new: Option<&libc::sigaction>) -> Result<libc::sigaction, c_int> {
+/// Whether the runtime may have this signal.
+fn is_fault(signum: c_int) -> bool {
+    matches!(signum, SIGSEGV | SIGBUS)
+}
+
+/// An action of the program's for one of those.
+fn act(signum: c_int, new: Option<&libc::sigaction>) -> Result<libc::sigaction, c_int> {
     let new = new.map_or(core::ptr::null(), core::ptr::from_ref);
     // SAFETY: zeroed is a valid action to be overwritten.
     unsafe {
         let mut old: libc::sigaction = core::mem::zeroed();
-        match sigaction(SIGSEGV, new.cast(), (&raw mut old).cast()) {
+        match sigaction(signum, new.cast(), (&raw mut old).cast()) {
             0 => Ok(old),
             _ => Err(names::errno()),
         }
     }
 }
 
-fn set_handler(handler: usize, flags: c_int) -> Result<libc::sigaction, c_int> {
+fn set_handler(signum: c_int, handler: usize) -> Result<libc::sigaction, c_int> {
     // SAFETY: zeroed is an empty mask and no flags.
     let mut new: libc::sigaction = unsafe { core::mem::zeroed() };
     new.sa_sigaction = handler;
-    new.sa_flags = flags;
-    act(Some(&new))
+    act(signum, Some(&new))
 }
 
 /// sigset(3).
@@ -106,11 +110,11 @@ pub unsafe extern "C" fn sigset(signum: c_int, handler: usize) -> usize {
             }
             return Ok(if before & set != 0 { SIG_HOLD } else { old.sa_sigaction });
         }
-        let old = set_handler(handler, 0)?;
+        let old = set_handler(signum, handler)?;
         let before = mask::change(SIG_UNBLOCK, Some(set))?;
         Ok(if before & set != 0 { SIG_HOLD } else { old.sa_sigaction })
     };
-    if signum == SIGSEGV || handler == SIG_HOLD {
+    if is_fault(signum) || handler == SIG_HOLD {
         return result().unwrap_or_else(|error| {
             names::set_errno(error);
             SIG_ERR
@@ -130,8 +134,8 @@ pub unsafe extern "C" fn sigset(signum: c_int, handler: usize) -> usize {
 /// As the C library's.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn sigignore(signum: c_int) -> c_int {
-    if signum == SIGSEGV {
-        return set_handler(libc::SIG_IGN, 0).map_or_else(failed, |_| 0);
+    if is_fault(signum) {
+        return set_handler(signum, libc::SIG_IGN).map_or_else(failed, |_| 0);
     }
     // SAFETY: the function of that name.
     unsafe {
@@ -147,14 +151,14 @@ pub unsafe extern "C" fn sigignore(signum: c_int) -> c_int {
 /// As the C library's.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn siginterrupt(signum: c_int, interrupt: c_int) -> c_int {
-    if signum == SIGSEGV {
-        return act(None)
+    if is_fault(signum) {
+        return act(signum, None)
             .and_then(|mut action| {
                 match interrupt {
                     0 => action.sa_flags |= libc::SA_RESTART,
                     _ => action.sa_flags &= !libc::SA_RESTART,
                 }
-                act(Some(&action))
+                act(signum, Some(&action))
             })
             .map_or_else(failed, |_| 0);
     }

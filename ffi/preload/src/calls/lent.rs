@@ -4,7 +4,7 @@
 //! context: nothing is allocated but the mapping.
 
 use crate::holds::{self, Holds};
-use crate::{given, names};
+use crate::{cancel, given, names};
 use core::ffi::{c_int, c_long, c_uint, c_void};
 use hmmrt_core::raw::mapping;
 use libc::{iovec, mmsghdr, msghdr, sockaddr, socklen_t};
@@ -14,6 +14,17 @@ const PAGE: usize = 4096;
 const MOST: usize = 1024;
 /// No call takes more bytes.
 const MOST_BYTES: usize = 0x7fff_f000;
+/// So much is offered of what is sent without waiting, however little room there is.
+const LEAST_BYTES: usize = 64 << 10;
+
+/// What a call takes.
+#[derive(Clone, Copy)]
+pub struct Taken {
+    /// No more bytes than this.
+    most: usize,
+    /// What can be read up to something that can't be: else all or nothing.
+    in_part: bool,
+}
 
 /// Vectors whose managed parts are in private pages.
 pub struct Lent {
@@ -24,8 +35,12 @@ pub struct Lent {
 }
 
 impl Lent {
-    /// The copy of at most so many bytes; `None`: nothing has to be copied, or it is for the kernel to refuse.
-    pub fn of(iov: *const iovec, count: usize, most: usize) -> Option<Result<Lent, c_int>> {
+    /// The copy of what is taken; `None`: nothing has to be copied, or it is for the kernel to refuse.
+    pub fn of(
+        iov: *const iovec,
+        count: usize,
+        Taken { most, in_part }: Taken,
+    ) -> Option<Result<Lent, c_int>> {
         if iov.is_null() || count > MOST {
             return None;
         }
@@ -57,7 +72,7 @@ impl Lent {
         for i in 0..count {
             let Some(mut v) = vector(i) else { break };
             v.iov_len = v.iov_len.min(left);
-            left -= v.iov_len;
+            let mut is_whole = true;
             if is_managed(&v) {
                 // As far into its page as it was: it takes as many pages.
                 let to = next + v.iov_base.addr() % PAGE;
@@ -66,13 +81,21 @@ impl Lent {
                     break; // they are changed meanwhile
                 }
                 let to = core::ptr::with_exposed_provenance_mut::<u8>(to);
-                // SAFETY: the program's bytes, which are touched, and come home; there is room for them.
-                unsafe { core::ptr::copy(v.iov_base.cast::<u8>(), to, v.iov_len) };
-                v.iov_base = to.cast();
+                // SAFETY: there is room for them.
+                let copied = unsafe { copy(v.iov_base.cast_const().cast(), to, v.iov_len) };
+                is_whole = copied == v.iov_len;
+                v = iovec { iov_base: to.cast(), iov_len: copied };
+            }
+            left -= v.iov_len;
+            if !is_whole && (!in_part || left == most) {
+                return None; // nothing is sent
             }
             // SAFETY: there is room for `count`.
             unsafe { lent.vectors().cast_mut().add(i).write(v) };
             lent.count = i + 1;
+            if !is_whole {
+                break;
+            }
         }
         Some(Ok(lent))
     }
@@ -90,6 +113,25 @@ impl Drop for Lent {
     }
 }
 
+/// Copies the program's bytes, which are touched, and come home, up to the first page that is not there; how many.
+///
+/// # Safety
+/// There is room for `len` bytes.
+unsafe fn copy(from: *const u8, to: *mut u8, len: usize) -> usize {
+    let mut done = 0;
+    while done < len {
+        let at = from.wrapping_add(done);
+        let part = (PAGE - at.addr() % PAGE).min(len - done);
+        if !given::can(at, part, false) {
+            break;
+        }
+        // SAFETY: they can be read; the caller's promise.
+        unsafe { core::ptr::copy(at, to.add(done), part) };
+        done += part;
+    }
+    done
+}
+
 /// What vmsplice(2) puts into a pipe, no more than it has room for; `None` also if the descriptor is not one to write to.
 pub fn into_pipe(fd: c_int, iov: *const iovec, count: usize) -> Option<Result<Lent, c_int>> {
     // SAFETY: these ask.
@@ -98,7 +140,7 @@ pub fn into_pipe(fd: c_int, iov: *const iovec, count: usize) -> Option<Result<Le
     if room <= 0 || ask(libc::F_GETFL) as c_int & libc::O_ACCMODE == libc::O_RDONLY {
         return None;
     }
-    Lent::of(iov, count, room as usize)
+    Lent::of(iov, count, Taken { most: room as usize, in_part: true })
 }
 
 /// Whether a send may leave the pages with the kernel.
@@ -106,9 +148,39 @@ pub fn is_zero_copy(flags: usize) -> bool {
     flags & libc::MSG_ZEROCOPY as usize != 0
 }
 
-/// The bytes of a send.
-fn sent(iov: *const iovec, count: usize) -> Option<Result<Lent, c_int>> {
-    Lent::of(iov, count, MOST_BYTES)
+/// What a send takes: of a stream that does not wait no more than there is room for in the socket, or all would be copied again
+/// and again.
+fn sent(fd: usize, flags: usize) -> Taken {
+    let option = |name: c_int| {
+        let (mut value, mut len) = (0 as c_int, size_of::<c_int>() as socklen_t);
+        let to = [(&raw mut value).expose_provenance(), (&raw mut len).expose_provenance()];
+        let a = [fd, libc::SOL_SOCKET as usize, name as usize, to[0], to[1], 0];
+        // SAFETY: it writes a number.
+        (unsafe { names::bare(libc::SYS_getsockopt, a) } == 0).then_some(value)
+    };
+    // SCTP's streams are of messages.
+    let in_part = option(libc::SO_TYPE) == Some(libc::SOCK_STREAM)
+        && option(libc::SO_PROTOCOL).is_some_and(|protocol| protocol != libc::IPPROTO_SCTP);
+    let never_waits = || {
+        // SAFETY: this asks.
+        let status = unsafe { names::bare(libc::SYS_fcntl, [fd, libc::F_GETFL as usize, 0, 0, 0, 0]) };
+        flags & libc::MSG_DONTWAIT as usize != 0 || status as c_int & libc::O_NONBLOCK != 0
+    };
+    if !in_part || !never_waits() {
+        return Taken { most: MOST_BYTES, in_part };
+    }
+    let mut waiting = 0 as c_int;
+    let to = (&raw mut waiting).expose_provenance();
+    // SAFETY: it writes a number, if the socket knows it.
+    unsafe { names::bare(libc::SYS_ioctl, [fd, libc::TIOCOUTQ as usize, to, 0, 0, 0]) };
+    let room = option(libc::SO_SNDBUF).unwrap_or(0).saturating_sub(waiting);
+    Taken { most: (room.max(0) as usize).max(LEAST_BYTES), in_part }
+}
+
+/// The bytes of all vectors, as far as they can be read.
+fn total(iov: *const iovec, count: usize) -> usize {
+    let all = (0..count.min(MOST)).map_while(|i| given::read(iov.wrapping_add(i)));
+    all.fold(0, |sum, v| sum.saturating_add(v.iov_len))
 }
 
 /// A call that leaves pages with the kernel, made with copies by `call`, which answers as the kernel does. `None`: it needs none.
@@ -127,7 +199,7 @@ pub unsafe fn call(number: c_long, a: [usize; 6], call: impl Fn([usize; 6]) -> i
         }
         libc::SYS_sendto if is_zero_copy(a[3]) => {
             let part = iovec { iov_base: core::ptr::with_exposed_provenance_mut(a[1]), iov_len: a[2] };
-            with(sent(&raw const part, 1), &|copy| {
+            with(Lent::of(&raw const part, 1, sent(a[0], a[3])), &|copy| {
                 // SAFETY: it has one.
                 let part = unsafe { copy.vectors().read() };
                 call([a[0], part.iov_base.expose_provenance(), part.iov_len, a[3], a[4], a[5]])
@@ -135,7 +207,7 @@ pub unsafe fn call(number: c_long, a: [usize; 6], call: impl Fn([usize; 6]) -> i
         }
         libc::SYS_sendmsg if is_zero_copy(a[2]) => {
             let m = given::read(core::ptr::with_exposed_provenance::<msghdr>(a[1]))?;
-            with(sent(m.msg_iov, m.msg_iovlen as _), &|copy| {
+            with(Lent::of(m.msg_iov, m.msg_iovlen as _, sent(a[0], a[2])), &|copy| {
                 let m = msghdr { msg_iov: copy.vectors().cast_mut(), msg_iovlen: copy.count as _, ..m };
                 call([a[0], (&raw const m).expose_provenance(), a[2], a[3], a[4], a[5]])
             })
@@ -145,14 +217,15 @@ pub unsafe fn call(number: c_long, a: [usize; 6], call: impl Fn([usize; 6]) -> i
     }
 }
 
-/// sendmmsg(2): one message after the other, up to one that fails.
+/// sendmmsg(2): one message after the other, up to one that fails or is sent in part.
 fn one_by_one(a: [usize; 6], call: impl Fn([usize; 6]) -> isize) -> Option<isize> {
     let all = core::ptr::with_exposed_provenance_mut::<mmsghdr>(a[1]);
     let mut done = 0;
     while done < (a[2] as c_uint as usize).min(MOST) {
         let at = all.wrapping_add(done);
         let Some(mut m) = given::read(at.cast_const()) else { break };
-        let copy = match sent(m.msg_hdr.msg_iov, m.msg_hdr.msg_iovlen as _) {
+        let all_of_it = total(m.msg_hdr.msg_iov, m.msg_hdr.msg_iovlen as _);
+        let copy = match Lent::of(m.msg_hdr.msg_iov, m.msg_hdr.msg_iovlen as _, sent(a[0], a[3])) {
             Some(Err(error)) if done == 0 => return Some(-(error as isize)),
             Some(Err(_)) => break,
             Some(Ok(copy)) => {
@@ -172,6 +245,9 @@ fn one_by_one(a: [usize; 6], call: impl Fn([usize; 6]) -> isize) -> Option<isize
             break;
         }
         done += 1;
+        if (m.msg_len as usize) < all_of_it {
+            break;
+        }
     }
     (done > 0).then_some(done as isize)
 }
@@ -203,15 +279,19 @@ macro_rules! lends {
                 // SAFETY: the function of this name; the arguments are the caller's, or copies of them.
                 unsafe {
                     let f: Real = core::mem::transmute(core::ptr::with_exposed_provenance::<()>(at));
-                    let make = |a: [usize; 6]| match f(a[0], a[1], a[2], a[3], a[4], a[5]) {
-                        -1 => -(names::errno() as isize),
-                        answer => answer as isize,
-                    };
-                    let held = |a: [usize; 6]| {
-                        let hold = |h: &mut Holds| super::table::hold(h, libc::$number, a);
-                        holds::around(false, hold, || make(a), |answer| *answer == -(libc::EFAULT as isize))
-                    };
-                    names::answer(call(libc::$number, a, held).unwrap_or_else(|| held(a))) as $ret
+                    cancel::deferred(|kind| {
+                        let make = |a: [usize; 6]| {
+                            match cancel::as_it_was(kind, || f(a[0], a[1], a[2], a[3], a[4], a[5])) {
+                                -1 => -(names::errno() as isize),
+                                answer => answer as isize,
+                            }
+                        };
+                        let held = |a: [usize; 6]| {
+                            let hold = |h: &mut Holds| super::table::hold(h, libc::$number, a);
+                            holds::around(false, hold, || make(a), |answer| *answer == -(libc::EFAULT as isize))
+                        };
+                        names::answer(call(libc::$number, a, held).unwrap_or_else(|| held(a))) as $ret
+                    })
                 }
             }
         )+

@@ -2,7 +2,7 @@
 //! away. What the program blocks is blocked, but for SIGSEGV and SIGBUS; it is told that those are, too, if it has asked for
 //! that. A signal stack in managed memory stays on the host. Any context.
 
-use crate::{given, names};
+use crate::{cancel, given, names};
 use core::ffi::{c_int, c_void};
 use core::sync::atomic::{AtomicI32, AtomicU64, Ordering::*};
 use hmmrt_core::raw;
@@ -24,19 +24,25 @@ const IN_PLACE_OF_SIGSEGV: u64 = bit(32);
 
 /// What of [`NEVER`] each thread has asked to be blocked: a key of the C library's. A thread begins with nothing, whatever the
 /// one that started it had.
-static ASKED: Key = Key(AtomicI32::new(-1));
+static ASKED: Key = Key::new();
 /// What a child of vfork has asked for, which shares the thread's keys with its parent: with the number of its process above.
-static CHILDS: Key = Key(AtomicI32::new(-1));
+static CHILDS: Key = Key::new();
 const PROCESS: u32 = 32;
 
 /// A word for each thread, while there is a key: -1 before.
-struct Key(AtomicI32);
+pub struct Key(AtomicI32);
 
 impl Key {
     /// The first keys need no memory.
     const FIRST: libc::pthread_key_t = 32;
 
-    fn make(&self) {
+    /// There is none yet.
+    pub const fn new() -> Key {
+        Key(AtomicI32::new(-1))
+    }
+
+    /// Makes it, if it can be one of the first: the constructor.
+    pub fn make(&self) {
         let mut key = 0;
         // SAFETY: the key is valid; it has no destructor.
         unsafe {
@@ -49,7 +55,13 @@ impl Key {
         }
     }
 
-    fn get(&self) -> u64 {
+    /// Whether it was made.
+    pub fn is_there(&self) -> bool {
+        self.0.load(Relaxed) != -1
+    }
+
+    /// This thread's word, 0 at first.
+    pub fn get(&self) -> u64 {
         match self.0.load(Relaxed) {
             -1 => 0,
             // SAFETY: a key that is never deleted.
@@ -57,7 +69,8 @@ impl Key {
         }
     }
 
-    fn set(&self, word: u64) {
+    /// Changes this thread's word.
+    pub fn set(&self, word: u64) {
         let key = self.0.load(Relaxed);
         if key != -1 && word != self.get() {
             // SAFETY: as above; the value is no pointer.
@@ -226,9 +239,13 @@ impl Drop for Quiet {
 /// # Safety
 /// As the C library's.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn pthread_sigmask(how: c_int, set: *const sigset_t, old: *mut sigset_t) -> c_int {
+pub unsafe extern "C-unwind" fn pthread_sigmask(
+    how: c_int,
+    set: *const sigset_t,
+    old: *mut sigset_t,
+) -> c_int {
     // SAFETY: the caller's promise.
-    unsafe { change_sets(how, set, old) }.err().unwrap_or(0)
+    cancel::deferred(|_| unsafe { change_sets(how, set, old) }).err().unwrap_or(0)
 }
 
 /// sigprocmask(2) that never blocks SIGSEGV and SIGBUS.
@@ -236,9 +253,9 @@ pub unsafe extern "C" fn pthread_sigmask(how: c_int, set: *const sigset_t, old: 
 /// # Safety
 /// As the C library's.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn sigprocmask(how: c_int, set: *const sigset_t, old: *mut sigset_t) -> c_int {
+pub unsafe extern "C-unwind" fn sigprocmask(how: c_int, set: *const sigset_t, old: *mut sigset_t) -> c_int {
     // SAFETY: the caller's promise.
-    match unsafe { change_sets(how, set, old) } {
+    match cancel::deferred(|_| unsafe { change_sets(how, set, old) }) {
         Ok(()) => 0,
         Err(error) => {
             names::set_errno(error);

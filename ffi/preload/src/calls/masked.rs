@@ -26,10 +26,12 @@ macro_rules! masked {
                 unsafe {
                     let f: unsafe extern "C-unwind" fn($($type,)* *const sigset_t $(, $last)?) -> c_int =
                         core::mem::transmute(core::ptr::with_exposed_provenance::<()>(at));
-                    let copy = super::mask::allowed($mask);
-                    let mask = copy.as_ref().map_or($mask, core::ptr::from_ref);
-                    let call = || f($($arg,)* mask $(, $after)?);
-                    crate::holds::around(false, |$h| $body, call, crate::holds::has_failed)
+                    crate::cancel::deferred(|kind| {
+                        let copy = super::mask::allowed($mask);
+                        let mask = copy.as_ref().map_or($mask, core::ptr::from_ref);
+                        let call = || crate::cancel::as_it_was(kind, || f($($arg,)* mask $(, $after)?));
+                        crate::holds::around(false, |$h| $body, call, crate::holds::has_failed)
+                    })
                 }
             }
         )+
@@ -37,9 +39,11 @@ macro_rules! masked {
 }
 
 masked! {
-    fn ppoll(fds: *mut pollfd, n: c_ulong, timeout: *const timespec; mask) |h| { h.writes(fds, n as usize * 8) }
+    fn ppoll(fds: *mut pollfd, n: c_ulong, timeout: *const timespec; mask) |h| {
+        h.writes(fds, (n as usize).saturating_mul(8))
+    }
     fn __ppoll_chk(fds: *mut pollfd, n: c_ulong, timeout: *const timespec; mask, room: usize) |h| {
-        h.writes(fds, n as usize * 8)
+        h.writes(fds, (n as usize).saturating_mul(8))
     }
     fn pselect(n: c_int, r: *mut fd_set, w: *mut fd_set, e: *mut fd_set, timeout: *const timespec; mask) |h| {
         h.writes(r, of_set(n));

@@ -13,6 +13,7 @@ mod masked;
 mod mutex;
 mod notify;
 mod number;
+mod once;
 mod path;
 mod print;
 mod process;
@@ -32,6 +33,7 @@ pub use ring::settle;
 
 /// Looks up everything that stands behind the functions here, so that none has to in a signal handler.
 pub fn resolve() {
+    crate::names::resolve();
     aio::resolve();
     fork::resolve();
     clock::resolve();
@@ -47,6 +49,7 @@ pub fn resolve() {
     mutex::resolve();
     notify::resolve();
     number::resolve();
+    once::resolve();
     path::resolve();
     print::resolve();
     print::resolve_variadic();

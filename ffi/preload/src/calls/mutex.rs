@@ -2,6 +2,7 @@
 //! thread that has it ends, along a list of all that it has: such a one is pinned as long as it is locked.
 
 use super::flight;
+use crate::cancel;
 use crate::holds::{self, Holds};
 use core::ffi::c_int;
 use core::mem::offset_of;
@@ -41,6 +42,18 @@ fn locking(m: *const pthread_mutex_t, call: impl FnOnce() -> c_int) -> c_int {
     answer
 }
 
+/// A wait for a condition has this answer, and has locked the mutex again if it can be. This thread's pin has stayed; the one of
+/// an owner that has ended goes, or where nobody can have it any more this one's.
+///
+/// # Safety
+/// A mutex.
+pub unsafe fn relocked(m: *const pthread_mutex_t, answer: c_int) {
+    // SAFETY: the caller's promise.
+    if matches!(answer, libc::EOWNERDEAD | libc::ENOTRECOVERABLE) && unsafe { is_robust(m) } {
+        flight::unpin(flight::Pin::of(m.expose_provenance(), size_of::<pthread_mutex_t>()));
+    }
+}
+
 /// Makes a call that unlocks it.
 fn unlocking(m: *const pthread_mutex_t, call: impl FnOnce() -> c_int) -> c_int {
     let answer = call();
@@ -74,10 +87,13 @@ macro_rules! mutexes {
                     if $plain && !is_robust {
                         return f($m $(, $arg)*);
                     }
-                    let call = || {
-                        holds::around(true, |$h: &mut Holds| $body, || f($m $(, $arg)*), |_| false)
-                    };
-                    if is_robust { $how($m, call) } else { call() }
+                    cancel::deferred(|kind| {
+                        let call = || {
+                            let call = || cancel::as_it_was(kind, || f($m $(, $arg)*));
+                            holds::around(true, |$h: &mut Holds| $body, call, |_| false)
+                        };
+                        if is_robust { $how($m, call) } else { call() }
+                    })
                 }
             }
         )+

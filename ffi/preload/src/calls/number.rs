@@ -4,7 +4,7 @@
 
 use super::{aio, fork, lent, mask, ring};
 use crate::holds::{self, Holds};
-use crate::{given, names};
+use crate::{cancel, given, names};
 use core::ffi::{c_int, c_long, c_ulong};
 use hmmrt_core::raw::mapping;
 use libc::{EFAULT, iovec};
@@ -47,9 +47,11 @@ pub unsafe fn perform(number: c_long, a: [usize; 6], call: impl Fn([usize; 6]) -
             }
             libc::SYS_io_submit => {
                 aio::submitting(a[1], a[2]);
-                held(a)
+                let answer = held(a);
+                aio::submitted(answer, a[1], a[2]);
+                answer
             }
-            libc::SYS_io_getevents => {
+            libc::SYS_io_getevents | IO_PGETEVENTS if number == libc::SYS_io_getevents || a[5] == 0 => {
                 let answer = held(a);
                 aio::reaped(answer, a[3]);
                 answer
@@ -76,7 +78,7 @@ pub unsafe fn perform(number: c_long, a: [usize; 6], call: impl Fn([usize; 6]) -
                 holds::around(
                     false,
                     hold,
-                    || fork::forking(|| call(a)),
+                    || fork::forking(fork::shares_files(number, a), || call(a)),
                     |answer| *answer == -(EFAULT as isize),
                 )
             }
@@ -182,14 +184,16 @@ pub unsafe extern "C-unwind" fn syscall(
     let saved = names::errno();
     // SAFETY: the function of that name; the caller's promise. The C library's own call is made, not ours: others may
     // stand before it, too.
-    let raw = unsafe {
+    let raw = cancel::deferred(|kind| unsafe {
         let real: unsafe extern "C-unwind" fn(c_long, usize, usize, usize, usize, usize, usize) -> isize =
             core::mem::transmute(core::ptr::with_exposed_provenance::<()>(SYSCALL.address()));
-        perform(number, [a, b, c, d, e, f], |a| match real(number, a[0], a[1], a[2], a[3], a[4], a[5]) {
-            -1 => -(names::errno() as isize),
-            answer => answer,
+        perform(number, [a, b, c, d, e, f], |a| {
+            match cancel::as_it_was(kind, || real(number, a[0], a[1], a[2], a[3], a[4], a[5])) {
+                -1 => -(names::errno() as isize),
+                answer => answer,
+            }
         })
-    };
+    });
     names::set_errno(saved);
     names::answer(raw)
 }

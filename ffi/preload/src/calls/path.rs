@@ -78,8 +78,11 @@ crate::holds::wraps! {
     fn chmod(path: *const c_char, mode: mode_t) -> c_int |h| { h.text(path) }
     fn fchmodat(at: c_int, path: *const c_char, mode: mode_t, flags: c_int) -> c_int |h| { h.text(path) }
     fn chown(path: *const c_char, uid: uid_t, gid: gid_t) -> c_int |h| { h.text(path) }
+    fn lchmod(path: *const c_char, mode: mode_t) -> c_int |h| { h.text(path) }
     fn lchown(path: *const c_char, uid: uid_t, gid: gid_t) -> c_int |h| { h.text(path) }
     fn fchownat(at: c_int, path: *const c_char, uid: uid_t, gid: gid_t, flags: c_int) -> c_int |h| { h.text(path) }
+    fn ftok(path: *const c_char, project: c_int) -> c_int |h| { h.text(path) }
+    fn pathconf(path: *const c_char, name: c_int) -> isize |h| { h.text(path) }
     fn truncate(path: *const c_char, len: off_t) -> c_int |h| { h.text(path) }
     fn truncate64(path: *const c_char, len: off_t) -> c_int |h| { h.text(path) }
     fn utimensat(at: c_int, path: *const c_char, time: *const timespec, flags: c_int) -> c_int |h| {
@@ -230,6 +233,17 @@ crate::holds::wraps! {
     }
     fn umount(path: *const c_char) -> c_int |h| { h.text(path) }
     fn umount2(path: *const c_char, flags: c_int) -> c_int |h| { h.text(path) }
+    fn move_mount(from: c_int, path: *const c_char, to: c_int, to_path: *const c_char, flags: c_uint) -> c_int |h| {
+        h.text(path);
+        h.text(to_path);
+    }
+    fn fspick(at: c_int, path: *const c_char, flags: c_uint) -> c_int |h| { h.text(path) }
+    fn open_tree(at: c_int, path: *const c_char, flags: c_uint) -> c_int |h| { h.text(path) }
+    // What the last argument is, a path or a struct, the command says.
+    fn quotactl(command: c_int, device: *const c_char, id: c_int, what: *mut c_char) -> c_int |h| {
+        h.text(device);
+        h.writes(what, 4096);
+    }
     fn acct(path: *const c_char) -> c_int |h| { h.text(path) }
     fn swapon(path: *const c_char, flags: c_int) -> c_int |h| { h.text(path) }
     fn swapoff(path: *const c_char) -> c_int |h| { h.text(path) }

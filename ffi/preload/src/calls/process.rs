@@ -20,6 +20,7 @@ crate::holds::wraps! {
         h.reads(from, size_of::<rlimit>());
     }
     fn getgroups(n: c_int, to: *mut gid_t) -> c_int |h| { h.writes(to, n.max(0) as usize * 4) }
+    fn __getgroups_chk(n: c_int, to: *mut gid_t, room: usize) -> c_int |h| { h.writes(to, n.max(0) as usize * 4) }
     fn setgroups(n: usize, from: *const gid_t) -> c_int |h| { h.reads(from, n.saturating_mul(4)) }
     fn getresuid(real: *mut uid_t, effective: *mut uid_t, saved: *mut uid_t) -> c_int |h| {
         h.one(real);

@@ -6,6 +6,7 @@ use super::path::of_handle;
 use super::process::{of_attributes, of_prctl};
 use super::queue::{OF_IPC, of_semctl};
 use super::wait::of_set;
+use crate::given;
 use crate::holds::Holds;
 use core::ffi::{c_char, c_int, c_long, c_ulong};
 
@@ -71,7 +72,8 @@ pub unsafe fn hold(h: &mut Holds, number: c_long, a: [usize; 6]) {
             | libc::SYS_faccessat
             | libc::SYS_faccessat2
             | libc::SYS_inotify_add_watch
-            | libc::SYS_open_tree => text(h, a[1]),
+            | libc::SYS_open_tree
+            | libc::SYS_fspick => text(h, a[1]),
             libc::SYS_openat2 => {
                 text(h, a[1]);
                 reads(h, a[2], a[3]);
@@ -85,9 +87,13 @@ pub unsafe fn hold(h: &mut Holds, number: c_long, a: [usize; 6]) {
             | libc::SYS_swapoff
             | libc::SYS_umount2
             | libc::SYS_mq_unlink => text(h, a[0]),
-            libc::SYS_renameat2 | libc::SYS_linkat | RENAMEAT => {
+            libc::SYS_renameat2 | libc::SYS_linkat | libc::SYS_move_mount | RENAMEAT => {
                 text(h, a[1]);
                 text(h, a[3]);
+            }
+            libc::SYS_quotactl => {
+                text(h, a[1]);
+                writes(h, a[3], 4096);
             }
             libc::SYS_symlinkat => {
                 text(h, a[0]);
@@ -189,6 +195,7 @@ pub unsafe fn hold(h: &mut Holds, number: c_long, a: [usize; 6]) {
                 }
             }
             libc::SYS_futex => of_futex(h, a),
+            libc::SYS_futex_waitv => of_many_futexes(h, a),
             libc::SYS_nanosleep => {
                 reads(h, a[0], TIME);
                 writes(h, a[1], TIME);
@@ -357,6 +364,21 @@ fn of_futex(h: &mut Holds, a: [usize; 6]) {
             | WAIT_REQUEUE_PI
     ) {
         writes(h, a[4], 4);
+    }
+}
+
+/// futex_waitv(2): an array of what is expected, where, and how.
+fn of_many_futexes(h: &mut Holds, a: [usize; 6]) {
+    const MOST: usize = 128;
+    let all = core::ptr::with_exposed_provenance::<[u64; 3]>(a[0]);
+    if a[0] == 0 || a[1] > MOST {
+        return;
+    }
+    reads(h, a[0], a[1] * size_of::<[u64; 3]>());
+    reads(h, a[3], TIME);
+    for i in 0..a[1] {
+        let Some([_, at, _]) = given::read(all.wrapping_add(i)) else { return };
+        writes(h, at as usize, 4);
     }
 }
 

@@ -10,9 +10,9 @@ pub fn of_set(n: c_int) -> usize {
 }
 
 crate::holds::wraps! {
-    fn poll(fds: *mut pollfd, n: c_ulong, timeout: c_int) -> c_int |h| { h.writes(fds, n as usize * 8) }
+    fn poll(fds: *mut pollfd, n: c_ulong, timeout: c_int) -> c_int |h| { h.writes(fds, (n as usize).saturating_mul(8)) }
     fn __poll_chk(fds: *mut pollfd, n: c_ulong, timeout: c_int, room: usize) -> c_int |h| {
-        h.writes(fds, n as usize * 8)
+        h.writes(fds, (n as usize).saturating_mul(8))
     }
     fn select(n: c_int, r: *mut fd_set, w: *mut fd_set, e: *mut fd_set, timeout: *mut timeval) -> c_int |h| {
         h.writes(r, of_set(n));

@@ -1,6 +1,7 @@
 //! Advice about the program's memory, some of which changes what is there.
 
 use super::{number, real};
+use crate::given;
 use crate::holds::Holds;
 use crate::names::{self, Real};
 use core::ffi::{c_int, c_uint, c_void};
@@ -68,14 +69,16 @@ pub unsafe extern "C" fn process_madvise(
     if !parts.is_null() && count <= 1024 {
         holds.reads(parts, count * size_of::<iovec>());
     }
-    // SAFETY: the caller's promise; what is not an array of so many is for the kernel to say.
+    // What is not an array of so many is for the kernel to say.
+    let all = || (0..count).map_while(|i| given::read(parts.wrapping_add(i)));
+    // SAFETY: the caller's promise.
     unsafe {
-        let all = || (0..count).map(|i| *parts.add(i));
         if !is_harmless(advice)
             && flags == 0
             && !parts.is_null()
             && count <= 1024
             && all().any(|part| mapping::touches(part.iov_base.addr(), part.iov_len))
+            && all().count() == count
             && is_this_process(pidfd)
         {
             let mut done = 0;

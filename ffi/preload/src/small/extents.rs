@@ -38,13 +38,14 @@ fn mark(at: usize, len: usize) {
 static INSIDE: AtomicUsize = AtomicUsize::new(0);
 static CLOSED: AtomicBool = AtomicBool::new(false);
 
-/// A thread that is in the runtime for jemalloc.
-struct Inside;
+/// A thread that is in the runtime for jemalloc. Signals wait: a handler that forks would wait for this thread.
+struct Inside(#[expect(dead_code, reason = "for its drop")] heap::SignalsBlocked);
 
 impl Inside {
     fn enter() -> Option<Inside> {
+        let blocked = heap::SignalsBlocked::new();
         INSIDE.fetch_add(1, SeqCst);
-        let inside = Inside; // leaves again if the gate is closed
+        let inside = Inside(blocked); // leaves again if the gate is closed
         (!CLOSED.load(SeqCst) && heap::may_use_heap()).then_some(inside)
     }
 }

@@ -28,7 +28,7 @@ pub unsafe fn call(number: c_long, a: [usize; 6], context: *mut ucontext_t) -> O
                 answer
             };
             return Some(match calls::fork::copies_memory(number, a) {
-                true => calls::fork::forking(enter),
+                true => calls::fork::forking(calls::fork::shares_files(number, a), enter),
                 false => enter(),
             });
         }

@@ -21,6 +21,7 @@
 #include <sys/mount.h>
 #include <sys/msg.h>
 #include <sys/prctl.h>
+#include <sys/quota.h>
 #include <sys/resource.h>
 #include <sys/sem.h>
 #include <sys/shm.h>
@@ -40,6 +41,7 @@
 
 // Not in every C library.
 extern void arc4random_buf(void *to, size_t n) __attribute__((weak));
+extern int __getgroups_chk(int n, gid_t *to, size_t room);
 extern int capget(void *header, void *data);
 extern ssize_t __readlinkat_chk(int at, const char *path, char *to, size_t n, size_t room);
 extern ssize_t getdirentries(int fd, char *to, size_t n, off_t *at);
@@ -182,6 +184,7 @@ static void process(void) {
         CHECK(getrlimit(RLIMIT_NOFILE, AWAY(l)) == 0 && l->rlim_cur > 0);
         CHECK(setrlimit(RLIMIT_NOFILE, AWAY(l)) == 0 && prlimit(0, RLIMIT_NOFILE, NULL, AWAY(l)) == 0);
         gid_t *groups = at(1);
+        CHECK(__getgroups_chk(100, AWAY(groups), PAGE) >= 0);
         int n = getgroups(100, AWAY(groups));
         CHECK(n >= 0 && (setgroups((size_t)n, AWAY(groups)) == 0 || refused(-1)));
         uid_t *u = at(2);
@@ -235,6 +238,17 @@ static void no_arguments(void) {
     CHECK(away > 0 || (how != NULL && how[0] == 't')); // there it can't be asked
 }
 
+static void many_futexes(void) {
+    enum { FUTEX_WAITV = 449, IS_32_BITS = 2 };
+    for (int round = 0; round < ROUNDS; round++) {
+        uint64_t(*all)[3] = at(0), *word = at(1);
+        struct timespec *past = at(2);
+        memcpy(*all, (uint64_t[]){1, (uintptr_t)word, IS_32_BITS}, sizeof *all); // it is 0
+        AWAY(word), AWAY(all);
+        CHECK(refused(syscall(FUTEX_WAITV, all, 1, 0, AWAY(past), CLOCK_MONOTONIC)));
+    }
+}
+
 static void files(void) {
     for (int round = 0; round < ROUNDS; round++) {
         char *f = file(0, "file"), *name = text(1, "user.none");
@@ -277,6 +291,16 @@ static void files(void) {
         CHECK(getdirentries(fd, AWAY(to), PAGE, AWAY(where)) > 0 && close(fd) == 0);
         FILE *mounts = setmntent(AWAY(text(0, "/proc/self/mounts")), "r");
         CHECK(mounts != NULL && endmntent(mounts) == 1);
+        CHECK(ftok(AWAY(file(0, "file")), 1) != -1 && pathconf(AWAY(block), _PC_NAME_MAX) > 0);
+        CHECK(lchmod(AWAY(block), 0600) == 0 || refused(-1));
+        AWAY(block), AWAY(text(1, "/none"));
+        CHECK(refused(quotactl(QCMD(Q_SYNC, USRQUOTA), block, 0, NULL)));
+#if __GLIBC_PREREQ(2, 36)
+        AWAY(block), AWAY(block + PAGE);
+        CHECK(refused(move_mount(AT_FDCWD, block, AT_FDCWD, block + PAGE, 0)));
+        CHECK(refused(fspick(AT_FDCWD, AWAY(block + PAGE), 0)));
+        CHECK(refused(open_tree(AT_FDCWD, AWAY(block + PAGE), 0)));
+#endif
         CHECK(chroot(AWAY(text(0, "/"))) == 0 || refused(-1));
         char *none = text(0, "/none/at/all");
         CHECK(refused(mount(AWAY(none), AWAY(none), AWAY(none), 0, NULL)) && refused(umount(AWAY(none))));
@@ -297,6 +321,7 @@ int main(int argc, char **argv) {
     PART(files);
     PART(random_bytes);
     PART(no_arguments);
+    PART(many_futexes);
     CHECK(waits > 100);
     return 0;
 }

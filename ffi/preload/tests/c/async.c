@@ -112,13 +112,24 @@ static void kernels(void) {
         AWAY(two), AWAY(iov), AWAY(list);
         CHECK(syscall(SYS_io_submit, context, 4, list) == 4);
         for (int got = 0; got < 4;) {
-            long n = syscall(SYS_io_getevents, context, 1, 4, AWAY(events), NULL);
+            long number = round % 2 ? SYS_io_pgetevents : SYS_io_getevents;
+            long n = syscall(number, context, 1, 4, AWAY(events), NULL, NULL);
             CHECK(n > 0);
             for (int i = 0; i < n; i++) CHECK(events[i].res == PART_SIZE);
             got += n;
         }
         expect(two, BIG, round);
         AWAY(two), AWAY(blocks);
+        // What is not taken uses nothing: the second, and then all.
+        for (int taken = 1; taken >= 0; taken--) {
+            blocks[0] = (struct iocb){.aio_lio_opcode = IOCB_CMD_PREAD, .aio_fildes = fd, .aio_buf = (uintptr_t)one, .aio_nbytes = 8};
+            blocks[1] = (struct iocb){.aio_lio_opcode = 99, .aio_fildes = fd, .aio_buf = (uintptr_t)two, .aio_nbytes = BIG};
+            list[0] = &blocks[!taken];
+            list[1] = &blocks[1];
+            CHECK(syscall(SYS_io_submit, context, 2, list) == (taken ? 1 : -1) && (taken || errno == EINVAL));
+            if (taken) CHECK(syscall(SYS_io_getevents, context, 1, 1, events, NULL) == 1);
+            AWAY(two), AWAY(blocks);
+        }
     }
     CHECK(syscall(SYS_io_destroy, context) == 0);
     free(blocks);

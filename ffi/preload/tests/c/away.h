@@ -43,7 +43,7 @@ static inline void *away_at(void *p, const char *file, int line) {
         usleep(300);
         return p;
     }
-    double end = now() + 10;
+    double end = now() + 120;
     while (bare_access(p) != -EFAULT) {
         if (now() > end) {
             fprintf(stderr, "%s:%d: the memory does not leave: is HMMRT_CHAOS=1 set?\n", file, line);

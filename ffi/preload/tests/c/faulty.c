@@ -80,6 +80,12 @@ static void vectors(void) {
         RAW(SYS_writev, fds[1], v, 2);
         RAW(SYS_process_vm_writev, getpid(), v, 2, &own, 1, 0);
     }
+#if __GLIBC_PREREQ(2, 36)
+    int self = (int)syscall(SYS_pidfd_open, getpid(), 0);
+    CALL(process_madvise(self, (void *)16, 1, MADV_DONTNEED, 0));
+    CALL(process_madvise(self, edge, 2, MADV_DONTNEED, 0));
+    CHECK(close(self) == 0);
+#endif
     // What can be read is read where it is, away or not.
     struct iovec *far = (struct iovec *)(one + 3 * 4096 - sizeof *far);
     far[0] = (struct iovec){one, 4};
@@ -162,7 +168,29 @@ static void sets(void) {
     RAW(SYS_sigaltstack, NULL, bad);
 }
 
+static void *at_the_end(void *end) {
+    CALL(readv(0, end, 1));
+    CALL(sigprocmask(SIG_BLOCK, NULL, end));
+    RAW(SYS_rt_sigprocmask, SIG_BLOCK, end, NULL, 8);
+    return NULL;
+}
+
+// What lies behind a stack, a few KiB from where it is used.
+static void behind_the_stack(void) {
+    enum { STACK = 1 << 20 };
+    char *stack = mmap(NULL, STACK + 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    CHECK(stack != MAP_FAILED && mprotect(stack + STACK, 4096, PROT_NONE) == 0);
+    pthread_attr_t attributes;
+    pthread_t t;
+    CHECK(pthread_attr_init(&attributes) == 0 && pthread_attr_setstack(&attributes, stack, STACK) == 0);
+    CHECK(pthread_create(&t, &attributes, at_the_end, stack + STACK) == 0 && pthread_join(t, NULL) == 0);
+}
+
 static void others(void) {
+    struct timespec none = {0, 0};
+    volatile nfds_t many = -1ul;
+    CALL(poll((void *)one, many, 0));
+    CALL(ppoll((void *)one, many, &none, NULL));
     char *const *edge = EDGE(char *);
     *(const char **)edge = "name";
     CALL(execve("/nonexistent", (void *)bad, environ));
@@ -182,7 +210,7 @@ static void others(void) {
 }
 
 int main(void) {
-    alarm(250);
+    alarm(600);
     one = malloc(BIG);
     char *pages = mmap(NULL, 3 * 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     CHECK(one != NULL && pages != MAP_FAILED);
@@ -194,6 +222,7 @@ int main(void) {
     PART(vectors);
     PART(messages);
     PART(sets);
+    PART(behind_the_stack);
     PART(others);
     for (size_t i = 1 << 16; i < BIG; i++) CHECK(one[i] == (char)(i * 31 + i / 4096 + 3));
     return 0;

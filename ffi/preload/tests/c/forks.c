@@ -2,6 +2,7 @@
 // HMMRT_CHAOS=1, and with forklib.
 
 #define _GNU_SOURCE
+#include <malloc.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
@@ -39,7 +40,7 @@ static void snapshot_by(long (*make)(void)) {
         if (child < 0) return;
         if (child == 0) {
             signal(SIGALRM, SIG_DFL);
-            alarm(60);
+            alarm(290);
             for (size_t k = 0; k < BIG; k++)
                 if (block[k] != (char)(k * 31 + k / 4096 + (size_t)i)) _exit(3);
             memset(block, 1, BIG);
@@ -68,16 +69,24 @@ static void bare_children(void) {
 #endif
 }
 
-static volatile int stop;
+static volatile int stop, has_lock, forking;
 
+// Has the library's lock when a fork begins, and does not take it again before that has had it.
 static void *use(void *unused) {
     while (!stop) {
         pthread_mutex_lock(&lib_lock);
-        char *p = malloc(300000);
-        p[5] = p[200000] = 1;
-        free(p);
-        block[7]++;
+        has_lock = 1;
+        while (!forking && !stop) usleep(20);
+        for (int i = 0; i < 20; i++) {
+            char *p = malloc(300000);
+            p[5] = p[200000] = 1;
+            free(p);
+            block[7]++;
+            usleep(20);
+        }
+        has_lock = 0;
         pthread_mutex_unlock(&lib_lock);
+        while (forking) usleep(20);
     }
     return unused;
 }
@@ -87,15 +96,63 @@ static void locks_of_libraries(void) {
     pthread_t t;
     CHECK(pthread_create(&t, NULL, use, NULL) == 0);
     for (int i = 0; i < 60; i++) {
+        while (!has_lock) usleep(20);
+        forking = 1;
         pid_t child = fork();
         CHECK(child >= 0);
         if (child == 0) _exit(block[BIG - 1] != 3);
+        forking = 0;
         int status;
         CHECK(waitpid(child, &status, 0) == child && status == 0);
     }
     stop = 1;
     CHECK(pthread_join(t, NULL) == 0);
 }
+
+#if __GLIBC_PREREQ(2, 34)
+static volatile int done;
+
+// Waits for the child, not for ever.
+static void ends_well(pid_t child) {
+    int status = -1;
+    double end = now() + 120;
+    while (waitpid(child, &status, WNOHANG) == 0) {
+        if (now() > end) kill(child, SIGKILL);
+        usleep(50);
+    }
+    CHECK(status == 0);
+}
+
+static void *fork_often(void *unused) {
+    for (int i = 0; i < 300; i++) {
+        pid_t child = _Fork();
+        CHECK(child >= 0);
+        if (child == 0) _exit(block[BIG / 3] != 7);
+        ends_well(child);
+    }
+    __atomic_add_fetch(&done, 1, __ATOMIC_SEQ_CST);
+    return unused;
+}
+
+// _Fork leaves the C library's locks as they are: nothing of what this library needs for a child may come from there, also when
+// two threads fork. One arena for all, and blocks that are in no thread's cache.
+static void many_at_once(void) {
+    CHECK(mallopt(M_ARENA_MAX, 1) == 1);
+    block[BIG / 3] = 7;
+    char *large = malloc((size_t)1 << 30); // for a list of its chunks that is long
+    pthread_t threads[2];
+    for (int i = 0; i < 2; i++) CHECK(pthread_create(&threads[i], NULL, fork_often, NULL) == 0);
+    while (done < 2) {
+        char *some[16];
+        for (int k = 0; k < 16; k++) some[k] = malloc(2000 + (size_t)k * 100);
+        for (int k = 0; k < 16; k++) free(some[k]);
+    }
+    for (int i = 0; i < 2; i++) CHECK(pthread_join(threads[i], NULL) == 0);
+    free(large);
+}
+#else
+static void many_at_once(void) {}
+#endif
 
 static volatile int handled;
 
@@ -114,7 +171,7 @@ static void in_handlers(void) {
     block[BIG / 2] = 5;
     CHECK(signal(SIGALRM, fork_here) != SIG_ERR);
     for (int i = 1; i <= 100; i++) {
-        alarm(100);
+        alarm(600);
         ualarm(1000 + i * 37 % 500, 0);
         while (handled < i) {
             char *some[16];
@@ -123,16 +180,17 @@ static void in_handlers(void) {
         }
     }
     signal(SIGALRM, SIG_DFL);
-    alarm(100);
+    alarm(600);
 }
 
 int main(void) {
-    alarm(200);
+    alarm(600);
     block = malloc(BIG);
     fill(block, BIG, 0);
     PART(bare_children);
     block[BIG - 1] = 3;
     PART(locks_of_libraries);
     PART(in_handlers);
+    PART(many_at_once);
     return 0;
 }

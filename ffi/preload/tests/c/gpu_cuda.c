@@ -122,7 +122,10 @@ static void streams_come_and_go(void) {
         add(x, 100, 1, s);
         OK(cuStreamDestroy_v2(s));
     }
-    CHECK(x[99] == 50 && x[100] == 0 && threads() < before + 25);
+    CHECK(x[99] == 50 && x[100] == 0);
+    // One that was waited for can be in the kernel's list for a moment.
+    for (int i = 0; i < 60000 && threads() >= before + 25; i++) usleep(1000);
+    CHECK(threads() < before + 25);
     free(x);
 }
 

@@ -210,7 +210,7 @@ static void parameters_alone(void) {
 
 int main(int argc, char **argv) {
     int count = 0;
-    alarm(120);
+    alarm(600);
     if (hipGetDeviceCount(&count) != hipSuccess || count == 0) {
         printf("no device\n");
         return 3;

@@ -28,7 +28,7 @@ static int is_gone(const void *p) {
     return !(entry >> 63) && !(entry >> 62 & 1);
 }
 static void *gone_at(void *p, int line) {
-    double end = now() + 20;
+    double end = now() + 120;
     while (!is_gone(p)) {
         if (now() > end) {
             fprintf(stderr, "%s:%d: the memory does not leave: is HMMRT_CHAOS=1 set?\n", __FILE__, line);
@@ -197,7 +197,7 @@ static long bare_pread(int file, void *p, size_t n) {
 // A call that the wrappers do not see: EFAULT, as the documents say, or it works. It can come too late for either.
 static void past_the_wrappers(void) {
     int failed = 0;
-    double end = now() + 20;
+    double end = now() + 120;
     for (int round = 0; raw_works ? round < 30 : failed < 5; round++) {
         CHECK(now() < end);
         prepare(round);
@@ -216,7 +216,7 @@ int main(int argc, char **argv) {
     CHECK(argc == 3);
     folder = argv[2];
     raw_works = strcmp(argv[1], "works") == 0;
-    alarm(100);
+    alarm(600);
     one = malloc(SIZE);
     two = malloc(SIZE);
     fd = memfd_create("hmm", 0);

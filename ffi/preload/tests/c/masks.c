@@ -61,6 +61,12 @@ static void asked(void) {
 
 #pragma GCC diagnostic ignored "-Wdeprecated-declarations"
 
+static volatile int handled;
+static void on_alarm(int s) {
+    (void)s;
+    handled += *one == 'h'; // it is away
+}
+
 static void older_ways(void) {
     CHECK(sighold(SIGSEGV) == 0 && blocked(SIGSEGV));
     touch();
@@ -75,6 +81,15 @@ static void older_ways(void) {
     touch();
     CHECK(siginterrupt(SIGSEGV, 1) == 0);
     touch();
+    // Touches may come as this one.
+    CHECK(siginterrupt(SIGBUS, 0) == 0);
+    touch();
+    CHECK(sigset(SIGBUS, on_alarm) == SIG_DFL);
+    touch();
+    CHECK(sigignore(SIGBUS) == 0);
+    touch();
+    CHECK(sigset(SIGBUS, SIG_DFL) == SIG_IGN);
+    touch();
     CHECK((sigblock(~0) & BIT(SIGSEGV)) == 0 && (sigsetmask(~0) & BIT(SIGSEGV)) != 0);
     touch();
     CHECK(blocked(SIGUSR1));
@@ -85,12 +100,6 @@ static void older_ways(void) {
     open_all();
     errno = 0;
     CHECK(sighold(99) == -1 && errno == EINVAL);
-}
-
-static volatile int handled;
-static void on_alarm(int s) {
-    (void)s;
-    handled += *one == 'h'; // it is away
 }
 
 // Handlers that come while something waits with a mask.

@@ -132,6 +132,39 @@ static void owners_that_end(void) {
     }
 }
 
+static pthread_cond_t never = PTHREAD_COND_INITIALIZER;
+
+static void *takes_it(void *mutex) {
+    CHECK(pthread_mutex_lock(mutex) == 0);
+    return NULL;
+}
+
+// Who waits for a condition may get the mutex from one that has ended.
+static void owners_that_end_meanwhile(void) {
+    pthread_mutex_t *m = at(0);
+    for (int how = 0; how < 2; how++) {
+        pthread_mutexattr_t attributes;
+        CHECK(pthread_mutexattr_init(&attributes) == 0);
+        CHECK(pthread_mutexattr_setrobust(&attributes, PTHREAD_MUTEX_ROBUST) == 0);
+        CHECK(pthread_mutex_init(m, &attributes) == 0 && pthread_mutex_lock(m) == 0);
+        pthread_t t;
+        CHECK(pthread_create(&t, NULL, takes_it, m) == 0);
+        int answer = 0;
+        for (int i = 0; i < 1000 && answer != EOWNERDEAD; i++) {
+            struct timespec soon;
+            clock_gettime(how == 1 ? CLOCK_MONOTONIC : CLOCK_REALTIME, &soon);
+            soon.tv_nsec += 20000000;
+            if (soon.tv_nsec >= 1000000000) soon.tv_nsec -= 1000000000, soon.tv_sec++;
+            if (how == 0) answer = pthread_cond_timedwait(&never, m, &soon);
+            if (how == 1) answer = pthread_cond_clockwait(&never, m, CLOCK_MONOTONIC, &soon);
+            CHECK(answer == ETIMEDOUT || answer == EOWNERDEAD);
+        }
+        CHECK(answer == EOWNERDEAD && pthread_join(t, NULL) == 0);
+        CHECK(pthread_mutex_consistent(m) == 0 && pthread_mutex_unlock(m) == 0 && pthread_mutex_destroy(m) == 0);
+        AWAY(m); // nothing is pinned any more
+    }
+}
+
 int main(void) {
     block = aligned_alloc(PAGE, PAGES * PAGE);
     PART(timers);
@@ -139,5 +172,6 @@ int main(void) {
     PART(starts);
     PART(lookups);
     PART(owners_that_end);
+    PART(owners_that_end_meanwhile);
     return 0;
 }

@@ -118,6 +118,57 @@ static void joins(void) {
     end(t);
 }
 
+static int routines;
+// Runs until `enough`; what it is done for may leave meanwhile.
+static void routine(void) {
+    routines++;
+    AWAY(locks);
+    CHECK(sem_post(&taken) == 0 && sem_wait(&enough) == 0);
+}
+static void *once(void *control) {
+    CHECK(pthread_once(control, routine) == 0);
+    return NULL;
+}
+static void *once_c11(void *flag) {
+    call_once(flag, routine);
+    return NULL;
+}
+static void *soon_enough(void *unused) {
+    usleep(4 * STOP_US);
+    CHECK(sem_post(&enough) == 0);
+    return unused;
+}
+
+// One thread runs the routine, and this one waits for it.
+static void only_once(void) {
+    for (int round = 0; round < 2 * ROUNDS; round++) {
+        void *control = lock_at(0), *(*how)(void *) = round % 2 ? once_c11 : once;
+        pthread_t other, t = start(how, control);
+        CHECK(pthread_create(&other, NULL, soon_enough, NULL) == 0);
+        how(control);
+        CHECK(routines == round + 1 && pthread_join(t, NULL) == 0 && pthread_join(other, NULL) == 0);
+    }
+}
+
+static void *meets(void *barrier) {
+    CHECK(pthread_barrier_wait(barrier) <= 0);
+    return NULL;
+}
+
+// Destroyed while others have not left it.
+static void barriers(void) {
+    enum { OTHERS = 8 };
+    for (int round = 0; round < 10 * ROUNDS; round++) {
+        pthread_barrier_t *b = lock_at(0);
+        pthread_t t[OTHERS];
+        CHECK(pthread_barrier_init(b, NULL, OTHERS + 1) == 0);
+        for (int i = 0; i < OTHERS; i++) CHECK(pthread_create(&t[i], NULL, meets, b) == 0);
+        meets(b);
+        CHECK(pthread_barrier_destroy(b) == 0);
+        for (int i = 0; i < OTHERS; i++) CHECK(pthread_join(t[i], NULL) == 0);
+    }
+}
+
 // Starts this program again and lets it go on from system call to system call.
 static int trace(char **argv) {
     pid_t child = fork();
@@ -158,5 +209,7 @@ int main(int argc, char **argv) {
     PART(mutexes);
     PART(read_write_locks);
     PART(joins);
+    PART(only_once);
+    PART(barriers);
     return 0;
 }

@@ -75,7 +75,7 @@ pub fn run(command: &mut Command) -> Output {
     let pid = child.id() as i32;
     let (done, waiting) = std::sync::mpsc::channel::<()>();
     let watch = std::thread::spawn(move || {
-        if waiting.recv_timeout(Duration::from_secs(300)).is_err() {
+        if waiting.recv_timeout(Duration::from_secs(900)).is_err() {
             // SAFETY: our own child, which nobody has waited for yet.
             unsafe { libc::kill(pid, libc::SIGKILL) };
         }

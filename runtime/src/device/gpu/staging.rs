@@ -44,7 +44,6 @@ struct Lane {
 // SAFETY: a lane is used by the thread that has taken it.
 unsafe impl Send for Lane {}
 
-#[derive(Default)]
 struct Lanes {
     free: Vec<Lane>,
     made: usize,
@@ -60,7 +59,9 @@ pub(super) struct Staging {
 impl Staging {
     /// No lane yet: they are made when they are needed.
     pub(super) fn new(context: &'static Context) -> Staging {
-        Staging { context, lanes: Mutex::default(), given_back: Condvar::new() }
+        // With room for all: a fork in a signal handler may be the first to give lanes back.
+        let lanes = Lanes { free: Vec::with_capacity(LANES), made: 0 };
+        Staging { context, lanes: Mutex::new(lanes), given_back: Condvar::new() }
     }
 
     fn lanes(&self) -> MutexGuard<'_, Lanes> {
