@@ -4,7 +4,7 @@
 mod common;
 
 use common::Link::{self, Shared, Static};
-use common::{compile, double, has_cpp, run, run_ok, run_with};
+use common::{compile, double, has_cpp, run_ok, run_with};
 use std::path::Path;
 
 /// Builds the program both ways and runs it; it names each part that it went through.
@@ -179,14 +179,8 @@ fn unknown_settings_are_named() {
 }
 
 fn start(link: Link, settings: &[(&str, &str)]) -> String {
-    let program = compile(&["start.c"], link);
-    // Its argument is anything at all; `run` gives none.
-    let shell = program.with_file_name("with-an-argument");
-    std::fs::write(&shell, format!("#!/bin/sh\nexec {} moves\n", program.display())).expect("a script");
-    let mut mode = std::fs::metadata(&shell).expect("the script").permissions();
-    std::os::unix::fs::PermissionsExt::set_mode(&mut mode, 0o755);
-    std::fs::set_permissions(&shell, mode).expect("the script");
-    let output = run(&shell, settings);
+    // Its argument is anything at all.
+    let output = run_with(&compile(&["start.c"], link), &[Path::new("moves")], settings);
     assert!(output.status.success(), "{output:?}");
     String::from_utf8(output.stderr).expect("UTF-8")
 }

@@ -101,7 +101,9 @@ fn the_environment_is_nothing_to_a_setuid_program() {
     fs::create_dir(&folder).expect("a new folder");
     fs::set_permissions(&folder, fs::Permissions::from_mode(0o755)).unwrap();
     let program = folder.join("program");
-    fs::copy(compile(&["privileged.c"], Static), &program).unwrap();
+    // Another process writes it: no other thread's child can have it open then, and it can be executed.
+    let copied = Command::new("cp").arg(compile(&["privileged.c"], Static)).arg(&program).status().unwrap();
+    assert!(copied.success());
     let open = folder.join("open");
     fs::create_dir(&open).unwrap();
     fs::set_permissions(&open, fs::Permissions::from_mode(0o777)).unwrap();

@@ -1,7 +1,7 @@
 # what: gcc compiles SQLite (260,000 lines in one file), ar and ld put it together, and it runs
 # needs: gcc cargo
 # packages: gcc libc6-dev; the source is libsqlite3-sys 0.30.1's, from crates.io
-# seconds: 400
+# seconds: 1200
 # overhead
 prepare() { sqlite_source; }
 work() {

@@ -1,7 +1,7 @@
 # what: git: clone, log with all changes, repack, check, diff, archive of this repository
 # needs: git
 # packages: git
-# seconds: 120
+# seconds: 360
 # overhead
 # quick
 prepare() {

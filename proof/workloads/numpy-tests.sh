@@ -1,7 +1,7 @@
 # what: numpy's own tests of array methods, buffers, mapped files, saved files and text files
 # needs: python3
 # packages: python3-venv, and numpy 2.2.6, pytest 8.4.2 and hypothesis 6.148.2 from PyPI
-# seconds: 120
+# seconds: 360
 # quick
 prepare() { venv numpy==2.2.6 pytest==8.4.2 hypothesis==6.148.2; }
 work() {

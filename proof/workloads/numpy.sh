@@ -1,7 +1,7 @@
 # what: numpy: arrays that grow, sort, transform, multiply, are saved, mapped and shared with child processes
 # needs: python3
 # packages: python3-venv, and numpy 2.2.6 from PyPI
-# seconds: 200
+# seconds: 600
 # overhead
 # quick
 prepare() { venv numpy==2.2.6; }

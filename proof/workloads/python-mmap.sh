@@ -1,7 +1,7 @@
 # what: CPython's tests of mapped files and memory
 # needs: python3
 # packages: python3 libpython3.11-testsuite
-# seconds: 240
+# seconds: 720
 # quick
 prepare() { "$(python)" -c 'import test.test_mmap' || skip "python3 has no tests (apt install libpython3.11-testsuite)"; }
 work() { under "$(python)" "$here/python_tests.py" test.test_mmap; }

@@ -1,14 +1,14 @@
 # what: redis-server: a benchmark, values of all kinds and sizes, BGSAVE and AOF rewrite in forked children, reload
 # needs: redis-server redis-cli redis-benchmark
 # packages: redis-server redis-tools
-# seconds: 300
+# seconds: 900
 serve() {
     mkdir -p data
     under_in_background redis-server --port 0 --unixsocket "$PWD/socket" --dir "$PWD/data" --save '' --daemonize no \
         --appendonly no --dbfilename dump.rdb --loglevel warning --io-threads 2 --hash-max-listpack-entries 64 "$@" \
         >>redis.log
     server=$!
-    for _ in $(seq 300); do
+    for _ in $(seq 1200); do
         [ "$(cli ping 2>/dev/null)" = PONG ] && return
         kill -0 $server 2>/dev/null || break
         sleep 0.1
@@ -26,7 +26,7 @@ contents() {
 }
 saved() {
     cli bgsave
-    for _ in $(seq 600); do
+    for _ in $(seq 3000); do
         cli info persistence | grep -q 'rdb_bgsave_in_progress:0' && break
         sleep 0.1
     done
@@ -47,7 +47,7 @@ work() {
     saved
     cli set after-save "$(head -c 100000 /dev/zero | tr '\0' a)"
     cli bgrewriteaof
-    for _ in $(seq 600); do
+    for _ in $(seq 3000); do
         cli info persistence | grep -q 'aof_rewrite_in_progress:0' && break
         sleep 0.1
     done

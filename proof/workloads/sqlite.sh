@@ -1,7 +1,7 @@
 # what: sqlite3: two million rows, indices, joins, vacuum, dump and reload
 # needs: sqlite3
 # packages: sqlite3
-# seconds: 400
+# seconds: 1200
 # overhead
 # quick
 work() {

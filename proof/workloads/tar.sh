@@ -1,7 +1,7 @@
 # what: tar and gzip pack, unpack, list and compare a tree; bzip2 and xz, sort, sha256sum, diff beside them
 # needs: tar gzip xz
 # packages: tar gzip xz-utils
-# seconds: 200
+# seconds: 600
 # overhead
 # quick
 prepare() {

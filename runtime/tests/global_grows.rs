@@ -20,8 +20,7 @@ fn a_block_grows_on_its_device() {
         }
         return;
     }
-    // SAFETY: ends this process if it hangs.
-    unsafe { libc::alarm(120) };
+    common::end_if_it_hangs();
     if let Err(e) = raw::device_count() {
         assert!(matches!(e, hmmrt::Error::Unsupported { .. }), "{e}");
         return eprintln!("skipped: {e}");

@@ -112,11 +112,10 @@ impl Drop for Over<'_> {
 #[test]
 fn races() {
     const WORDS: usize = 3 << 17; // two chunks, the second in part
-    // SAFETY: a hang ends the process.
-    unsafe { libc::alarm((300.0 * scale().max(1.0)) as u32) };
+    common::end_if_it_hangs();
     let blocks: Vec<Block> = [WORDS * 8, 64 << 10, WORDS * 8, 64 << 10].into_iter().map(Block::new).collect();
     let (over, rounds, seed) = (AtomicBool::new(false), AtomicUsize::new(0), seed());
-    let callers = 2;
+    let (callers, least_rounds) = (2, (4000.0 * scale()) as usize);
     std::thread::scope(|s| {
         for t in 0..callers {
             let (blocks, over, rounds) = (&blocks, &over, &rounds);
@@ -128,7 +127,8 @@ fn races() {
                 assert_eq!(unsafe { libc::pipe(ends.as_mut_ptr()) }, 0);
                 // This thread's own: a small block and a large one, used in either order.
                 let mine = [&blocks[2 * t], &blocks[2 * t + 1]];
-                for round in 0..(4000.0 * scale()) as usize {
+                // Until the others have moved enough, too: there are machines on which they have to wait for long.
+                for round in (0..).take_while(|r| *r < least_rounds || raw::stats().moves_to_device <= 50) {
                     let (from, to) = (rng.below(2), rng.below(2));
                     let len = 8 * (1 + rng.below(2048));
                     let place = |b: &Block, r: &mut Rng| r.below((b.len - len) / 8 / 2 + 1);
@@ -187,9 +187,7 @@ fn races() {
             });
         }
     });
-    let moves = raw::stats().moves_to_device;
-    eprintln!("{} rounds of calls, {moves} moves", rounds.load(Relaxed));
-    assert!(moves as f64 > 50.0 * scale().min(1.0));
+    eprintln!("{} rounds of calls, {} moves", rounds.load(Relaxed), raw::stats().moves_to_device);
     // SAFETY: no alarm.
     unsafe { libc::alarm(0) };
 }

@@ -38,8 +38,7 @@ fn check(b: &Block, value: u8, who: &str) {
 }
 
 /// Sends memory to the device and takes it back.
-fn moves() {
-    let b = Block::new(6 << 20);
+fn moves(b: Block) {
     let mut value = 0;
     while !OVER.load(Relaxed) {
         fill(&b, value);
@@ -56,8 +55,7 @@ fn moves() {
 }
 
 /// Launches, and knows how often that was possible.
-fn launches() {
-    let b = Block::new(3 << 20);
+fn launches(b: Block) {
     let mut value = 0;
     let (n, one) = (b.len as u64, 1_u8);
     fill(&b, value);
@@ -84,8 +82,7 @@ fn launches() {
 }
 
 /// Acquires and releases.
-fn acquires() {
-    let b = Block::new(5 << 20);
+fn acquires(b: Block) {
     let mut value = 0;
     while !OVER.load(Relaxed) {
         fill(&b, value);
@@ -100,7 +97,7 @@ fn acquires() {
 }
 
 /// Reallocates what is on the device.
-fn grows() {
+fn grows(_: Block) {
     let mut value = 0;
     while !OVER.load(Relaxed) {
         // What the heap does not give now is no failure.
@@ -123,12 +120,23 @@ fn grows() {
     }
 }
 
+/// Has the threads end, also when this one panics.
+struct Over;
+
+impl Drop for Over {
+    fn drop(&mut self) {
+        OVER.store(true, Relaxed);
+    }
+}
+
 fn child() {
-    // SAFETY: no preconditions.
-    unsafe { libc::alarm(120) };
+    common::end_if_it_hangs();
     raw::init(None).unwrap();
     std::thread::scope(|s| {
-        let threads = [moves as fn(), launches, acquires, grows].map(|f| s.spawn(f));
+        let _over = Over;
+        // Blocks from before the first shutdown, whenever the threads begin.
+        let threads = [(moves as fn(Block), 6 << 20), (launches, 3 << 20), (acquires, 5 << 20), (grows, 1)];
+        let threads = threads.map(|(f, len)| (f, Block::new(len))).map(|(f, b)| s.spawn(move || f(b)));
         let least = (40.0 * common::scale()).ceil() as u64;
         let met = || MADE.load(Relaxed) > 100 && TOLD.load(Relaxed) > 10;
         for round in (0..).take_while(|round| *round < least || !met()) {
@@ -142,7 +150,6 @@ fn child() {
                 raw::init(None).unwrap();
             }
         }
-        OVER.store(true, Relaxed);
     });
     let (made, told) = (MADE.load(Relaxed), TOLD.load(Relaxed));
     eprintln!("{made} calls were made, {told} were told of a shutdown");
@@ -195,8 +202,7 @@ fn who_is_late_opens_nothing() {
         assert!(out.status.success(), "{:?}\n{}", out.status, String::from_utf8_lossy(&out.stderr));
         return;
     }
-    // SAFETY: no preconditions.
-    unsafe { libc::alarm(120) };
+    common::end_if_it_hangs();
     let config = || Config { backend: Backend::Host, host_devices: 3, ..Config::from_env().unwrap() };
     raw::init(Some(config())).unwrap();
     let calls = || {

@@ -9,7 +9,7 @@ use hmmrt::raw::{self, HMM_HOST};
 use hmmrt::{Access, AccessMode, Error, KernelId, LaunchArg, LaunchConfig, StreamId};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::*};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const CHUNK: usize = 2 << 20;
 
@@ -208,8 +208,10 @@ fn freed_before() {
 
 static TOUCH: AtomicUsize = AtomicUsize::new(0);
 static SEEN: AtomicU64 = AtomicU64::new(0);
+static HAS_BEGUN: AtomicBool = AtomicBool::new(false);
 
 extern "C" fn touch(_: i32) {
+    HAS_BEGUN.store(true, SeqCst);
     // SAFETY: a live word.
     let word = unsafe { std::ptr::with_exposed_provenance::<u64>(TOUCH.load(SeqCst)).read_volatile() };
     SEEN.store(word, SeqCst);
@@ -217,23 +219,27 @@ extern "C" fn touch(_: i32) {
 
 /// While `f` is in a call of the driver's that does not return, a handler of its thread touches what is away: it is served, now or
 /// behind the call.
-fn interrupted(double: &Double, stuck: &str, away: usize, f: impl FnOnce() + Send) {
+fn interrupted(double: &Double, stuck: &'static str, away: usize, f: impl FnOnce() + Send) {
     static THREAD: AtomicU64 = AtomicU64::new(0);
     let handler: extern "C" fn(i32) = touch;
     // SAFETY: a handler that reads a live word.
     unsafe { libc::signal(libc::SIGUSR1, handler as *const () as usize) };
     TOUCH.store(away, SeqCst);
-    double.arm(stuck);
+    double.arm(&format!("{stuck}:1=stuck"));
     std::thread::scope(|s| {
         s.spawn(|| {
             // SAFETY: no arguments.
             THREAD.store(unsafe { libc::pthread_self() }, SeqCst);
             f();
         });
-        std::thread::sleep(Duration::from_millis(200));
+        common::until("the call", || double.calls(stuck, stuck) > 0);
         // SAFETY: the thread is in the call.
         unsafe { libc::pthread_kill(THREAD.load(SeqCst), libc::SIGUSR1) };
-        std::thread::sleep(Duration::from_millis(200));
+        let end = Instant::now() + Duration::from_millis(200); // it may have to wait for the call's end
+        while !HAS_BEGUN.load(SeqCst) && Instant::now() < end {
+            std::thread::yield_now();
+        }
+        std::thread::sleep(Duration::from_millis(50));
         double.arm("");
     });
     assert_eq!(SEEN.load(SeqCst), 7);
@@ -247,7 +253,7 @@ fn freed_with_handlers() {
     raw::migrate(c.ptr, c.len, 0).unwrap();
     raw::migrate(x.ptr, x.len, 0).unwrap();
     raw::migrate(x.ptr, x.len, HMM_HOST).unwrap();
-    interrupted(&double, "cuMemFree:1=stuck", c.ptr.expose_provenance(), move || drop(x));
+    interrupted(&double, "cuMemFree", c.ptr.expose_provenance(), move || drop(x));
 }
 
 fn allocated_with_handlers() {
@@ -264,7 +270,7 @@ fn allocated_with_handlers() {
         at
     };
     raw::migrate(at.cast(), CHUNK, 0).unwrap();
-    interrupted(&double, "cuMemAddressReserve:1=stuck", at.expose_provenance(), || drop(Block::new(CHUNK)));
+    interrupted(&double, "cuMemAddressReserve", at.expose_provenance(), || drop(Block::new(CHUNK)));
 }
 
 /// What means another stream in each thread has no place in an order of several.
@@ -284,8 +290,7 @@ fn too_many_threads() {
 }
 
 fn child(name: &str) {
-    // SAFETY: ends this process if it hangs.
-    unsafe { libc::alarm(120) };
+    common::end_if_it_hangs();
     match name {
         "launched_again" => launched_again(),
         "ended" => ended(),

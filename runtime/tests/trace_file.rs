@@ -120,7 +120,7 @@ fn busy_end() {
             }
         });
     }
-    while raw::stats().write_faults < 2000 {
+    while raw::stats().write_faults < 2100 {
         std::thread::yield_now();
     }
     std::process::exit(0);

@@ -14,7 +14,7 @@ use crate::command::{Command, ended};
 use crate::workspace::Workspace;
 
 /// A lesson takes well under a second; this is for one that hangs.
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(300);
 
 /// Builds and runs every Rust lesson but those that need a feature, which are `features`'s. Returns how many.
 pub fn run_rust(workspace: &Workspace) -> Result<u64> {

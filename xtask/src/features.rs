@@ -155,7 +155,7 @@ fn needs_no_driver(program: &Path) -> Result<()> {
 fn starts_without_driver(program: &Path) -> Result<()> {
     /// The dynamic linker's.
     const COULD_NOT_START: i32 = 127;
-    let output = course::without_settings(Command::new(program)).limit(Duration::from_secs(60)).capture()?;
+    let output = course::without_settings(Command::new(program)).limit(Duration::from_secs(300)).capture()?;
     let started = output.status.code().is_some_and(|code| code != COULD_NOT_START);
     ensure!(started, "{} {}\n{}", program.display(), ended(output.status), output.stderr);
     Ok(())

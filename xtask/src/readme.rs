@@ -14,7 +14,7 @@ use crate::command::Command;
 use crate::course::without_settings;
 use crate::workspace::Workspace;
 
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(300);
 
 /// Checks all of it; a language without a compiler is left out. Returns how many checks there were.
 pub fn run(workspace: &Workspace, prefix: &Path) -> Result<u64> {

@@ -15,7 +15,7 @@ use crate::course::without_settings;
 use crate::workspace::Workspace;
 
 /// For one program; all of them take some 10 s, and as long under Valgrind.
-const LIMIT: Duration = Duration::from_secs(120);
+const LIMIT: Duration = Duration::from_secs(360);
 
 const TESTS: [&str; 8] = [
     "api.c",

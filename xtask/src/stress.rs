@@ -27,8 +27,10 @@ const ON_THE_HOST: [Settings; 5] = [
 const MINUTES: &str = "0.12";
 /// Few operations between two looks at everything, so that the runtime is also stopped and started.
 const ROUND: &str = "300";
+/// Seconds without an operation after which it ends by itself.
+const PATIENCE: &str = "600";
 /// What ends a run that its own watch did not end.
-const LIMIT: Duration = Duration::from_secs(600);
+const LIMIT: Duration = Duration::from_secs(1800);
 
 /// Runs it. Returns how many runs there were.
 pub fn run(workspace: &Workspace) -> Result<u64> {
@@ -50,5 +52,6 @@ pub fn run(workspace: &Workspace) -> Result<u64> {
 
 fn program(workspace: &Workspace) -> Command {
     let program = Command::new(workspace.release().join("hmmrt-stress"));
-    course::without_settings(program.args(["--minutes", MINUTES, "--round", ROUND]).limit(LIMIT))
+    let arguments = ["--minutes", MINUTES, "--round", ROUND, "--patience", PATIENCE];
+    course::without_settings(program.args(arguments).limit(LIMIT))
 }

@@ -17,7 +17,7 @@ use crate::install;
 use crate::workspace::Workspace;
 
 /// For small inputs only: a tour over a user's file may take as long as it takes.
-const LIMIT: Duration = Duration::from_secs(120);
+const LIMIT: Duration = Duration::from_secs(360);
 
 /// The subcommand.
 pub fn run(workspace: &Workspace, file: Option<&Path>) -> Result<()> {

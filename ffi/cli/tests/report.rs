@@ -160,14 +160,27 @@ fn an_unmodified_program() {
     let (program, file) = (folder.join("fill"), folder.join("t"));
     let source = r#"
         #include <stdlib.h>
+        #include <string.h>
+        #include <sys/mman.h>
+        #include <time.h>
         #include <unistd.h>
         int main(void) {
-            size_t n = 16 << 20;
+            static unsigned char there[4096];
+            size_t n = sizeof there * 4096;
             unsigned char *p = malloc(n);
             for (int round = 0; round < 40; round++) {
                 for (size_t i = 0; i < n; i += 4096) if (round && p[i] != round) return 1; else p[i] = round + 1;
                 usleep(2000);
             }
+            /* Until some of it is away. */
+            struct timespec start, now;
+            clock_gettime(CLOCK_MONOTONIC, &start);
+            do {
+                usleep(2000);
+                clock_gettime(CLOCK_MONOTONIC, &now);
+                if (mincore(p, n, there) != 0 || now.tv_sec - start.tv_sec > 120) return 2;
+            } while (memchr(there, 0, sizeof there) == NULL);
+            for (size_t i = 0; i < n; i += 4096) if (p[i] != 40) return 3;
             free(p);
             return 0;
         }"#;

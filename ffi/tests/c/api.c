@@ -279,8 +279,10 @@ static void adoption(void) {
 
 // y[i] = y[i] * 3 + addend, and what the launch looked like.
 static hmm_launch_config seen;
+static int misaligned;
 static void triple(const hmm_launch_config *config, void *const *args) {
     seen = *config;
+    for (int i = 0; i < 3; i++) misaligned += (uintptr_t)args[i] % 16 != 0;
     uint32_t *y = *(uint32_t **)args[0];
     uint32_t addend = *(const uint32_t *)args[1];
     uint64_t n = *(const uint64_t *)args[2];
@@ -304,6 +306,7 @@ static void own_kernels(void) {
     addend = 0;  // values were copied
     for (size_t i = 0; i < WORDS; i++) CHECK(x[i] == pattern(i) * 3 + 5);
     CHECK(seen.struct_size == sizeof seen && seen.grid[0] == WORDS / 256 && seen.grid[1] == 2 && seen.grid[2] == 3);
+    CHECK(misaligned == 0);
     CHECK(seen.block[0] == 256 && seen.block[1] == 1 && seen.block[2] == 1 && seen.shared_bytes == 64);
 
     // The same by hand: the kernel gets the device's address as a value.

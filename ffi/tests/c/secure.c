@@ -35,18 +35,30 @@ static void mappings(void) {
 // What the program was started with.
 static bool inherited[1024];
 
-// No descriptor is kept: not of a socket, not of shared memory, not of /proc.
-static void descriptors(bool at_start) {
+// Whether there is a descriptor that was not there at the start; its name.
+static bool is_more(bool at_start, char *name) {
     DIR *all = opendir("/proc/self/fd");
     CHECK(all != NULL);
+    bool found = false;
     for (struct dirent *of; (of = readdir(all)) != NULL;) {
         int number = atoi(of->d_name);
         if (of->d_name[0] == '.' || number == dirfd(all) || number >= 1024) continue;
         if (at_start) inherited[number] = true;
         if (inherited[number]) continue;
-        check_failed(__FILE__, __LINE__, of->d_name, "is a descriptor that is open");
+        strcpy(name, of->d_name);
+        found = true;
     }
     closedir(all);
+    return found;
+}
+
+// No descriptor is kept: not of a socket, not of shared memory, not of /proc. A thread of the library may just look into a file.
+static void descriptors(bool at_start) {
+    char name[256];
+    for (int i = 0; is_more(at_start, name); i++) {
+        if (i == 60000) check_failed(__FILE__, __LINE__, name, "is a descriptor that is open");
+        usleep(1000);
+    }
 }
 
 static void look(void) {

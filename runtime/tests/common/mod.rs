@@ -39,6 +39,46 @@ pub fn seed() -> u64 {
     seed
 }
 
+/// Ends this process if it hangs: in far more time than anything takes, on whatever machine.
+pub fn end_if_it_hangs() {
+    // SAFETY: no handler: the signal kills.
+    unsafe { libc::alarm((600.0 * scale().max(1.0)) as u32) };
+}
+
+/// Waits for what has to come; not for ever.
+#[track_caller]
+pub fn until(what: &str, mut done: impl FnMut() -> bool) {
+    let end = std::time::Instant::now() + std::time::Duration::from_secs(120);
+    while !done() {
+        assert!(std::time::Instant::now() < end, "{what} has not come");
+        std::thread::sleep(std::time::Duration::from_millis(2));
+    }
+}
+
+/// The threads of this process.
+pub fn threads() -> Vec<i32> {
+    let tasks = std::fs::read_dir("/proc/self/task").unwrap();
+    tasks.map(|task| task.unwrap().file_name().to_string_lossy().parse().unwrap()).collect()
+}
+
+/// Whether this thread sleeps, or is gone.
+pub fn sleeps(id: i32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/self/task/{id}/stat")).unwrap_or_default();
+    stat.rsplit(") ").next().is_none_or(|s| s.is_empty() || s.starts_with('S'))
+}
+
+/// Waits until no other thread is running: one that has just been started still maps its alternate stack, and what is on
+/// its way still moves.
+pub fn others_sleep() {
+    // SAFETY: no preconditions.
+    let me = unsafe { libc::gettid() };
+    let mut asleep = 0;
+    until("the other threads' sleep", || {
+        asleep = if threads().iter().all(|id| *id == me || sleeps(*id)) { asleep + 1 } else { 0 };
+        asleep == 2
+    });
+}
+
 /// The settings of the environment, with two devices where the host backend runs.
 pub fn config() -> Config {
     Config { host_devices: 2, ..Config::from_env().unwrap() }
@@ -127,7 +167,7 @@ pub fn case() -> Option<String> {
 
 /// To the device and home: the bytes of each reason. They must come to all that moved, once nothing moves any more.
 pub fn reasons() -> ([u64; 6], [u64; 6]) {
-    let mut tries = 0;
+    let end = std::time::Instant::now() + std::time::Duration::from_secs(120);
     loop {
         let s = raw::stats();
         let out = [
@@ -149,8 +189,7 @@ pub fn reasons() -> ([u64; 6], [u64; 6]) {
         if (out.iter().sum(), home.iter().sum()) == (s.bytes_to_device, s.bytes_to_host) {
             return (out, home);
         }
-        tries += 1;
-        assert!(tries < 100, "{s:?}");
+        assert!(std::time::Instant::now() < end, "{s:?}");
         std::thread::sleep(std::time::Duration::from_millis(10)); // something moves in the background
     }
 }

@@ -1,7 +1,7 @@
 //! Devices that are lost or given up, and what is touched after the driver has ended.
 
 use super::common::double::Double;
-use super::common::{Block, kernels};
+use super::common::{Block, end_if_it_hangs, kernels};
 use super::memory::{add_one, check, fill, try_launch};
 use hmmrt::raw::{self, HMM_HOST};
 use hmmrt::{Access, AccessMode, Error, LaunchArg, LaunchConfig, Page, StreamId};
@@ -82,8 +82,7 @@ pub fn left_by_its_thread() {
     assert!(matches!(e, Error::Device { device: 0, code: 999, .. }), "{e}");
     double.arm("");
     raw::stream_synchronize(StreamId::DEFAULT).unwrap();
-    // SAFETY: ends a process that waits for ever.
-    unsafe { libc::alarm(60) };
+    end_if_it_hangs();
     check(&b);
 }
 

@@ -22,8 +22,7 @@ fn in_processes(test: &str, engines: &[FaultEngine], body: impl Fn()) {
         }
         Some(case) => {
             let Some(fault) = engines.iter().find(|e| format!("{e:?}") == case) else { return };
-            // SAFETY: ends this process if it hangs.
-            unsafe { libc::alarm(120) };
+            common::end_if_it_hangs();
             let config = Config { fault: *fault, host_devices: 2, vma_budget: 200, ..common::config() };
             if let Err(e) = raw::init(Some(config)).and_then(|()| raw::device_count()) {
                 assert!(matches!(e, Error::Unsupported { .. }), "{e}");

@@ -245,7 +245,7 @@ impl World {
         match unsafe { libc::fork() } {
             0 => {
                 // SAFETY: no preconditions.
-                unsafe { libc::alarm(30) };
+                unsafe { libc::alarm(120) };
                 if self.look == Look::Host {
                     self.look = Look::Loose; // it has no device, and what could not be copied home is not there
                 }

@@ -20,6 +20,7 @@ pub fn children() {
     [&home, &moving, &away].iter().for_each(|b| fill(b, 7));
     raw::migrate(away.ptr, away.len, 0).unwrap();
     let stop = AtomicBool::new(false);
+    common::end_if_it_hangs();
     std::thread::scope(|s| {
         let (moving, stop) = (&moving, &stop);
         for _ in 0..2 {
@@ -32,11 +33,12 @@ pub fn children() {
             });
         }
         let bus = |status: i32| libc::WIFSIGNALED(status) && libc::WTERMSIG(status) == libc::SIGBUS;
-        let mut met = 0;
-        for round in 0..rounds {
+        let met = std::cell::Cell::new(0);
+        // Until a fork has met what moves: there are machines on which threads have to wait for long.
+        for round in (0..).take_while(|r| *r < rounds || met.get() == 0) {
             let status = bare_child(|| {
                 // SAFETY: ends a child that waits for ever.
-                unsafe { libc::alarm(30) };
+                unsafe { libc::alarm(120) };
                 let refused = matches!(raw::migrate(home.ptr, home.len, 0), Err(Error::Forked { .. }));
                 fill(&home, 8);
                 refused && holds(&home, 8)
@@ -44,14 +46,13 @@ pub fn children() {
             assert_eq!(status, 0, "round {round}");
             let status = bare_child(|| {
                 // SAFETY: as above.
-                unsafe { libc::alarm(30) };
+                unsafe { libc::alarm(120) };
                 holds(moving, 7)
             });
             assert!(status == 0 || bus(status), "round {round}: {status:#x}");
-            met += usize::from(bus(status));
+            met.set(met.get() + usize::from(bus(status)));
         }
         assert!(bus(bare_child(|| holds(&away, 7))));
-        assert!(met > 0, "nothing was away, or on its way, at any fork");
         stop.store(true, Relaxed);
     });
     assert!([&home, &moving, &away].iter().all(|b| holds(b, 7)));

@@ -49,11 +49,9 @@ pub fn locked() {
     let on_a_driver = std::env::var("HMMRT_BACKEND").is_ok_and(|backend| backend != "host");
     let sends = !on_a_driver && std::env::var_os("HMMRT_HOST_DIRECT").is_none();
     let [own, shared] = [Block::new(4 << 20), Block::new(8 << 20)]; // starts the runtime, and opens no device
-    // SAFETY: kills a process that waits for ever; handlers with a mutex of their own.
-    unsafe {
-        libc::alarm(200);
-        assert_eq!(libc::pthread_atfork(Some(take), Some(give), Some(give)), 0);
-    }
+    common::end_if_it_hangs();
+    // SAFETY: handlers with a mutex of their own.
+    assert_eq!(unsafe { libc::pthread_atfork(Some(take), Some(give), Some(give)) }, 0);
     match raw::device_count() {
         Err(e @ Error::Unsupported { .. }) => return eprintln!("skipped: {e}"),
         count => assert!(count.unwrap() > 0),
@@ -75,7 +73,7 @@ pub fn locked() {
                 if stop.load(Relaxed) {
                     break;
                 }
-                std::thread::yield_now();
+                std::thread::sleep(Duration::from_micros(50)); // or the fork never has the lock
             }
         });
         s.spawn(move || {
@@ -112,11 +110,9 @@ extern "C" fn touch_at_fork() {
 /// away, perhaps more than there is room to remember: whoever answers touches must get to that one.
 pub fn touched(threads: usize, rounds: u8) {
     PAUSE_US.store(threads as u64 * 70, Relaxed);
-    // SAFETY: kills a process that waits for ever; a handler with no state.
-    unsafe {
-        libc::alarm(120);
-        assert_eq!(libc::pthread_atfork(Some(touch_at_fork), None, None), 0);
-    }
+    common::end_if_it_hangs();
+    // SAFETY: a handler with no state.
+    assert_eq!(unsafe { libc::pthread_atfork(Some(touch_at_fork), None, None) }, 0);
     match raw::device_count() {
         Err(e @ Error::Unsupported { .. }) => return eprintln!("skipped: {e}"),
         count => assert!(count.unwrap() > 0),

@@ -117,11 +117,9 @@ fn exclusive_cow() {
         assert_eq!(os::wait(pid), 0, "{kind:?}");
         assert!(incremented(), "{kind:?}");
         // Behind the writer copies may have gone to the device; what else there was is taken.
+        let flags = m.flags();
         let copies = raw::stats().ahead_bytes_to_device as usize / PAGE;
-        let not_taken = m.flags().iter().filter(|f| *f & STATE != Page::HOST).count();
-        assert!(
-            not_taken <= copies && m.flags().iter().all(|f| f & Page::HOST != 0),
-            "{kind:?}: {not_taken}"
-        );
+        let not_taken = flags.iter().filter(|f| *f & STATE != Page::HOST).count();
+        assert!(not_taken <= copies && flags.iter().all(|f| f & Page::HOST != 0), "{kind:?}: {not_taken}");
     }
 }

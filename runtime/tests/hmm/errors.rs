@@ -1,5 +1,6 @@
 //! Memory runs out on the way: on the device, and on the host when the pages come back.
 
+use crate::common;
 use crate::common::double::{self, Double};
 use crate::device;
 use crate::memory::{Kind::*, Memory, PAGE, pattern};
@@ -27,26 +28,9 @@ fn fail_device_memory() -> bool {
     }
 }
 
-/// Waits until no other thread is running: one that has just been started still maps its alternate stack.
-fn others_sleep() {
-    // SAFETY: no preconditions.
-    let me = std::path::PathBuf::from(format!("{}", unsafe { libc::gettid() }));
-    let sleeps = |task: &std::path::Path| {
-        let stat = std::fs::read_to_string(task.join("stat")).unwrap_or_default();
-        task.ends_with(&me) || stat.rsplit(") ").next().is_none_or(|s| s.starts_with('S'))
-    };
-    for _ in 0..1000 {
-        let tasks = std::fs::read_dir("/proc/self/task").unwrap();
-        if tasks.flatten().all(|t| sleeps(&t.path())) {
-            return;
-        }
-        std::thread::sleep(std::time::Duration::from_millis(2));
-    }
-}
-
 /// While `f` runs, no mapping can be made writable: there is no spare block of 2 MiB to be had. `f` allocates nothing.
 fn without_host_blocks(f: impl FnOnce() -> bool) -> bool {
-    others_sleep();
+    common::others_sleep(); // one that has just been started still maps its alternate stack
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: places for the numbers; the limit is put back.
     unsafe {

@@ -83,6 +83,7 @@ fn migrate_multiple() {
             assert_eq!(device::read(0, m.ptr, LEN).unwrap(), pattern(0, LEN, round));
             assert!(m.holds(round));
             drop(m);
+            common::others_sleep();
             mappings.push(os::mapping_count());
             device_bytes.push(raw::stats().device_bytes);
         }

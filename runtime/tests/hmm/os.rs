@@ -71,7 +71,7 @@ pub fn fork(f: impl FnOnce() -> bool) -> i32 {
         let pid = libc::fork();
         assert!(pid >= 0);
         if pid == 0 {
-            libc::alarm(60);
+            libc::alarm(120);
             libc::_exit(if f() { 0 } else { 1 });
         }
         pid

@@ -18,8 +18,6 @@ pub enum Kind {
     Nearest,
 }
 
-/// Seconds that a row may take.
-const LIMIT: u32 = 100;
 /// What a row's process says to the one that started it.
 const CASES: &str = "row cases: ";
 const SKIPPED: &str = "row skipped: ";
@@ -53,8 +51,7 @@ pub fn row(test: &str, kind: Kind, differs: &str) -> Option<Row> {
 /// [`row`], with settings of its own.
 pub fn row_with(test: &str, kind: Kind, differs: &str, env: &[(&str, &str)]) -> Option<Row> {
     if case().as_deref() == Some(test) {
-        // SAFETY: ends the process if it hangs.
-        unsafe { libc::alarm(LIMIT) };
+        common::end_if_it_hangs();
         match raw::init(Some(common::config())).and_then(|()| raw::device_count()) {
             Ok(_) => return Some(Row),
             Err(Error::Unsupported { what: "HMMRT_FAULT", why }) => say_and_leave(ABSENT, &why),

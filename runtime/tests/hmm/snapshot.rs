@@ -1,6 +1,6 @@
 //! snapshot: looking at pages of different kinds.
 
-use crate::common::two_devices;
+use crate::common::{others_sleep, two_devices};
 use crate::device;
 use crate::memory::{ACCESS, Kind::*, MIB, Memory, PAGE, STATE};
 use crate::os;
@@ -26,6 +26,7 @@ fn snapshot() {
     m.protect(8 * PAGE, PAGE, libc::PROT_NONE); // 8: on the host, inaccessible
     raw::pin(page(9), PAGE).unwrap(); // 9: pinned
     m.unmap(10 * PAGE, PAGE).unwrap(); // 10: nothing
+    others_sleep();
     let was = (raw::stats(), os::present_pages(m.ptr.addr(), m.len), os::protections(m.ptr.addr(), m.len));
     let mut pages = [Page::default(); 12];
     raw::query(m.ptr, m.len, &mut pages).unwrap();

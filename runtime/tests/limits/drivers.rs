@@ -5,13 +5,13 @@
 //! reads it wait until the test puts it back.
 
 use crate::common::double::{self, Double};
-use crate::common::{self, Block, filter};
+use crate::common::{self, Block, filter, until};
 use crate::room::{WAYS, child, dies, on_gpu, passes};
 use crate::touch;
 use hmmrt::raw::{self, HMM_HOST};
 use hmmrt::{Access, AccessMode};
 use std::sync::atomic::{AtomicBool, Ordering::*};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 const TEST: &str = "drivers::that_do_not_answer";
 const CHUNK: usize = 2 << 20;
@@ -30,16 +30,6 @@ fn away(len: usize) -> Block {
     fill(&b);
     raw::migrate(b.ptr, b.len, 0).unwrap();
     b
-}
-
-/// Waits for what has to come; not for ever.
-#[track_caller]
-fn until(what: &str, done: impl Fn() -> bool) {
-    let end = Instant::now() + Duration::from_secs(60);
-    while !done() {
-        assert!(Instant::now() < end, "{what} has not come");
-        std::thread::sleep(Duration::from_millis(2));
-    }
 }
 
 /// A page whose readers wait.
@@ -161,16 +151,21 @@ fn stuck(answers: bool) {
 
 /// Threads of the process with this name, in the order in which they were started.
 fn threads(name: &str) -> Vec<i32> {
-    let mut all: Vec<i32> = std::fs::read_dir("/proc/self/task")
-        .unwrap()
-        .map(|task| task.unwrap().file_name().to_string_lossy().parse().unwrap())
-        .filter(|id: &i32| {
-            let its = std::fs::read_to_string(format!("/proc/self/task/{id}/comm"));
-            its.is_ok_and(|its| its.trim() == name)
-        })
-        .collect();
+    let has_it = |id: &i32| {
+        let its = std::fs::read_to_string(format!("/proc/self/task/{id}/comm"));
+        its.is_ok_and(|its| its.trim() == name)
+    };
+    let mut all: Vec<i32> = common::threads().into_iter().filter(has_it).collect();
     all.sort_unstable();
     all
+}
+
+/// All threads that answer messages: the first keeps the descriptor. They give themselves their name.
+fn handlers() -> Vec<i32> {
+    let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
+    let all = || threads("hmmrt-uffd");
+    until("all handlers", || all().len() == cores.clamp(2, 8) + 1);
+    all()
 }
 
 /// Ends threads of the runtime, as no program should: by a signal that they can't have blocked.
@@ -180,7 +175,7 @@ fn end(ids: &[i32], name: &str) {
         unsafe { libc::syscall(libc::SYS_exit, 0) };
     }
     touch::install(libc::SIGILL, leave as *const () as usize, 0);
-    std::thread::sleep(Duration::from_millis(20)); // what they had to do for us is done
+    common::others_sleep(); // what they had to do for us is done
     for id in ids {
         // SAFETY: a thread of this process.
         assert_eq!(unsafe { libc::syscall(libc::SYS_tgkill, libc::getpid(), *id, libc::SIGILL) }, 0);
@@ -194,7 +189,8 @@ fn no_service() {
     let b = leaked(away(2 * CHUNK));
     let home = leaked(Block::new(CHUNK));
     fill(home);
-    until("a service thread", || !threads("hmmrt-service").is_empty()); // it gives itself its name
+    let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
+    until("all service threads", || threads("hmmrt-service").len() == (cores / 4).clamp(1, 4));
     end(&threads("hmmrt-service"), "hmmrt-service");
     others_go_on(home);
     raw::migrate(home.ptr, home.len, 0).unwrap();
@@ -216,8 +212,7 @@ fn no_service() {
 /// All but one of the threads that answer messages have ended: that one answers, and others come in their place.
 fn one_handler() {
     let b = away(4 * CHUNK);
-    until("three threads", || threads("hmmrt-uffd").len() >= 3);
-    let all = threads("hmmrt-uffd"); // the first keeps the descriptor
+    let all = handlers();
     end(&all[2..], "hmmrt-uffd");
     until("others in their place", || threads("hmmrt-uffd").len() == all.len());
     for _ in 0..20 {
@@ -231,8 +226,7 @@ fn one_handler() {
 /// another.
 fn no_handler(keeper: bool) {
     let [b, used] = [away(4 * CHUNK), away(CHUNK)].map(leaked);
-    until("three threads", || threads("hmmrt-uffd").len() >= 3);
-    let all = threads("hmmrt-uffd"); // the first keeps the descriptor
+    let all = handlers();
     let stream = raw::stream_create(0).unwrap();
     let access = Access { ptr: used.ptr, len: used.len, mode: AccessMode::ReadWrite };
     // SAFETY: no kernel runs.
@@ -271,9 +265,8 @@ fn forbid_threads() {
 /// requests.
 fn no_room_for_handlers() {
     let b = away(4 * CHUNK);
-    until("three threads", || threads("hmmrt-uffd").len() >= 3);
+    let all = handlers();
     forbid_threads();
-    let all = threads("hmmrt-uffd");
     end(&all[1..], "hmmrt-uffd");
     for round in 0..20 {
         check(&b);
@@ -294,8 +287,7 @@ fn no_room_for_handlers() {
 /// Nobody is left, and no call starts anybody before shutdown. What waits then is woken.
 fn no_thread_at_shutdown() {
     let b = leaked(away(2 * CHUNK));
-    until("three threads", || threads("hmmrt-uffd").len() >= 3);
-    end(&threads("hmmrt-uffd"), "hmmrt-uffd");
+    end(&handlers(), "hmmrt-uffd");
     let touch = reader(b);
     all_is_home_after_shutdown(&[b]);
     until("a touch", || touch.is_finished());
@@ -309,7 +301,7 @@ fn all_is_home_after_shutdown(blocks: &[&'static Block]) {
         until("the end of shutdown", || ended.is_finished());
         ended.join().unwrap();
         blocks.iter().for_each(|b| check(b));
-        assert_eq!(threads("hmmrt-uffd"), []);
+        until("the end of its threads", || threads("hmmrt-uffd").is_empty());
         raw::init(None).unwrap();
         for b in blocks {
             raw::migrate(b.ptr, b.len, 0).unwrap();

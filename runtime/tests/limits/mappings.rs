@@ -29,6 +29,7 @@ fn make_room() {
 
 /// Uses up all mappings but `left`.
 fn use_up(left: usize) {
+    common::others_sleep(); // a thread that begins makes mappings
     let most: usize = std::fs::read_to_string("/proc/sys/vm/max_map_count").unwrap().trim().parse().unwrap();
     let pages = (most - left).saturating_sub(mappings());
     let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;

@@ -47,7 +47,7 @@ pub fn child(test: &str, case: &str, env: &[(&str, &str)]) -> Command {
     // What hangs is a failure. SAFETY: a system call, and it outlives exec.
     unsafe {
         command.pre_exec(|| {
-            libc::alarm(400);
+            libc::alarm(900);
             Ok(())
         });
     }

@@ -137,6 +137,11 @@ fn ticking() {
             s.spawn(move || {
                 let ticks = Ticks::every(100_000, number);
                 work(rounds, add);
+                // Until the timers have run: there are machines on which threads have to wait for long.
+                common::until("signals", || {
+                    work(1, add);
+                    SIGNALS.iter().map(|signals| signals.load(Relaxed)).sum::<u64>() > 100
+                });
                 drop(ticks);
             });
         }
@@ -150,7 +155,6 @@ fn ticking() {
         assert_eq!(counted, signals, "thread {number}: what handlers wrote");
         all += signals;
     }
-    assert!(all > 100, "the timers must have run: {all}");
     eprintln!("  {rounds} rounds of {THREADS} threads, {all} signals");
 }
 
@@ -178,7 +182,8 @@ fn a_wait_for_a_kernel_is_not_cut_short() {
     let (words, ns) = (b.len as u64 / 4, 40_000_000_u64);
     let value = |v: &u64| LaunchArg::Value { data: std::ptr::from_ref(v).cast(), size: 8 };
     let ticks = Ticks::every(100_000, 0);
-    for round in 1..10_u64 {
+    // Until the timer has run, too: there are machines on which threads have to wait for long.
+    for round in (1..).take_while(|round| *round < 10 || SIGNALS[0].load(Relaxed) <= 20) {
         let pointer = LaunchArg::Pointer { ptr: b.ptr, len: b.len, mode: AccessMode::ReadWrite };
         // SAFETY: the arguments are the kernel's.
         unsafe {
@@ -205,7 +210,6 @@ fn a_wait_for_a_kernel_is_not_cut_short() {
         }
     }
     drop(ticks);
-    assert!(SIGNALS[0].load(Relaxed) > 20);
 }
 
 static ENDED: AtomicU64 = AtomicU64::new(0);

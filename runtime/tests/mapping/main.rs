@@ -9,7 +9,7 @@ mod protections;
 
 use common::{kernels, two_devices};
 use hmmrt::raw::{self, mapping};
-use hmmrt::{Access, AccessMode, LaunchArg, LaunchConfig, Page, StreamId};
+use hmmrt::{Access, AccessMode, Advice, LaunchArg, LaunchConfig, Page, StreamId};
 use memory::{
     ANON, MIB, PAGE, RW, adopted, all_are, alone, brought_home, fill, flags, holds, remap, send, zero,
 };
@@ -140,6 +140,7 @@ fn advice_gives_contents_up_wherever_they_are() {
         let (at, len) = (adopted(6 * MIB), 6 * MIB);
         send(at, 4 * MIB);
         assert!(holds(at.wrapping_add(2 * MIB), MIB, 1 + 2 * MIB as u64), "on both sides");
+        common::others_sleep(); // what was read may bring more of it behind the reader
         let (before, states) = (raw::stats(), flags(at, len));
         // SAFETY: memory of the test's.
         unsafe { mapping::advise(at.addr() + MIB, 4 * MIB, advice).unwrap() };
@@ -160,6 +161,28 @@ fn advice_gives_contents_up_wherever_they_are() {
     // SAFETY: as above.
     unsafe { mapping::advise(at.addr(), 4 * MIB, libc::MADV_WILLNEED).unwrap() };
     assert!(flags(at, 4 * MIB).iter().all(|f| f & Page::HOST != 0));
+    // SAFETY: as above.
+    unsafe { mapping::unmap(at.addr(), 4 * MIB).unwrap() };
+}
+
+/// Catches: advice that outlives the memory it was for, and is found by what is adopted there next.
+#[test]
+fn advice_ends_with_the_memory() {
+    let _alone = alone();
+    let at = adopted(4 * MIB);
+    let comes = || {
+        send(at, 4 * MIB);
+        let before = raw::stats();
+        assert!(holds(at.wrapping_add(MIB), PAGE, 1 + MIB as u64));
+        raw::migrate(at.wrapping_add(3 * MIB), PAGE, raw::HMM_HOST).unwrap(); // waits for what comes by itself
+        brought_home(&before)
+    };
+    let usual = comes();
+    raw::advise(at, 4 * MIB, Advice::Random, raw::HMM_HOST).unwrap();
+    assert_eq!(comes(), 2 * PAGE as u64);
+    // SAFETY: memory of the test's, which stays.
+    unsafe { (raw::disown(at, 4 * MIB).unwrap(), raw::adopt(at, 4 * MIB).unwrap()) };
+    assert_eq!(comes(), usual);
     // SAFETY: as above.
     unsafe { mapping::unmap(at.addr(), 4 * MIB).unwrap() };
 }
@@ -199,24 +222,39 @@ fn locked_memory_stays() {
 #[test]
 fn kernels_are_waited_for() {
     let _alone = alone();
-    let (at, len) = (adopted(12 * MIB), 12 * MIB);
-    let device = two_devices()[0];
+    let (len, device) = (12 * MIB, two_devices()[0]);
     let increment = kernels::kernel(device, "test_slow_increment");
-    let (n, ns) = (len as u64 / 4, 100_000_000_u64);
-    let args = [
-        LaunchArg::Pointer { ptr: at, len, mode: AccessMode::ReadWrite },
-        LaunchArg::Value { data: (&raw const n).cast(), size: 8 },
-        LaunchArg::Value { data: (&raw const ns).cast(), size: 8 },
-    ];
-    // SAFETY: the arguments are the kernel's.
-    unsafe { raw::launch(increment, &LaunchConfig::linear(1 << 16, 256), &args).unwrap() };
-    let waits = raw::stats().waits;
-    // SAFETY: memory of the test's, not used again.
-    unsafe { mapping::unmap(at.addr() + 4 * MIB, 2 * MIB).unwrap() };
-    assert!(raw::stats().waits > waits, "the kernel was running");
-    // SAFETY: as above; what the kernel has written is there.
-    assert_eq!(unsafe { at.cast::<u32>().read() }, 2);
-    raw::stream_synchronize(StreamId::DEFAULT).unwrap();
+    // A kernel that takes so long that this thread gets to the unmap before its end.
+    let runs_meanwhile = |at: *mut u8, ns: u64| {
+        let n = len as u64 / 4;
+        let args = [
+            LaunchArg::Pointer { ptr: at, len, mode: AccessMode::ReadWrite },
+            LaunchArg::Value { data: (&raw const n).cast(), size: 8 },
+            LaunchArg::Value { data: (&raw const ns).cast(), size: 8 },
+        ];
+        // SAFETY: the arguments are the kernel's.
+        unsafe { raw::launch(increment, &LaunchConfig::linear(1 << 16, 256), &args).unwrap() };
+        let waits = raw::stats().waits;
+        // SAFETY: memory of the test's, not used again.
+        unsafe { mapping::unmap(at.addr() + 4 * MIB, 2 * MIB).unwrap() };
+        let waited = raw::stats().waits > waits;
+        // SAFETY: as above; what the kernel has written is there.
+        assert_eq!(unsafe { at.cast::<u32>().read() }, 2);
+        raw::stream_synchronize(StreamId::DEFAULT).unwrap();
+        waited
+    };
+    let mut at = adopted(len);
+    let mut waited = false;
+    for ns in (0..8).map(|n| 100_000_000 << n) {
+        waited = runs_meanwhile(at, ns);
+        if waited {
+            break;
+        }
+        // SAFETY: as above.
+        unsafe { mapping::unmap(at.addr(), len).unwrap() };
+        at = adopted(len);
+    }
+    assert!(waited, "the kernel was running");
     // What was one range is two now; acquired in one piece it is an error, one by one it works, also when it is resident.
     let access =
         |from: usize, len: usize| Access { ptr: at.wrapping_add(from), len, mode: AccessMode::ReadWrite };
@@ -245,37 +283,48 @@ fn nothing_moves_while_a_mapping_is_replaced() {
     let device = two_devices()[0];
     let other = common::Block::new(MIB);
     let increment = kernels::kernel(device, "test_slow_increment");
-    let (n, ns) = (other.len as u64 / 4, 50_000_000_u64);
-    let args = [
-        LaunchArg::Pointer { ptr: other.ptr, len: other.len, mode: AccessMode::ReadWrite },
-        LaunchArg::Value { data: (&raw const n).cast(), size: 8 },
-        LaunchArg::Value { data: (&raw const ns).cast(), size: 8 },
-    ];
+    let n = other.len as u64 / 4;
     let stream = raw::stream_create(device).unwrap();
+    let mut ns = 50_000_000_u64;
     for fails in [true, false] {
-        send(at, len);
-        let before = raw::stats();
-        // SAFETY: the arguments are the kernel's.
-        unsafe {
-            raw::launch(increment, &LaunchConfig { stream, ..LaunchConfig::linear(1 << 10, 256) }, &args)
-                .unwrap();
-        }
-        raw::prefetch(at, len, raw::HMM_HOST, stream).unwrap();
-        let mut replace = || {
-            raw::stream_synchronize(stream).unwrap();
-            std::thread::sleep(std::time::Duration::from_millis(50)); // time enough for the prefetch to do wrong
-            assert_eq!(brought_home(&before), 0, "it moved what is being replaced");
-            if fails {
-                return Err(libc::EPERM);
+        let answer = loop {
+            send(at, len);
+            let before = raw::stats();
+            let args = [
+                LaunchArg::Pointer { ptr: other.ptr, len: other.len, mode: AccessMode::ReadWrite },
+                LaunchArg::Value { data: (&raw const n).cast(), size: 8 },
+                LaunchArg::Value { data: (&raw const ns).cast(), size: 8 },
+            ];
+            // SAFETY: the arguments are the kernel's.
+            unsafe {
+                raw::launch(increment, &LaunchConfig { stream, ..LaunchConfig::linear(1 << 10, 256) }, &args)
+                    .unwrap();
             }
-            let flags = libc::MAP_SHARED | libc::MAP_ANONYMOUS | libc::MAP_FIXED;
-            // SAFETY: over memory of the test's.
-            let got = unsafe { libc::mmap(at.cast(), len, RW, flags, -1, 0) };
-            assert_eq!(got, at.cast());
-            Ok(got.addr())
+            raw::prefetch(at, len, raw::HMM_HOST, stream).unwrap();
+            let mut replace = || {
+                if brought_home(&before) != 0 {
+                    return Err(libc::EAGAIN); // the kernel was over too soon
+                }
+                raw::stream_synchronize(stream).unwrap();
+                std::thread::sleep(std::time::Duration::from_millis(50)); // time enough for the prefetch to do wrong
+                assert_eq!(brought_home(&before), 0, "it moved what is being replaced");
+                if fails {
+                    return Err(libc::EPERM);
+                }
+                let flags = libc::MAP_SHARED | libc::MAP_ANONYMOUS | libc::MAP_FIXED;
+                // SAFETY: over memory of the test's.
+                let got = unsafe { libc::mmap(at.cast(), len, RW, flags, -1, 0) };
+                assert_eq!(got, at.cast());
+                Ok(got.addr())
+            };
+            // SAFETY: the call maps something there, or fails.
+            let answer = unsafe { mapping::replace(at.addr(), len, &mut replace) };
+            if answer != Err(libc::EAGAIN) {
+                break answer;
+            }
+            assert!(ns < 20_000_000_000);
+            ns *= 2;
         };
-        // SAFETY: the call maps something there, or fails.
-        let answer = unsafe { mapping::replace(at.addr(), len, &mut replace) };
         assert_eq!(answer, if fails { Err(libc::EPERM) } else { Ok(at.addr()) });
         if fails {
             assert!(raw::owns(at) && all_are(at, len, Page::DEVICE) && holds(at, len, 1), "as before");
@@ -294,7 +343,7 @@ fn child(f: impl FnOnce() -> bool) -> i32 {
         let pid = libc::fork();
         assert!(pid >= 0);
         if pid == 0 {
-            libc::alarm(20);
+            libc::alarm(120);
             libc::_exit(if f() { 0 } else { 1 });
         }
         let mut status = 0;

@@ -24,10 +24,10 @@ static MEND: AtomicUsize = AtomicUsize::new(0);
 fn note(sig: i32, info: *mut libc::siginfo_t) {
     // SAFETY: the kernel's or the runtime's siginfo.
     unsafe {
-        SEEN[0].fetch_add(1, SeqCst);
         SEEN[1].store((*info).si_addr() as usize, SeqCst);
         SEEN[2].store((*info).si_code as usize, SeqCst);
         SEEN[3].store(sig as usize, SeqCst);
+        SEEN[0].fetch_add(1, SeqCst);
         let page = MEND.load(SeqCst);
         if page != 0 {
             libc::mprotect(page as *mut _, 4096, libc::PROT_READ | libc::PROT_WRITE);
@@ -239,9 +239,7 @@ fn child(name: &str) {
             unsafe { libc::kill(libc::getpid(), libc::SIGSEGV) };
             if name == "kill_handler" {
                 // Any thread may get it, at any moment.
-                (0..2000)
-                    .take_while(|_| seen().0 == 0)
-                    .for_each(|_| std::thread::sleep(std::time::Duration::from_millis(1)));
+                common::until("the handler", || seen().0 > 0);
                 assert_eq!((seen().0, seen().2 as i32), (1, libc::SI_USER));
             }
             works(&b);

@@ -1,28 +1,33 @@
 //! Processes that a run has left behind: daemons, children in sessions of their own. They are known by a variable of their
 //! environment, and ended.
 
+use std::collections::HashSet;
 use std::fs;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 /// The variable; each run has a value of its own.
 pub const MARK: &str = "PROOF_RUN";
 
+/// How long they may take to end.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 /// Ends all processes of a run that are still there. How many there were.
 pub fn end_all(mark: &str) -> usize {
     let wanted = format!("{MARK}={mark}");
-    let mut ended = 0;
-    // One may start another while this looks.
-    for _ in 0..10 {
+    let (mut ended, start) = (HashSet::new(), Instant::now());
+    // One may start another while this looks, and one that is killed is there until it has run once more.
+    while start.elapsed() < PATIENCE {
         let found = with_variable(wanted.as_bytes());
         if found.is_empty() {
             break;
         }
-        ended += found.len();
         // The shell's own kill: a small system has no program of that name.
         Command::new("sh").args(["-c", "kill -KILL \"$@\"", "sh"]).args(&found).status().ok();
-        std::thread::sleep(std::time::Duration::from_millis(20));
+        ended.extend(found);
+        std::thread::sleep(Duration::from_millis(20));
     }
-    ended
+    ended.len()
 }
 
 fn with_variable(wanted: &[u8]) -> Vec<String> {
@@ -47,7 +52,12 @@ mod tests {
     #[test]
     fn what_left_its_group_is_found() {
         let mark = format!("test-{}", std::process::id());
-        let script = "setsid sleep 600 </dev/null >/dev/null 2>&1 & sleep 0.2";
+        // Ends when the other one is what it will be.
+        let script = "setsid sleep 600 </dev/null >/dev/null 2>&1 &
+            for _ in $(seq 1200); do
+                grep -qs sleep /proc/$!/comm && grep -qs PROOF_RUN= /proc/$!/environ && break
+                sleep 0.05
+            done";
         Command::new("sh").args(["-c", script]).env(MARK, &mark).status().unwrap();
         assert_eq!(end_all(&mark), 1);
         assert_eq!(end_all(&mark), 0);
