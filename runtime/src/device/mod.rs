@@ -103,8 +103,19 @@ impl Args {
     }
     /// Pointers to the values, in order; a kernel may write to its own. Valid until `self` is moved or asked again.
     pub(crate) fn pointers(&mut self) -> Vec<*mut core::ffi::c_void> {
+        let mut all = Vec::with_capacity(self.count());
+        self.pointers_in(&mut all);
+        all
+    }
+    /// As [`Args::pointers`], in `all`, which allocates nothing where there is room.
+    pub(crate) fn pointers_in(&mut self, all: &mut Vec<*mut core::ffi::c_void>) {
         let words = self.words.as_mut_ptr();
-        self.offsets.iter().map(|&o| words.wrapping_add(o).cast()).collect()
+        all.clear();
+        all.extend(self.offsets.iter().map(|&o| words.wrapping_add(o).cast::<core::ffi::c_void>()));
+    }
+    /// How many values there are.
+    pub(crate) fn count(&self) -> usize {
+        self.offsets.len()
     }
 }
 

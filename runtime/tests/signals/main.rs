@@ -380,6 +380,10 @@ fn cases() {
     // Copies that fail: the host backend's own injection. `driver` has the other backends' ways of failing.
     if !["cuda", "hip"].map(|b| Ok(b.into())).contains(&std::env::var("HMMRT_BACKEND")) {
         bus.push(("bus_default", "could not be brought home"));
+        // With one arena, and no caches of threads, for all: a handler has often interrupted who has its lock.
+        let one = [("MALLOC_ARENA_MAX", "1"), ("GLIBC_TUNABLES", "glibc.malloc.tcache_count=0")];
+        let out = run_case("cases", "launches", &one);
+        assert!(out.status.success(), "{:?}\n{}", out.status, String::from_utf8_lossy(&out.stderr));
         let out = run("bus_handler");
         assert!(
             out.status.success(),

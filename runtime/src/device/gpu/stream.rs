@@ -2,6 +2,9 @@
 //! each stream that is used waits for the events in order and lets the timeline reach their tickets, so that the signal
 //! handler can wait for a kernel without calling the driver. Tasks (prefetch) take their place among the marks: the
 //! watcher runs them when the stream has got there. A device that fails reaches every ticket: nobody waits for ever.
+//!
+//! Whoever waits may be a signal handler that has interrupted the C library's allocator, with its locks held. So for marks the
+//! watcher neither allocates nor frees, nor waits for a lock that somebody has who does: room is made by those who queue.
 
 use super::context::Context;
 use super::table::{Handle, Kind};
@@ -9,7 +12,7 @@ use crate::device::NativeStream;
 use crate::error::{Error, Result};
 use crate::stream::{PER_THREAD, Timeline};
 use crate::sys::thread;
-use core::sync::atomic::{AtomicBool, Ordering::*};
+use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering::*};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -57,6 +60,7 @@ unsafe impl Sync for Stream {}
 struct Events {
     context: &'static Context,
     free: Mutex<Vec<Handle>>,
+    made: AtomicUsize,
 }
 
 // SAFETY: as for `Item`.
@@ -70,8 +74,22 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Events {
     fn take(&self) -> Result<Handle> {
-        let free = lock(&self.free).pop();
-        free.map_or_else(|| self.context.event_create(), Ok)
+        if let Some(event) = lock(&self.free).pop() {
+            return Ok(event);
+        }
+        let event = self.context.event_create()?;
+        let made = self.made.fetch_add(1, Relaxed) + 1;
+        // Room for all, so that `put` needs none.
+        if lock(&self.free).capacity() < made {
+            let mut room = Vec::with_capacity(2 * made);
+            let mut free = lock(&self.free);
+            if free.capacity() < room.capacity() {
+                room.append(&mut free);
+                core::mem::swap(&mut *free, &mut room);
+            }
+            drop(free); // before what it had
+        }
+        Ok(event)
     }
 
     fn put(&self, event: Handle) {
@@ -99,7 +117,7 @@ static WATCHED: Mutex<Vec<Arc<Stream>>> = Mutex::new(Vec::new());
 
 impl Streams {
     pub(super) fn new(context: &'static Context) -> Streams {
-        let events = Arc::new(Events { context, free: Mutex::default() });
+        let events = Arc::new(Events { context, free: Mutex::default(), made: AtomicUsize::new(0) });
         Streams { context, events, live: Mutex::default() }
     }
 
@@ -230,13 +248,29 @@ impl Stream {
 
     /// Records an event and queues what it stands for, in the stream's order.
     fn push(self: &Arc<Self>, item: impl FnOnce(Handle) -> Item) -> Result<()> {
-        let mut queue = lock(&self.queue);
+        let event = self.events.take();
+        let made = event.as_ref().map_or(core::ptr::null_mut(), |event| *event);
+        let queued = self.push_with(event, item);
+        if !matches!(queued, Ok(true)) {
+            self.events.put(made);
+        }
+        queued.map(|_| ())
+    }
+
+    /// As `push`; whether the event is in the queue.
+    fn push_with(self: &Arc<Self>, event: Result<Handle>, item: impl FnOnce(Handle) -> Item) -> Result<bool> {
+        let mut queue = self.with_room();
         if self.ended.load(Relaxed) {
             return Err(Error::BadHandle { arg: "stream", value: self.handle.addr() as u64 });
         }
         self.check()?;
         self.watch()?;
-        let item = match self.record() {
+        let recorded = event.and_then(|event| {
+            self.context.event_record(event, self.handle)?;
+            Ok(event)
+        });
+        let is_recorded = recorded.is_ok();
+        let item = match recorded {
             Ok(event) => item(event),
             Err(e) if Context::is_fatal(&e) || self.context.is_lost() => {
                 // Nothing on this stream will ever be done: whoever waits must not wait for ever.
@@ -249,14 +283,26 @@ impl Stream {
         if queue.len() == 1 {
             self.wake.notify_one();
         }
-        Ok(())
+        Ok(is_recorded)
     }
 
-    /// An event at the place that the stream's queue has come to.
-    fn record(&self) -> Result<Handle> {
-        let event = self.events.take()?;
-        let recorded = self.context.event_record(event, self.handle);
-        recorded.map(|()| event).inspect_err(|_| self.events.put(event))
+    /// The queue, with room for one item more.
+    fn with_room(&self) -> MutexGuard<'_, VecDeque<Item>> {
+        loop {
+            let queue = lock(&self.queue);
+            if queue.len() < queue.capacity() {
+                return queue;
+            }
+            let most = 2 * queue.len() + 64;
+            drop(queue);
+            let mut room = VecDeque::with_capacity(most);
+            let mut queue = lock(&self.queue);
+            if queue.capacity() < room.capacity() {
+                room.append(&mut queue);
+                core::mem::swap(&mut *queue, &mut room);
+            }
+            drop(queue); // before what it had
+        }
     }
 
     /// Whether the handle stands for another stream in each thread: then marks of several are in no order.
@@ -321,25 +367,26 @@ impl Stream {
 
     /// The first item's event is done, or failed: so is all that is before the last mark that is done, too.
     fn arrived(&self) {
-        let mut done = Vec::new();
-        let task = {
+        let mut then = None;
+        {
             let mut queue = lock(&self.queue);
             let marks = queue.iter().take_while(|item| matches!(item, Item::Mark { .. })).count();
             let last = queue.get(marks.saturating_sub(1)).and_then(Item::event).filter(|_| marks > 1);
             let last = last.filter(|_| !self.is_each_threads());
             let all = last.is_some_and(|event| self.context.event_query(event).unwrap_or(false));
-            done.extend(queue.drain(..if all { marks } else { 1 }));
-            match done.last_mut() {
-                Some(Item::Task { task, .. }) => task.take(),
-                _ => None,
+            let count = if all { marks } else { 1 };
+            // A later ticket stands for all before it.
+            if let Some(Item::Mark { timeline, ticket, .. }) = queue.get(count - 1) {
+                timeline.reach(*ticket);
             }
-        };
-        done.iter().filter_map(Item::event).for_each(|event| self.events.put(event));
-        // A later ticket stands for all before it.
-        if let Some(Item::Mark { timeline, ticket, .. }) = done.last() {
-            timeline.reach(*ticket);
+            for item in queue.drain(..count) {
+                item.event().into_iter().for_each(|event| self.events.put(event));
+                if let Item::Task { task, .. } = item {
+                    then = task;
+                }
+            }
         }
-        if let Some(task) = task {
+        if let Some(task) = then {
             task();
         }
     }

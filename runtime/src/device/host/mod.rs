@@ -71,6 +71,12 @@ impl HostDevice {
     }
 }
 
+/// Where the addresses of a kernel's arguments will be: filled by the stream's thread.
+struct Room(Vec<*mut core::ffi::c_void>);
+
+// SAFETY: empty until the stream's thread has it.
+unsafe impl Send for Room {}
+
 impl Device for HostDevice {
     fn name(&self) -> String {
         format!("host device {} (a stand-in: device memory in host RAM)", self.number)
@@ -175,7 +181,9 @@ impl Device for HostDevice {
         inject::call(self.number, Call::Callback)?;
         // A handler that waits for this stream must not find this thread with its queue.
         let _blocked = Blocked::new();
-        self.push(stream, Task::Run(task))
+        let mut task = Some(task);
+        let work = move || task.take().into_iter().for_each(|task| task());
+        self.push(stream, Task::Run(Box::new(work)))
     }
 
     fn runs_host_functions(&self) -> bool {
@@ -206,11 +214,13 @@ impl Device for HostDevice {
             return Err(Error::Unsupported { what: "kernel", why: "it is another backend's" });
         };
         let (config, memory) = (*config, self.memory.delay());
+        let mut room = Room(Vec::with_capacity(args.count()));
         self.push(
             stream,
             Task::Run(Box::new(move || {
                 memory.wait(0);
-                let pointers = args.pointers();
+                let Room(pointers) = &mut room;
+                args.pointers_in(pointers);
                 // SAFETY: whoever made the kernel promised that the function fits these arguments; the values live
                 // until the call returns, and the memory it may touch was acquired before.
                 unsafe { function(&config, pointers.as_ptr()) };

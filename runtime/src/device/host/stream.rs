@@ -1,5 +1,6 @@
 //! A stream of the host backend: a thread that does queued tasks in order. Pushed to by API calls; never touched by the
-//! signal handler, which only waits on a [`Timeline`].
+//! signal handler, which only waits on a [`Timeline`]. That may have interrupted the C library's allocator, with its locks held: so the
+//! thread itself neither allocates nor frees, and room is made by those who queue. (What it runs may: a prefetch does.)
 
 use crate::error::{Error, Result};
 use crate::stream::Timeline;
@@ -10,7 +11,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 /// What a stream can be told to do.
 pub(super) enum Task {
     /// Run this (a kernel or a callback).
-    Run(Box<dyn FnOnce() + Send>),
+    Run(Work),
     /// Let the timeline reach the ticket.
     Signal(&'static Timeline, u64),
     /// Wait for the timeline.
@@ -19,9 +20,14 @@ pub(super) enum Task {
     Stop,
 }
 
+/// Called once.
+pub(super) type Work = Box<dyn FnMut() + Send>;
+
 #[derive(Default)]
 struct Queue {
     tasks: VecDeque<Task>,
+    /// What has been done, for others to drop.
+    spent: Vec<Work>,
     busy: bool,
     /// The last task is there.
     ended: bool,
@@ -54,9 +60,31 @@ impl Worker {
         self.queue.lock().unwrap_or_else(|e| e.into_inner())
     }
 
+    /// The queue, with room for one task more, and for all of them when they are done.
+    fn with_room(&self) -> MutexGuard<'_, Queue> {
+        loop {
+            let queue = self.queue();
+            let len = queue.tasks.len();
+            // One may be with the thread.
+            if len < queue.tasks.capacity() && queue.spent.len() + len + 2 <= queue.spent.capacity() {
+                return queue;
+            }
+            drop(queue);
+            let most = 2 * len + 16;
+            let (mut tasks, mut spent) = (VecDeque::with_capacity(most), Vec::with_capacity(most));
+            let mut queue = self.queue();
+            if queue.tasks.len() + 2 <= most {
+                tasks.append(&mut queue.tasks);
+                core::mem::swap(&mut queue.tasks, &mut tasks);
+                core::mem::swap(&mut queue.spent, &mut spent);
+            }
+            drop(queue); // before what it had
+        }
+    }
+
     /// Queues a task, unless the stream ends. Whether it did.
     pub(super) fn push(&self, task: Task) -> bool {
-        let mut queue = self.queue();
+        let mut queue = self.with_room();
         if queue.ended {
             return false;
         }
@@ -68,7 +96,7 @@ impl Worker {
 
     /// Lets `timeline` reach `ticket` behind all that is queued: at once when nothing is. Not where the stream ends: whether it did.
     pub(super) fn signal(&self, timeline: &'static Timeline, ticket: u64) -> bool {
-        let mut queue = self.queue();
+        let mut queue = self.with_room();
         if queue.ended {
             return false;
         }
@@ -104,7 +132,10 @@ impl Worker {
                 }
             };
             match task {
-                Task::Run(f) => f(),
+                Task::Run(mut work) => {
+                    work();
+                    self.queue().spent.push(work);
+                }
                 Task::Signal(timeline, ticket) => timeline.reach(ticket),
                 Task::Wait(timeline, ticket) => timeline.wait(ticket),
                 Task::Stop => return,
