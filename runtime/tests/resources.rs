@@ -356,17 +356,7 @@ fn start_and_stop() {
         check(&b);
         assert!(matches!(raw::migrate(b.ptr, 1, 0), Err(hmmrt::Error::Shutdown { .. })));
         let now = || (count("/proc/self/fd"), count("/proc/self/task"));
-        // Threads take a moment to be gone: the least that was ever there is what has to be reached each time.
-        if first.is_none() {
-            std::thread::sleep(std::time::Duration::from_millis(200));
-        }
-        let (mut files, mut threads) = *first.get_or_insert_with(now);
-        common::until("the end of all that was begun", || {
-            let now = now();
-            (files, threads) = (files.min(now.0), threads.min(now.1));
-            now == (files, threads)
-        });
-        first = Some((files, threads));
+        common::until_ended(&mut first, now);
     }
     // SAFETY: not used any more; freeing works after shutdown.
     unsafe { raw::free(b.ptr).unwrap() };

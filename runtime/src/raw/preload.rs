@@ -229,7 +229,8 @@ pub fn watch_forks() {
 }
 
 /// Makes a system call that makes a process with a copy of this memory, and answers 0 in it: with fork's handlers of the
-/// runtime's, so that the child's memory is a snapshot. `shares_files`: the child's descriptors are the parent's (CLONE_FILES). In the child of a process that uses no device it costs nothing.
+/// runtime's, so that the child's memory is a snapshot. `shares_files`: the child's descriptors are the parent's (CLONE_FILES). In
+/// the child of a process that uses no device it costs nothing.
 pub fn forking(shares_files: bool, call: impl FnOnce() -> isize) -> isize {
     // A signal handler inside of one of the heap's locks has no snapshot.
     if may_use_heap() { crate::fork::around(shares_files, call) } else { call() }

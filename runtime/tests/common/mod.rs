@@ -67,6 +67,20 @@ pub fn sleeps(id: i32) -> bool {
     stat.rsplit(") ").next().is_none_or(|s| s.is_empty() || s.starts_with('S'))
 }
 
+/// Waits until a number of files and of threads is down to the least that ever was, `least`: threads take a moment to be gone.
+pub fn until_ended(least: &mut Option<(usize, usize)>, now: impl Fn() -> (usize, usize)) {
+    if least.is_none() {
+        std::thread::sleep(std::time::Duration::from_millis(200));
+    }
+    let (mut files, mut threads) = *least.get_or_insert_with(&now);
+    until("the end of all that was begun", || {
+        let now = now();
+        (files, threads) = (files.min(now.0), threads.min(now.1));
+        now == (files, threads)
+    });
+    *least = Some((files, threads));
+}
+
 /// Waits until no other thread is running: one that has just been started still maps its alternate stack, and what is on
 /// its way still moves.
 pub fn others_sleep() {

@@ -5,7 +5,6 @@ use crate::os::descriptors_and_threads;
 use crate::row::{Kind, row};
 use crate::{common, device};
 use hmmrt::{Page, raw};
-use std::time::Duration;
 
 extern "C" fn programs_handler(_: i32) {}
 
@@ -46,16 +45,6 @@ fn open_close() {
             assert!(b.flags().iter().all(|f| f & Page::DEVICE == 0) && b.holds(round));
         }
         drop(blocks);
-        // Threads take a moment to be gone: the least that was ever there is what has to be reached each time.
-        if after_first.is_none() {
-            std::thread::sleep(Duration::from_millis(200));
-        }
-        let (mut files, mut threads) = *after_first.get_or_insert_with(descriptors_and_threads);
-        common::until("the end of all that was begun", || {
-            let now = descriptors_and_threads();
-            (files, threads) = (files.min(now.0), threads.min(now.1));
-            now == (files, threads)
-        });
-        after_first = Some((files, threads));
+        common::until_ended(&mut after_first, descriptors_and_threads);
     }
 }
