@@ -337,12 +337,8 @@ fn ends(signum: c_int, info: &libc::siginfo_t, context: &mut libc::ucontext_t) -
         let last = unsafe { &mut *last.cast::<Last>() };
         let Some(table) = kept(last.signum) else { return };
         let program = table.lock();
-        let now = signal::current(last.signum);
-        let handler = match (is_ours(&now), &*program) {
-            (false, _) => now.sa_sigaction,
-            (true, program) => program.map_or(libc::SIG_DFL, |action| action.sa_sigaction),
-        };
-        last.is_it |= matches!(handler, libc::SIG_DFL | libc::SIG_IGN);
+        let (action, _) = programs(last.signum, &program);
+        last.is_it |= matches!(action.sa_sigaction, libc::SIG_DFL | libc::SIG_IGN);
         if last.is_it {
             signal::set_default(last.signum);
         }
@@ -413,9 +409,7 @@ fn called(signum: c_int) -> Action {
     let default: Action = unsafe { core::mem::zeroed() };
     let Some(table) = kept(signum) else { return default };
     let mut program = table.lock();
-    let now = signal::current(signum);
-    let ours = is_ours(&now);
-    let action = if ours { program.unwrap_or(default) } else { now };
+    let (action, ours) = programs(signum, &program);
     if action.sa_flags & libc::SA_RESETHAND != 0 {
         match ours {
             true => *program = Some(default),
@@ -423,6 +417,16 @@ fn called(signum: c_int) -> Action {
         }
     }
     action
+}
+
+/// The program's action, of which `kept` is what is kept, and whether the kernel has ours.
+fn programs(signum: c_int, kept: &Option<Action>) -> (Action, bool) {
+    let now = signal::current(signum);
+    match is_ours(&now) {
+        // SAFETY: zeroed is SIG_DFL.
+        true => (kept.unwrap_or_else(|| unsafe { core::mem::zeroed() }), true),
+        false => (now, false),
+    }
 }
 
 /// Does what the kernel would have done with the program's action.
