@@ -21,7 +21,7 @@ use crate::moves::{self, Patience};
 use crate::sys::futex::LockedGuard;
 use crate::sys::signal::Blocked;
 use crate::sys::stderr::Line;
-use crate::sys::{clock, segv, thread};
+use crate::sys::{clock, sigaction, thread};
 use crate::trace::Why;
 use crate::{adopt, gate, inflight, table, uffd};
 use core::cell::UnsafeCell;
@@ -258,7 +258,7 @@ extern "C" fn let_go() {
 /// Makes a system call that makes a process with a copy of this memory, and answers 0 in it, as fork would have it made: no
 /// handler runs but the runtime's own. `shares_files`: the child's descriptors are the parent's.
 pub(crate) fn around(shares_files: bool, call: impl FnOnce() -> isize) -> isize {
-    if is_forking() || thread::forked() || segv::is_vforked() {
+    if is_forking() || thread::forked() || sigaction::is_vforked() {
         return call();
     }
     copy_home();
@@ -266,7 +266,7 @@ pub(crate) fn around(shares_files: bool, call: impl FnOnce() -> isize) -> isize 
     let answer = call();
     if answer == 0 {
         thread::tell_child();
-        segv::in_child();
+        sigaction::in_child();
         uffd::in_child(shares_files);
     }
     let_go();

@@ -156,7 +156,7 @@ pub use stream::StreamId;
 #[cfg(feature = "inject")]
 #[doc(hidden)]
 pub use sys::refusal;
-pub use sys::segv::program_sigaction;
+pub use sys::sigaction::program_sigaction;
 
 /// This library's version.
 pub fn version() -> &'static str {

@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::log::log;
 use crate::pool::Keeper;
 use crate::service::Service;
-use crate::sys::{self, segv, thread};
+use crate::sys::{self, segv, sigaction, thread};
 use crate::trace::{self, Why};
 use crate::uffd::Delivery;
 use crate::{
@@ -305,7 +305,7 @@ pub(crate) fn shutdown() -> Result<()> {
         window::forget();
         launch::forget();
         guard::forget();
-        segv::uninstall();
+        sigaction::uninstall();
         pool::drain();
         drop(closed);
     }

@@ -13,7 +13,7 @@ use crate::moves::{self, Patience};
 use crate::span::Span;
 use crate::stream::{Stream, StreamId};
 use crate::sys::signal::Blocked;
-use crate::sys::{clock, segv, thread, trial};
+use crate::sys::{clock, segv, sigaction, thread, trial};
 use crate::trace::Why;
 use crate::{adopt, arenas, block, heap, holds, inflight, migrate, runtime, table, window};
 use core::ffi::c_void;
@@ -72,13 +72,13 @@ pub fn is_dead(ptr: *const u8) -> bool {
 /// Puts the runtime's signal handler in front of the program's, before anything needs it: a child of vfork that is there
 /// when the first device is opened has the handlers of before, and would meet pages that are away.
 pub fn watch_faults() {
-    segv::set_marks();
+    sigaction::set_marks();
     segv::ensure_installed(crate::fault::on_fault, false);
 }
 
 pub use crate::device::OPEN;
 pub use crate::sys::kernel::raw as system_call;
-pub use crate::sys::segv::is_vforked;
+pub use crate::sys::sigaction::is_vforked;
 
 /// Whether any page can be away from the host, or protected because a device has a copy: devices are open, in this process
 /// or in the one that it was forked from. Signal-safe.

@@ -2,6 +2,7 @@
 //! `libc::`. Functions say in their doc line whether the fault path may call them ("Signal-safe"). In the package `standin`
 //! three of the files have others in their place (`standin/`): a kernel of plain Rust, which Miri can look into.
 
+pub(crate) mod chain;
 pub(crate) mod clock;
 pub(crate) mod decode;
 #[cfg_attr(hmmrt_standin, path = "standin/frame.rs")]
@@ -27,6 +28,7 @@ pub(crate) mod program;
 pub mod refusal;
 pub(crate) mod reserve;
 pub(crate) mod segv;
+pub(crate) mod sigaction;
 pub(crate) mod signal;
 pub(crate) mod stderr;
 pub(crate) mod thread;
