@@ -25,6 +25,8 @@ pub struct Costs {
     pub share: u64,
     /// So many threads share what a launch sends, from so many chunks on (`crew.rs`; it has up to 8).
     pub crew: (u64, usize),
+    /// A launch returns when its pages are there, as the runtime's does; else its kernel waits for them, and the program goes on.
+    pub launches_wait: bool,
     /// A CPU fault of unified memory (Allen and Ge, SC'21: 20 to 50 us).
     pub uvm_cpu_fault: u64,
     /// A group of device faults of unified memory in one 2 MiB block (75 to 420 us).
@@ -54,6 +56,7 @@ impl Default for Costs {
             send: 4_400,
             share: 2_000,
             crew: (4, 8),
+            launches_wait: true,
             uvm_cpu_fault: 20_000,
             uvm_device_fault: 75_000,
             uvm_thrash: 3,

@@ -32,6 +32,9 @@ struct Cli {
     /// The bus, in bytes per second each way
     #[arg(long, value_name = "BYTES")]
     bandwidth: Option<f64>,
+    /// As if launches returned before their pages are there, and kernels waited for them
+    #[arg(long)]
+    no_wait: bool,
     /// Say why each waits
     #[arg(long)]
     explain: bool,
@@ -44,6 +47,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let cli = Cli::parse();
     let mut costs = Costs::default();
     costs.bandwidth = cli.bandwidth.unwrap_or(costs.bandwidth);
+    costs.launches_wait = !cli.no_wait;
     let names: Vec<_> = if cli.held_out { traces::held_out().collect() } else { traces::names().collect() };
     let wanted = names.into_iter().filter(|name| cli.only.as_deref().is_none_or(|text| name.contains(text)));
     if let Some(count) = cli.seeds {

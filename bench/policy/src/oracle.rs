@@ -101,7 +101,7 @@ fn bound(trace: &Trace, costs: &Costs, learns: bool) -> Outcome {
                     fed = fed.max(to_device.work(release, costs.transfer(n * PAGE)) + costs.latency);
                     bytes_out += n * PAGE;
                     start = start.max(fed);
-                    cpu = if learns { cpu.max(fed) } else { cpu };
+                    cpu = if learns && costs.launches_wait { cpu.max(fed) } else { cpu };
                 }
                 device = start + ns;
                 for (mode, (chunk, mask)) in touched {

@@ -43,7 +43,10 @@ impl Replay<'_> {
                 moved[self.owners[chunk]] = true;
             }
             if mode != AccessMode::Write {
-                ready = ready.max(self.send(chunk, lacks, slot.max(self.cpu)));
+                let there = self.send(chunk, lacks, slot.max(self.cpu));
+                let c = &mut self.chunks[chunk];
+                c.device_at = c.device_at.max(there);
+                ready = ready.max(there);
             }
             if vain {
                 self.histories[self.owners[chunk]].early_ended(false);
@@ -57,8 +60,10 @@ impl Replay<'_> {
                 self.forget_early(chunk, pages);
             }
         }
-        self.wait(Reason::CopyOut, ready);
-        let end = self.cpu.max(self.device) + ns;
+        if self.costs.launches_wait {
+            self.wait(Reason::CopyOut, ready);
+        }
+        let end = self.cpu.max(self.device).max(ready) + ns;
         self.device = end;
         for &(chunk, pages, mode) in &named {
             self.bytes.device(chunk, pages, mode != AccessMode::Write, mode.writes());
