@@ -170,11 +170,12 @@ fn open(
     if wanted.iter().all(|w| is_ready(w, stream.device)) && inflight::open(stream) {
         return Ok(0);
     }
+    let keep: Vec<ByteRange> = wanted.iter().map(|w| w.span.range).collect();
+    evict::check_size(devices, stream.device, &keep)?;
     let late = if policy::the().predicts() { late(stream.device, wanted) } else { 0 };
     let (mut probe, mut by) = (Probe::new("accesses"), Claimer::new(stream));
     inflight::settle(stream);
     let mut done: Vec<Vec<AtomicBool>> = wanted.iter().map(|w| send_ahead(stream, by, w)).collect();
-    let keep: Vec<ByteRange> = wanted.iter().map(|w| w.span.range).collect();
     wanted.iter().for_each(|w| policy::device_uses(w.span.around.start));
     loop {
         for (w, done) in wanted.iter().zip(&done) {
@@ -249,7 +250,7 @@ fn send_ahead(stream: Stream, by: Claimer, w: &Wanted) -> Vec<AtomicBool> {
     done
 }
 
-/// Makes one range resident, chunk by chunk, but for what is `done`. If the device is full, others than `keep` leave it. Of two
+/// Makes one range resident, chunk by chunk, but for what is `done`; where room has been made, again with the crew's help. If the device is full, others than `keep` leave it. Of two
 /// threads each of which has what the other needs room for, the one with the higher number gives up what it has claimed.
 fn settle(
     devices: &Devices,
@@ -260,8 +261,10 @@ fn settle(
     keep: &[ByteRange],
     probe: &mut Probe,
 ) -> core::result::Result<(), Stop> {
+    let mut since = Vec::new();
     for (i, (at, part)) in w.span.range.chunks().enumerate() {
-        if done.get(i).is_some_and(|done| done.load(Relaxed)) {
+        let is_done = |all: &[AtomicBool]| all.get(i).is_some_and(|done| done.load(Relaxed));
+        if is_done(done) || is_done(&since) {
             continue;
         }
         let chunk = table::known(at);
@@ -273,7 +276,7 @@ fn settle(
                 Err(Stop::Fail(Error::DeviceMemory { .. })) => {
                     drop(g);
                     match evict::make_room(stream.device, keep) {
-                        Room::Made => {}
+                        Room::Made => since = send_ahead(stream, *by, w),
                         Room::Wait(b) => inflight::wait_or_busy(b, probe.arg, part.start, &mut waited)?,
                         Room::Meet(b) if b.owner().is_some_and(|owner| owner < by.owner) => {
                             return Err(Stop::Wait(b));

@@ -3,24 +3,24 @@
 //! and nothing that is being made room for. API context, never the signal handler.
 
 use crate::addr::{ByteRange, CHUNK, HostAddr, PAGE};
-use crate::chunk::{Chunk, Guard};
-use crate::device::Devices;
-use crate::error::Error;
+use crate::chunk::Guard;
+use crate::crew;
+use crate::device::{Devices, MAX_DEVICES};
+use crate::error::{Error, Result};
 use crate::inflight::{self, Blocker, Intent};
-use crate::policy::{self, Candidate, Recency};
+use crate::policy::{self, Candidate, Recency, Uses};
 use crate::sys::futex::Locked;
 use crate::sys::signal::Blocked;
 use crate::trace::Why;
 use crate::{adopt, heap, migrate, spill, table};
-use core::sync::atomic::{AtomicU64, Ordering::*};
+use core::cmp::Reverse;
+use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering::*};
+use std::sync::{Mutex, PoisonError};
 
 /// Holders touch no managed memory and have signals blocked.
 static RECENCY: Locked<Recency> = Locked::new(Recency::new());
 /// Launches and other uses so far.
 static NUMBER: AtomicU64 = AtomicU64::new(0);
-
-/// The most chunks that leave at once.
-const MOST: usize = 32;
 
 /// Another launch (or acquire, or move) uses these ranges, each with what it is part of. Signals are blocked.
 pub(crate) fn note_uses(device: usize, ranges: impl Iterator<Item = (ByteRange, ByteRange)>) {
@@ -62,61 +62,152 @@ pub(crate) fn make_room(device: usize, keep: &[ByteRange]) -> Room {
 
 /// [`make_room`]; and whether a chunk was left alone because a call of the program's is about to end it, or has.
 fn try_to_make_room(devices: &Devices, device: usize, keep: &[ByteRange]) -> (Room, bool) {
-    let has_memory = |at: HostAddr| chunk(at).is_some_and(|c| c.copies[device].base.load(Relaxed) != 0);
-    let lacking = keep.iter().flat_map(|r| r.chunks()).filter(|(at, _)| !has_memory(*at)).count();
-    let mut all = heap::chunks_in_use();
-    all.extend(adopt::all().into_iter().flat_map(|r| r.chunks().map(|(at, _)| at).collect::<Vec<_>>()));
-    all.sort_unstable();
-    all.dedup();
-    all.retain(|at| has_memory(*at) && !keep.iter().any(|k| k.overlaps(whole(*at))));
-    let now = NUMBER.load(Relaxed);
-    let mut order: Vec<((u8, u64), HostAddr)> = {
-        let _blocked = Blocked::new();
-        let recency = RECENCY.lock();
-        let value = |at: HostAddr| {
-            let c = candidate(&recency, device, at);
-            let advised = policy::advised::rank(table::known(at).advice.load(Relaxed), device);
-            (if c.empty { u8::MAX } else { advised }, policy::the().give_up(&c, now))
-        };
-        all.into_iter().map(|at| (value(at), at)).collect()
-    };
-    let peers = spill::peers(devices, device);
-    order.sort_by_key(|(value, at)| (core::cmp::Reverse(*value), *at));
-    let (mut made, mut in_use, mut met, mut ends) = (0, None, None, false);
-    for (_, at) in order {
-        let peer = spill::choose_peer(&peers, devices);
-        let _blocked = Blocked::new();
-        let g = Guard::lock(table::known(at), at);
-        g.why.set(Why::Evict);
-        let c = g.chunk;
-        if c.copies[device].base.load(Relaxed) == 0 || !c.pinned.get().is_empty() {
-            continue;
-        }
-        if !c.copies[device].valid.get().within(c.managed.get()) {
-            // Between munmap(2), or what is like it, and our lists (`adopt`): its addresses may be somebody else's at any moment.
-            ends = true;
-            continue;
-        }
-        match inflight::blocker(g.range(), Intent::Forget) {
-            Some(b) => {
-                in_use = in_use.or(Some(b).filter(|b| !b.is_open()));
-                met = met.or_else(|| Some(b).filter(|b| inflight::is_brief(b, g.range())));
-                continue;
-            }
-            None if migrate::evict(&g, devices, device, peer).is_err() => continue,
-            None => made += 1,
-        }
-        if made >= lacking.clamp(1, MOST) {
-            break;
-        }
-    }
-    let room = match (in_use, met) {
-        _ if made > 0 => Room::Made,
+    let order = victims(device, keep, 0);
+    let gone = send_away(devices, device, &order, lacking(device, keep).max(1));
+    let room = match (gone.in_use, gone.met) {
+        _ if gone.count > 0 => Room::Made,
         (Some(blocker), _) => Room::Wait(blocker),
         (None, Some(blocker)) => Room::Meet(blocker),
         (None, None) => Room::None,
     };
-    (room, ends)
+    (room, gone.ends)
+}
+
+/// Makes room on `device` for what of `keep` may be needed by the next launch: of what is not expected to be used in that, nor advised
+/// to be there. Whether anything has left. For the background: no lock is held, and nothing is waited for.
+pub(crate) fn make_room_early(devices: &Devices, device: usize, keep: ByteRange) -> bool {
+    /// At which launch there was nothing that could go: it is not looked for again before the next.
+    static IN_VAIN: [AtomicU64; MAX_DEVICES] = [const { AtomicU64::new(u64::MAX) }; MAX_DEVICES];
+    let now = NUMBER.load(Relaxed);
+    if IN_VAIN[device].load(Relaxed) == now {
+        return false;
+    }
+    let order = victims(device, &[keep], 2);
+    let made = send_away(devices, device, &order, lacking(device, &[keep]).max(1)).count > 0;
+    if !made {
+        IN_VAIN[device].store(now, Relaxed);
+    }
+    made
+}
+
+/// How many chunks have no memory on the device.
+fn lacking(device: usize, ranges: &[ByteRange]) -> usize {
+    ranges.iter().flat_map(|r| r.chunks()).filter(|(at, _)| !has_memory(*at, device)).count()
+}
+
+/// What has become of those that were to leave.
+#[derive(Default)]
+struct Gone {
+    count: usize,
+    /// Who uses one that could not: kernels, and who may be waiting for what the caller is acquiring.
+    in_use: Option<Blocker>,
+    met: Option<Blocker>,
+    /// A call of the program's is about to end one.
+    ends: bool,
+}
+
+/// Has `wanted` chunks leave, in that order, with the crew's help if there are many.
+fn send_away(devices: &Devices, device: usize, order: &[HostAddr], wanted: usize) -> Gone {
+    let peers = spill::peers(devices, device);
+    let claimed = AtomicUsize::new(0); // how many have gone or are going
+    let gone = Mutex::new(Gone::default());
+    let part = |take: &mut dyn FnMut() -> Option<usize>| {
+        while let Some(i) = take() {
+            if claimed.fetch_add(1, Relaxed) >= wanted {
+                return;
+            }
+            let left = leave(devices, device, order[i], spill::choose_peer(&peers, devices));
+            let mut gone = gone.lock().unwrap_or_else(PoisonError::into_inner);
+            match left {
+                Left::Gone => {
+                    gone.count += 1;
+                    continue;
+                }
+                Left::Ends => gone.ends = true,
+                Left::Used { by, brief } => {
+                    gone.in_use = gone.in_use.or(Some(by).filter(|b| !b.is_open()));
+                    gone.met = gone.met.or(Some(by).filter(|_| brief));
+                }
+                Left::Kept => {}
+            }
+            claimed.fetch_sub(1, Relaxed);
+        }
+    };
+    if wanted >= crew::WORTH_SHARING {
+        crew::share(order.len(), &part);
+    } else {
+        let mut all = 0..order.len();
+        part(&mut || all.next());
+    }
+    gone.into_inner().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// All chunks with memory on the device but those of `keep`, in the order in which they are to leave; with `soon` none that is expected
+/// to be used in fewer launches, or is advised to be there.
+fn victims(device: usize, keep: &[ByteRange], soon: u64) -> Vec<HostAddr> {
+    let mut all = heap::chunks_in_use();
+    all.extend(adopt::all().into_iter().flat_map(|r| r.chunks().map(|(at, _)| at).collect::<Vec<_>>()));
+    all.retain(|at| has_memory(*at, device) && !keep.iter().any(|k| k.overlaps(whole(*at))));
+    all.sort_unstable();
+    all.dedup();
+    let (now, mut uses) = (NUMBER.load(Relaxed), Uses::new());
+    {
+        let _blocked = Blocked::new();
+        RECENCY.lock().copy(device as u8, now, &mut uses);
+    }
+    uses.sort();
+    let value = |at: HostAddr| {
+        let c = candidate(&uses, device, at);
+        let advised = policy::advised::rank(table::known(at).advice.load(Relaxed), device);
+        let goes = soon == 0 || c.empty || c.used.distance(now) >= soon && advised > 0;
+        goes.then(|| ((if c.empty { u8::MAX } else { advised }, policy::the().give_up(&c, now)), at))
+    };
+    let mut order: Vec<((u8, u64), HostAddr)> = all.into_iter().filter_map(value).collect();
+    order.sort_unstable_by_key(|(value, at)| (Reverse(*value), *at));
+    order.into_iter().map(|(_, at)| at).collect()
+}
+
+/// What became of a chunk that was to leave.
+enum Left {
+    /// It has.
+    Gone,
+    /// Somebody uses it, who may be waiting for what the caller is acquiring (`brief`: is about to launch, or has).
+    Used { by: Blocker, brief: bool },
+    /// Its addresses may be somebody else's at any moment: it is between munmap(2), or what is like it, and our lists (`adopt`).
+    Ends,
+    /// It is pinned, has gone already, or can't.
+    Kept,
+}
+
+fn leave(devices: &Devices, device: usize, at: HostAddr, peer: Option<usize>) -> Left {
+    let _blocked = Blocked::new();
+    let g = Guard::lock(table::known(at), at);
+    g.why.set(Why::Evict);
+    let c = g.chunk;
+    if c.copies[device].base.load(Relaxed) == 0 || !c.pinned.get().is_empty() {
+        return Left::Kept;
+    }
+    if !c.copies[device].valid.get().within(c.managed.get()) {
+        return Left::Ends;
+    }
+    match inflight::blocker(g.range(), Intent::Forget) {
+        Some(by) => Left::Used { by, brief: inflight::is_brief(&by, g.range()) },
+        None if migrate::evict(&g, devices, device, peer).is_ok() => Left::Gone,
+        None => Left::Kept,
+    }
+}
+
+/// Refuses what needs more than the device has before anything has moved for it.
+pub(crate) fn check_size(devices: &Devices, device: usize, ranges: &[ByteRange]) -> Result<()> {
+    let chunks = |r: &ByteRange| (r.end.next_multiple_of(CHUNK) - (r.start & !(CHUNK - 1))) / CHUNK;
+    let most = ranges.iter().map(chunks).sum::<usize>() * CHUNK;
+    match devices.memory(device) {
+        Some(memory) if most as u64 > memory => match too_large(device, ranges) {
+            e @ Error::DeviceMemory { bytes, .. } if bytes as u64 > memory => Err(e),
+            _ => Ok(()), // some share chunks
+        },
+        _ => Ok(()),
+    }
 }
 
 /// The error of something that needs `ranges` on a device that has no room for them, with both numbers.
@@ -129,18 +220,19 @@ pub(crate) fn too_large(device: usize, ranges: &[ByteRange]) -> Error {
     Error::DeviceMemory { device: device as i32, bytes: chunks.len() * CHUNK, memory }
 }
 
-fn chunk(at: HostAddr) -> Option<&'static Chunk> {
-    table::get(at)
+fn has_memory(at: HostAddr, device: usize) -> bool {
+    table::get(at).is_some_and(|c| c.copies[device].base.load(Relaxed) != 0)
 }
 
 fn whole(at: HostAddr) -> ByteRange {
     ByteRange { start: at.0, end: at.0 + CHUNK }
 }
 
-fn candidate(recency: &Recency, device: usize, at: HostAddr) -> Candidate {
+fn candidate(uses: &Uses, device: usize, at: HostAddr) -> Candidate {
     let c = table::known(at);
     let valid = c.copies[device].valid.get();
-    let used = recency.of(device as u8, (at.0 / PAGE) as u64, ((at.0 + CHUNK) / PAGE) as u64);
+    let around = policy::allocation(c, at);
+    let used = uses.of(around, (at.0 / PAGE) as u64, ((at.0 + CHUNK) / PAGE) as u64);
     let clean = valid.within(c.host.get() | c.on_others(device));
-    Candidate { used, moved: used.last, clean, empty: valid.is_empty() }
+    Candidate { used, moved: used.last, clean, empty: valid.is_empty() } // when it was moved is not noted
 }

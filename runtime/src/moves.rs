@@ -4,6 +4,7 @@
 use crate::addr::{ByteRange, CHUNK, HostAddr};
 use crate::chunk::{Guard, Watched};
 use crate::crew;
+use crate::device::Devices;
 use crate::error::{Error, Result};
 use crate::evict::{self, Room};
 use crate::gate;
@@ -58,21 +59,32 @@ pub(crate) fn to_host(
 type Try<'a> = dyn Fn(HostAddr, ByteRange, &mut Probe) -> core::result::Result<usize, Stop> + Sync + 'a;
 
 /// Tries every chunk of the range until it is done, waiting for kernels. A long range is shared with the crew first; what
-/// it leaves, because it failed or would have to wait, is done here, in order. If the device of `room` is full, others leave.
+/// it leaves, because it failed or would have to wait, is done here, in order. If the device of `room` is full, others leave, and the
+/// crew helps again.
 fn each_chunk(
     range: ByteRange,
     arg: &'static str,
     room: Option<(usize, Patience)>,
     attempt: &Try,
 ) -> Result<usize> {
+    if let (Some((device, _)), Some(devices)) = (room, Devices::get()) {
+        evict::check_size(devices, device, &[range])?;
+    }
     let mut probe = Probe::new(arg);
     let moved = AtomicUsize::new(0);
     let chunks: Vec<(HostAddr, ByteRange)> = range.chunks().collect();
     let done: Vec<AtomicBool> = chunks.iter().map(|_| AtomicBool::new(false)).collect();
-    if chunks.len() >= crew::WORTH_SHARING {
-        crew::share(chunks.len(), &|take| {
+    // From a chunk on, all that is not done.
+    let share = |from: usize| {
+        if chunks.len() - from < crew::WORTH_SHARING {
+            return;
+        }
+        crew::share(chunks.len() - from, &|take| {
             let mut probe = Probe::new(arg);
-            while let Some(i) = take() {
+            while let Some(i) = take().map(|i| from + i) {
+                if done[i].load(Relaxed) {
+                    continue;
+                }
                 let (at, part) = chunks[i];
                 match attempt(at, part, &mut probe) {
                     Ok(n) => {
@@ -83,19 +95,24 @@ fn each_chunk(
                 }
             }
         });
-    }
-    for ((at, part), _) in chunks.into_iter().zip(&done).filter(|(_, done)| !done.load(Relaxed)) {
+    };
+    share(0);
+    for (i, &(at, part)) in chunks.iter().enumerate() {
+        if done[i].load(Relaxed) {
+            continue;
+        }
         let mut waited = 0;
         loop {
             match attempt(at, part, &mut probe) {
                 Ok(n) => {
                     moved.fetch_add(n, Relaxed);
+                    done[i].store(true, Relaxed);
                     break;
                 }
                 Err(Stop::Fail(e @ Error::DeviceMemory { .. })) => {
                     let Some((device, patience)) = room else { return Err(e) };
                     match evict::make_room(device, &[range]) {
-                        Room::Made => {}
+                        Room::Made => share(i + 1),
                         Room::Wait(b) | Room::Meet(b) if patience == Patience::Wait => {
                             inflight::wait_or_busy(b, arg, part.start, &mut waited)?;
                         }

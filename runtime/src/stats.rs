@@ -94,9 +94,11 @@ stats! {
     count evictions,
     /// Prefetches asked for.
     count prefetches,
-    /// Bytes that a prefetch brought, or the policy early, and something used.
+    /// Bytes that a prefetch or the policy brought before they were asked for, and that something used. A chunk that came home early
+    /// is used as a whole when any of it is touched. In neither this nor the next: what has not been decided yet, and what is open
+    /// to the CPU at once, so that its use is not seen (parts of chunks, prefetches home, all that userfaultfd brings home).
     count prefetched_bytes_used,
-    /// Bytes that a prefetch brought, or the policy early, and nothing used.
+    /// Of such bytes those that left again, or were brought anew, before anything used them.
     count prefetched_bytes_wasted,
     /// Times that something waited for a kernel.
     count waits,

@@ -105,7 +105,7 @@ fn what_is_clean_or_old_leaves_and_what_is_pinned_or_acquired_does_not() {
         visit(&more, 0, 4, AccessMode::ReadWrite).unwrap();
         let now = raw::stats();
         assert_eq!((now.evictions, now.bytes_to_host - before), (4, 0), "clean chunks cost nothing");
-        // All is in use: a precise error, and nothing has moved.
+        // All is in use: a precise error.
         let held = [
             Access { ptr: dirty.ptr.cast_const(), len: dirty.len, mode: AccessMode::ReadWrite },
             Access { ptr: more.ptr.cast_const(), len: more.len, mode: AccessMode::Read },
@@ -134,11 +134,31 @@ fn a_working_set_that_is_too_large_is_an_error_with_both_numbers() {
     let name = "a_working_set_that_is_too_large_is_an_error_with_both_numbers";
     alone(name, "auto", || {
         raw::device_count().unwrap();
-        let b = Block::new(20 * CHUNK);
+        let [old, b] = [Block::new(8 * CHUNK), Block::new(20 * CHUNK)];
+        fill(&old, 4);
         fill(&b, 5);
-        let e = visit(&b, 0, 20, AccessMode::ReadWrite).unwrap_err();
-        let text = e.to_string();
-        assert!(text.contains("41943040") && text.contains("33554432"), "{text}");
+        visit(&old, 0, 8, AccessMode::ReadWrite).unwrap();
+        let moved = || (raw::stats().bytes_to_device, raw::stats().bytes_to_host, raw::stats().evictions);
+        let before = moved();
+        let refused = |e: Error| {
+            let text = e.to_string();
+            assert!(text.contains("41943040") && text.contains("33554432"), "{text}");
+            assert_eq!(moved(), before, "nothing has moved for what can't be");
+        };
+        refused(visit(&b, 0, 20, AccessMode::ReadWrite).unwrap_err());
+        refused(raw::migrate(b.ptr, b.len, 0).unwrap_err());
+        // Ranges that share a chunk need it once.
+        let half = CHUNK / 2;
+        let ranges =
+            (0..34).map(|i| Access { ptr: b.ptr.wrapping_add(i * half), len: half, mode: AccessMode::Read });
+        let all: Vec<Access> = ranges.collect();
+        // SAFETY: no kernel is queued: nothing is written.
+        unsafe { raw::acquire(0, StreamId::DEFAULT, &all[..32]).unwrap() };
+        raw::release(0, StreamId::DEFAULT).unwrap();
+        // SAFETY: as above.
+        let e = unsafe { raw::acquire(0, StreamId::DEFAULT, &all).unwrap_err() };
+        assert!(e.to_string().contains("35651584"), "{e}");
+        check(&old, 4);
         visit(&b, 2, 16, AccessMode::ReadWrite).unwrap();
         check(&b, 5);
     });

@@ -55,7 +55,7 @@ pub(super) struct Step {
     pub(super) part: ByteRange,
     pub(super) kind: Kind,
     /// Where the job ends.
-    end: usize,
+    pub(super) end: usize,
 }
 
 /// How many ranges there can be; what comes on top of that is not moved.

@@ -4,11 +4,15 @@
 use super::awaited::is_awaited;
 use super::queue::{Kind, Queue, Step, Way};
 use super::{ASLEEP, POSTS, RUNNING};
+use crate::addr::ByteRange;
 use crate::chunk::{Chunk, Guard};
+use crate::device::Devices;
+use crate::error::Error;
+use crate::evict;
 use crate::holds;
 use crate::inflight::{self, Intent};
 use crate::mask::PageMask;
-use crate::migrate::{self, Outward, Probe};
+use crate::migrate::{self, Outward, Probe, Stop};
 use crate::policy::{self, advised};
 use crate::sys::futex;
 use crate::sys::thread;
@@ -251,36 +255,49 @@ fn take_from_devices(step: Step, chunk: &'static Chunk, way: Way) -> Found {
     Found::It
 }
 
-/// Sends a copy of a step's pages to a device, if it has room and nobody uses them; the host's stay valid.
+/// Sends a copy of a step's pages to a device, if nobody uses them and it has room, or what is not needed soon can go for it; the
+/// host's stay valid.
 fn out(step: Step, chunk: &'static Chunk, device: usize, why: Why) -> Found {
+    match try_out(&step, chunk, device, why) {
+        Ok(found) => found,
+        Err(Stop::Fail(Error::DeviceMemory { .. })) => {
+            let rest = ByteRange { start: step.part.start, end: step.end };
+            let made = Devices::get().is_some_and(|d| evict::make_room_early(d, device, rest));
+            let again = if made { try_out(&step, chunk, device, why).ok() } else { None };
+            again.unwrap_or(Found::It)
+        }
+        Err(_) => Found::It, // left to who needs it
+    }
+}
+
+fn try_out(step: &Step, chunk: &'static Chunk, device: usize, why: Why) -> core::result::Result<Found, Stop> {
     let lacks = || {
         let there = chunk.copies[device].valid.get();
         PageMask::of(step.part) & chunk.managed.get() & chunk.host.get() & !there
     };
-    if !is_meant(&step, chunk) {
-        return Found::Other;
+    if !is_meant(step, chunk) {
+        return Ok(Found::Other);
     }
     if lacks().is_empty() || migrate::near_vma_limit() {
-        return Found::It;
+        return Ok(Found::It);
     }
     let mut probe = Probe::new("ahead");
     let g = Guard::lock_as_it_is(chunk, step.at);
-    if !is_meant(&step, chunk) {
-        return Found::Other;
+    if !is_meant(step, chunk) {
+        return Ok(Found::Other);
     }
     let kept = chunk.pinned.get() | chunk.user_none.get() | holds::pages_in(step.at);
     let pages = lacks() & !kept;
-    let Some(around) = pages.first().and_then(|page| g.block_around(page)) else { return Found::It };
+    let Some(around) = pages.first().and_then(|page| g.block_around(page)) else { return Ok(Found::It) };
     let used =
         inflight::blocker(g.range(), Intent::Overwrite { device, by: None, in_order: false }).is_some();
     // A copy there makes pages read-only here, for the kernel's own accesses, too.
     let used = used || chunk.asked_for.load(Relaxed) != 0;
     if used || chunk.is_early() {
-        return Found::It; // what came home early stays for who it came for
+        return Ok(Found::It); // what came home early stays for who it came for
     }
     g.why.set(why);
-    if migrate::to_device(&g, pages, device, Outward::Share, None, around, &mut probe).is_ok() {
-        chunk.prefetched.add(pages);
-    }
-    Found::It
+    migrate::to_device(&g, pages, device, Outward::Share, None, around, &mut probe)?;
+    chunk.prefetched.add(pages);
+    Ok(Found::It)
 }

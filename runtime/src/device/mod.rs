@@ -14,7 +14,7 @@ use crate::launch::{HostFunction, LaunchConfig};
 use crate::log::log;
 use crate::stream::Timeline;
 use core::ffi::c_void;
-use core::sync::atomic::{AtomicPtr, AtomicUsize, Ordering::*};
+use core::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering::*};
 use std::sync::Arc;
 
 /// The most devices one process can use: the table keeps a slot for each in every chunk.
@@ -266,6 +266,8 @@ pub fn probe(config: &Config) -> Vec<BackendReport> {
 /// freed, so that a thread in the fault path can go on reading it.
 pub(crate) struct Devices {
     list: Vec<Box<dyn Device>>,
+    /// Each one's memory, once anybody has asked.
+    totals: [AtomicU64; MAX_DEVICES],
 }
 
 static DEVICES: AtomicPtr<Devices> = AtomicPtr::new(core::ptr::null_mut());
@@ -288,7 +290,7 @@ impl Devices {
             Backend::Hip => hip::open(config)?,
             Backend::Auto => Devices::open_any(config)?,
         };
-        let devices = Box::leak(Box::new(Devices { list }));
+        let devices = Box::leak(Box::new(Devices { list, totals: Default::default() }));
         OPEN.store(1, Release);
         DEVICES.store(devices, Release);
         Ok(devices)
@@ -309,6 +311,16 @@ impl Devices {
             }
         }
         host::open(config)
+    }
+
+    /// How much memory a device has, whoever uses it, if its driver says so. That is asked once.
+    pub(crate) fn memory(&self, device: usize) -> Option<u64> {
+        let total = match self.totals[device].load(Relaxed) {
+            0 => self.at(device).info().memory_total,
+            total => return Some(total),
+        };
+        self.totals[device].store(total, Relaxed);
+        Some(total).filter(|total| *total > 0)
     }
 
     /// All of them.

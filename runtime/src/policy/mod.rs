@@ -25,7 +25,7 @@ pub use demand::Demand;
 pub use history::{History, Pattern};
 pub use launches::{Launches, Range};
 pub use mirror::Mirror;
-pub use recency::{Recency, Used};
+pub use recency::{Recency, Used, Uses};
 pub use uvm::Uvm;
 
 pub use crate::mask::PageMask;

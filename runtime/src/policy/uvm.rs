@@ -1,6 +1,7 @@
 //! `uvm`: the published rules of NVIDIA's unified memory (uvm_perf_prefetch.c of the open kernel modules): leaves of 64 KiB,
 //! then the largest node of a tree over the chunk of which more than 51 % has come, never past 2 MiB; the victim is what was
-//! moved longest ago, whatever was used since.
+//! moved longest ago, whatever was used since. (In the lab: the runtime does not note when a chunk was moved, and there it is what was used
+//! longest ago.)
 
 use super::{Bring, Candidate, History, PageMask, Policy, Touch};
 

@@ -270,6 +270,35 @@ fn inputs_go_ahead_of_their_launch() {
     assert!(used >= 2 * 4 * CHUNK, "{used}");
 }
 
+/// On a device of eight chunks, three things in turn that need nine: what is needed last makes room for what is needed next, while
+/// the kernel before runs.
+fn room_is_made_ahead_of_a_launch() {
+    let [x, y, z] = [1, 4, 4].map(|chunks| Block::new(chunks * CHUNK));
+    let [first, second] = ["test_slow_increment", "test_add_bytes"].map(|k| kernels::kernel(0, k));
+    let (words, ns, none) = (1_u64, 50_000_000_u64, 0_u64);
+    fill(&y, 6);
+    fill(&z, 7);
+    for round in 0..10 {
+        launch(first, &x, 0..1, AccessMode::ReadWrite, &[&words.to_ne_bytes(), &ns.to_ne_bytes()]);
+        if round > 5 {
+            let begun = Instant::now();
+            while !y.pages().iter().all(|p| p.flags & Page::DEVICE != 0) {
+                assert!(begun.elapsed() < Duration::from_secs(60), "round {round}: it does not go");
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            assert_eq!(raw::stats().device_bytes as usize, 8 * CHUNK);
+        }
+        for b in [&y, &z] {
+            launch(second, b, 0..4, AccessMode::Read, &[&none.to_ne_bytes(), &[0]]);
+        }
+        raw::stream_synchronize(StreamId::DEFAULT).unwrap();
+    }
+    for (b, salt) in [(&y, 6), (&z, 7)] {
+        (0..4).for_each(|c| read(b, c, salt));
+    }
+    assert_eq!(x.word(0).load(Relaxed), 10);
+}
+
 /// What the program has asked for to be ready for a system call that writes it is not sent ahead: it would be read-only then.
 fn what_is_asked_for_is_not_sent_ahead() {
     let (x, y) = (Block::new(CHUNK), Block::new(4 * CHUNK));
@@ -416,13 +445,14 @@ fn restarts_with_fewer_devices() {
     (0..8).for_each(|c| read(&b, c, 5));
 }
 
-const CASES: [(&str, fn()); 16] = [
+const CASES: [(&str, fn()); 17] = [
     ("a_reader_is_read_ahead_of", a_reader_is_read_ahead_of),
     ("no_order_no_reading_ahead", no_order_no_reading_ahead),
     ("kernels_keep_what_they_write", kernels_keep_what_they_write),
     ("what_came_early_is_like_any_other", what_came_early_is_like_any_other),
     ("results_come_home_behind_their_launch", results_come_home_behind_their_launch),
     ("inputs_go_ahead_of_their_launch", inputs_go_ahead_of_their_launch),
+    ("room_is_made_ahead_of_a_launch", room_is_made_ahead_of_a_launch),
     ("what_is_written_goes_behind_the_writer", writers::what_is_written_goes_behind_the_writer),
     ("what_is_filled_again_is_taken_ahead", writers::what_is_filled_again_is_taken_ahead),
     ("what_is_to_stay_is_not_taken", writers::what_is_to_stay_is_not_taken),
@@ -446,6 +476,9 @@ fn cases() {
         command.env("HMMRT_BACKEND", "host").env("HMMRT_POLICY", "auto").env("HMMRT_LOG", "warn");
         if name == "service" {
             command.env("HMMRT_HOST_DIRECT", "0");
+        }
+        if name == "room_is_made_ahead_of_a_launch" {
+            command.env("HMMRT_HOST_MEMORY", "16M");
         }
         let out = command.output().unwrap();
         assert!(out.status.success(), "{name}: {:?}\n{}", out.status, String::from_utf8_lossy(&out.stderr));

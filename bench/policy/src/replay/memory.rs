@@ -71,7 +71,7 @@ impl Replay<'_> {
         let c = &self.chunks[chunk];
         let start = chunk as u64 * PAGES;
         Candidate {
-            used: self.recency.of(0, start, start + PAGES),
+            used: self.recency.of(0, self.owners[chunk] as u64, start, start + PAGES, self.number),
             moved: c.moved,
             clean: c.device.within(c.host),
             empty: c.device.is_empty(),
