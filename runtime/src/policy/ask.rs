@@ -1,6 +1,6 @@
 //! From chunk records to the policy's plain values. Asked by the fault path with the chunk's lock held: signal-safe.
 
-use super::recency::place;
+use super::histories::Histories;
 use super::{ALL, Bring, History, Order, Policy, Touch, advised};
 use crate::addr::{CHUNK, HostAddr, PAGE};
 use crate::ahead;
@@ -74,19 +74,11 @@ pub(crate) fn allocation(chunk: &Chunk, at: HostAddr) -> u64 {
 /// How many runs of pages that come with one touch are learnt as what a launch is followed by.
 const MOST_LEARNT: usize = 12;
 
-/// How many allocations are remembered; a new one takes the place of another.
-const REMEMBERED: usize = 512;
-
 /// Holders touch no managed memory and have signals blocked, or are the signal handler.
-static HISTORIES: Locked<[(u64, History); REMEMBERED]> = Locked::new([(0, History::NEW); REMEMBERED]);
+static HISTORIES: Locked<Histories> = Locked::new(Histories::new());
 
 fn with_history<T>(key: u64, f: impl FnOnce(&mut History) -> T) -> T {
-    let mut all = HISTORIES.lock();
-    let slot = &mut all[place(key, REMEMBERED)];
-    if slot.0 != key {
-        *slot = (key, History::NEW);
-    }
-    f(&mut slot.1)
+    f(HISTORIES.lock().of(key))
 }
 
 /// A device gets something of the allocation at `around`, for a launch or an acquire. Signals are blocked.

@@ -8,6 +8,7 @@ mod auto;
 mod chunk;
 mod demand;
 mod expect;
+mod histories;
 mod history;
 mod launches;
 mod mirror;
