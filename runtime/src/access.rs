@@ -176,7 +176,7 @@ fn open(
     let (mut probe, mut by) = (Probe::new("accesses"), Claimer::new(stream));
     inflight::settle(stream);
     let mut done: Vec<Vec<AtomicBool>> = wanted.iter().map(|w| send_ahead(stream, by, w)).collect();
-    wanted.iter().for_each(|w| policy::device_uses(w.span.around.start));
+    policy::device_uses(wanted.iter().map(|w| w.span.range));
     loop {
         for (w, done) in wanted.iter().zip(&done) {
             settle(devices, stream, &mut by, w, done, &keep, &mut probe)?;

@@ -213,23 +213,30 @@ fn the_order_of_touches_says_how_much_comes() {
 
 #[test]
 fn blocks_that_share_a_chunk_do_not_move_each_other() {
-    alone("blocks_that_share_a_chunk_do_not_move_each_other", &[PolicyChoice::Chunk], |_| {
+    alone("blocks_that_share_a_chunk_do_not_move_each_other", &ALL, |policy| {
+        // What a touch of `len` bytes brings.
+        let comes = |len: usize| match policy {
+            PolicyChoice::Chunk => len as u64,
+            PolicyChoice::Uvm => 64 * KIB,
+            PolicyChoice::Auto if len as u64 <= 64 * KIB => len as u64,
+            PolicyChoice::Auto | PolicyChoice::Demand => 4 * KIB,
+        };
         let owned =
             |b: &Block| b.pages().iter().all(|p| p.flags & (Page::HOST | Page::DEVICE) == Page::DEVICE);
         let small: Vec<Block> = (0..4).map(|_| filled(64 << 10)).collect();
         let chunk = |b: &Block| b.ptr.addr() / CHUNK;
         assert!(small.iter().all(|b| chunk(b) == chunk(&small[0])), "one slab");
         small.iter().for_each(|b| visit(b, AccessMode::ReadWrite));
-        assert_eq!(moved(|| _ = small[1].word(9).load(Relaxed)), (0, 64 * KIB));
+        assert_eq!(moved(|| _ = small[1].word(9).load(Relaxed)), (0, comes(64 << 10)));
         assert!([0, 2, 3].iter().all(|i| owned(&small[*i])));
         assert_eq!(moved(|| visit(&small[2], AccessMode::ReadWrite)), (0, 0));
 
-        // The program's own memory: 700 KiB and 1 MiB of one chunk, with a page of neither in between.
+        // The program's own memory: 174 pages and 1 MiB of one chunk, with a page of neither in between.
         let (prot, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
         // SAFETY: a new mapping.
         let at = unsafe { libc::mmap(std::ptr::null_mut(), 2 * CHUNK, prot, flags, -1, 0) }.cast::<u8>();
         let at = at.wrapping_add(at.align_offset(CHUNK));
-        let (first, second) = (700 << 10, 1 << 20);
+        let (first, second) = (174 << 12, 1 << 20);
         let other = at.wrapping_add(first + 4096);
         for (p, len) in [(at, first), (other, second)] {
             // SAFETY: mapped above, private and anonymous; it stays mapped.
@@ -239,10 +246,15 @@ fn blocks_that_share_a_chunk_do_not_move_each_other() {
             }
             raw::migrate(p, len, 0).unwrap();
         }
+        // The last page: the next 64 KiB begin behind the second's first page.
+        let end = match policy {
+            PolicyChoice::Uvm => 56 * KIB,
+            _ => comes(first),
+        };
         // SAFETY: mapped above.
-        assert_eq!(moved(|| assert_eq!(unsafe { at.add(5000).read_volatile() }, 7)), (0, first as u64));
+        assert_eq!(moved(|| assert_eq!(unsafe { at.add(first - 5).read_volatile() }, 7)), (0, end));
         // SAFETY: mapped above.
-        assert_eq!(moved(|| unsafe { other.add(5000).write_volatile(8) }), (0, second as u64));
+        assert_eq!(moved(|| unsafe { other.add(5000).write_volatile(8) }), (0, comes(second)));
         // SAFETY: adopted above; nobody uses a device with them any more.
         unsafe {
             raw::disown(at, first).unwrap();

@@ -191,9 +191,19 @@ fn is_meant(step: &Step, chunk: &Chunk) -> bool {
     !chunk.managed.get().is_empty() && (step.key == 0 || policy::allocation(chunk, step.at) == step.key)
 }
 
+/// The managed pages of a step: what is for one allocation leaves others in the same chunk alone.
+fn pages_of(step: &Step, chunk: &Chunk) -> PageMask {
+    let managed = chunk.managed.get();
+    PageMask::of(step.part)
+        & match managed.first().filter(|_| step.key != 0) {
+            Some(page) => policy::same_block(chunk, page),
+            None => managed,
+        }
+}
+
 /// What of a step's pages is on devices only.
 fn missing(step: &Step, chunk: &Chunk) -> PageMask {
-    PageMask::of(step.part) & chunk.managed.get() & !chunk.host.get()
+    pages_of(step, chunk) & !chunk.host.get()
 }
 
 /// Brings a step's pages home, but for those that anybody uses.
@@ -273,7 +283,7 @@ fn out(step: Step, chunk: &'static Chunk, device: usize, why: Why) -> Found {
 fn try_out(step: &Step, chunk: &'static Chunk, device: usize, why: Why) -> core::result::Result<Found, Stop> {
     let lacks = || {
         let there = chunk.copies[device].valid.get();
-        PageMask::of(step.part) & chunk.managed.get() & chunk.host.get() & !there
+        pages_of(&step, chunk) & chunk.host.get() & !there
     };
     if !is_meant(step, chunk) {
         return Ok(Found::Other);

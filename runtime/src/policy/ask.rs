@@ -1,13 +1,14 @@
 //! From chunk records to the policy's plain values. Asked by the fault path with the chunk's lock held: signal-safe.
 
-use super::recency::place;
+use super::histories::Histories;
 use super::{ALL, Bring, History, Order, Policy, Touch, advised};
-use crate::addr::{CHUNK, HostAddr, PAGE};
+use crate::addr::{ByteRange, CHUNK, HostAddr, PAGE, PAGES};
 use crate::ahead;
 use crate::chunk::{Chunk, Guard, Kind};
 use crate::mask::PageMask;
 use crate::sys::futex::Locked;
-use core::sync::atomic::{AtomicUsize, Ordering::*};
+use crate::table;
+use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering::*};
 
 /// Advice bits of a chunk.
 pub(crate) mod advice {
@@ -62,37 +63,65 @@ pub(crate) fn same_block(chunk: &Chunk, page: usize) -> PageMask {
     }
 }
 
-/// The address by which the allocation that the chunk at `at` belongs to is known. Signal-safe.
-pub(crate) fn allocation(chunk: &Chunk, at: HostAddr) -> u64 {
-    match chunk.kind() {
-        Kind::Large => chunk.head.load(Relaxed) as u64,
-        Kind::Adopted => chunk.block().map_or(at.0, |b| b.range().start) as u64,
-        Kind::Slab | Kind::Unused => at.0 as u64,
+/// The address by which the allocation is known that `page` of the chunk at `at` belongs to: where its block or adopted range
+/// begins, as far as that is seen from here. Signal-safe.
+pub(crate) fn allocation_of(chunk: &Chunk, at: HostAddr, page: usize) -> u64 {
+    match (chunk.kind(), chunk.block()) {
+        (Kind::Large, _) => chunk.head.load(Relaxed) as u64,
+        (Kind::Adopted, Some(block)) => block.range().start as u64,
+        (kind, _) => start_of_part(chunk, at, page, kind == Kind::Adopted),
     }
+}
+
+/// The same of a block in a slab, or of a part of a chunk at an edge of an adopted range, which may go on from the chunk before.
+#[inline(never)] // the signal stack may be 8 KiB: no frame holds what another path needs
+fn start_of_part(chunk: &Chunk, at: HostAddr, page: usize, adopted: bool) -> u64 {
+    let start = |chunk, at: HostAddr, page| at.add(same_block(chunk, page).first().unwrap_or(0) * PAGE);
+    let here = start(chunk, at, page);
+    let goes_on = adopted && here == at && chunk.unit.load(Relaxed) != 0;
+    let before = HostAddr(at.0.saturating_sub(CHUNK));
+    let is_its = |c: &&Chunk| goes_on && c.kind() == Kind::Adopted && c.managed.has(PAGES - 1);
+    let start = match table::get(before).filter(is_its) {
+        Some(c) => c.block().map_or_else(|| start(c, before, PAGES - 1).0, |b| b.range().start),
+        None => here.0,
+    };
+    start as u64
+}
+
+/// The address by which the allocation is known that the chunk at `at` begins with. Signal-safe.
+pub(crate) fn allocation(chunk: &Chunk, at: HostAddr) -> u64 {
+    allocation_of(chunk, at, chunk.managed.get().first().unwrap_or(0))
 }
 
 /// How many runs of pages that come with one touch are learnt as what a launch is followed by.
 const MOST_LEARNT: usize = 12;
 
-/// How many allocations are remembered; a new one takes the place of another.
-const REMEMBERED: usize = 512;
-
 /// Holders touch no managed memory and have signals blocked, or are the signal handler.
-static HISTORIES: Locked<[(u64, History); REMEMBERED]> = Locked::new([(0, History::NEW); REMEMBERED]);
+static HISTORIES: Locked<Histories> = Locked::new(Histories::new());
 
 fn with_history<T>(key: u64, f: impl FnOnce(&mut History) -> T) -> T {
-    let mut all = HISTORIES.lock();
-    let slot = &mut all[place(key, REMEMBERED)];
-    if slot.0 != key {
-        *slot = (key, History::NEW);
-    }
-    f(&mut slot.1)
+    f(HISTORIES.lock().of(key))
 }
 
-/// A device gets something of the allocation at `around`, for a launch or an acquire. Signals are blocked.
-pub(crate) fn device_uses(around: usize) {
-    with_history(around as u64, History::device_uses);
-    ahead::end_of_reader(around as u64);
+/// How often a device got something: the number of a launch or acquire.
+static USES: AtomicU32 = AtomicU32::new(1);
+
+/// A device gets something of these managed ranges, for one launch or acquire. Signals are blocked.
+pub(crate) fn device_uses(ranges: impl Iterator<Item = ByteRange>) {
+    let launch = USES.fetch_add(1, Relaxed);
+    for range in ranges {
+        let (mut at, mut last) = (range.start, None);
+        while at < range.end {
+            let (chunk, here) = (table::known(HostAddr(at)), HostAddr(at).chunk_start());
+            let key = allocation_of(chunk, here, HostAddr(at).page_in_chunk());
+            if last.replace(key) != Some(key) {
+                HISTORIES.lock().device_uses(key, launch);
+                ahead::end_of_reader(key);
+            }
+            // The whole chunks of a block are known by the same.
+            at = chunk.block().map_or(0, |b| b.range().end & !(CHUNK - 1)).max(here.0 + CHUNK);
+        }
+    }
 }
 
 /// A chunk that came home early was touched, or left without having been. Signal-safe.
@@ -142,7 +171,7 @@ fn bring(g: &Guard, page: usize, write: bool) -> Bring {
         () if advice & advice::SEQUENTIAL != 0 => Order::Sequential,
         () => Order::Unknown,
     };
-    let key = allocation(chunk, g.at);
+    let key = allocation_of(chunk, g.at, page);
     let one = PageMask::span(page, 1);
     if fetch && ahead::awaits(key, g.at) {
         // The reader has come before the chunk, which is no new touch.

@@ -74,7 +74,7 @@ fn strides_are_followed() {
     // 300 pages apart: a touch or two in each chunk.
     let (faults, pages) = touch_all(&mut History::default(), 300, (0..500).map(|i| 7 + i * 300), true);
     assert!(pages < 500 * 4, "{pages}");
-    assert!(faults <= 500);
+    assert!(faults <= 330, "{faults}");
 }
 
 #[test]

@@ -70,6 +70,8 @@ const VOTERS: usize = 8;
 pub struct Pattern {
     last: u64,
     steps: [i32; VOTERS],
+    /// Which of them is the oldest.
+    oldest: u8,
     count: u32,
     /// Where the next touch is expected, if touches go on as they did.
     pub next: u64,
@@ -107,6 +109,7 @@ impl Pattern {
     const NEW: Pattern = Pattern {
         last: 0,
         steps: [0; VOTERS],
+        oldest: 0,
         count: 0,
         next: 0,
         streak: 0,
@@ -140,7 +143,8 @@ impl Pattern {
         let expected = self.count > 0 && (self.next == at || (self.window..self.next).contains(&at));
         let step = at.wrapping_sub(self.last).cast_signed().clamp(i32::MIN.into(), i32::MAX.into()) as i32;
         if self.count > 0 && !expected {
-            self.steps[self.count as usize % VOTERS] = step;
+            self.steps[usize::from(self.oldest)] = step;
+            self.oldest = (self.oldest + 1) % VOTERS as u8;
         }
         self.count = self.count.saturating_add(1);
         self.streak = if expected { self.streak.saturating_add(1) } else { 0 };
@@ -221,6 +225,17 @@ mod tests {
             p.touched(at, 0);
         }
         assert_eq!(p.stride(), None);
+    }
+
+    /// Where every second touch was expected, the others are the voters.
+    #[test]
+    fn touches_that_were_expected_take_no_votes_away() {
+        let mut p = Pattern::default();
+        for i in 0..2 * VOTERS as u64 + 2 {
+            assert_eq!(p.touched(1000 + i * 10, 0), i % 2 == 1);
+            p.next = 1000 + if i % 2 == 0 { i * 10 + 10 } else { 0 };
+        }
+        assert_eq!(p.stride(), Some(10));
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! `mirror`: whole allocations, as UTPX ("Unified Transparent Programming for GPUs", mirrored allocations) moves them.
+//! `mirror`: whole allocations, as UTPX ("Unified Transparent Programming for GPUs", mirrored allocations) moves them. To compare
+//! with, in the lab only: `HMMRT_POLICY` has no such policy.
 
 use super::{Bring, History, Policy, Touch};
 

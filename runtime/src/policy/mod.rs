@@ -8,6 +8,7 @@ mod auto;
 mod chunk;
 mod demand;
 mod expect;
+mod histories;
 mod history;
 mod launches;
 mod mirror;
@@ -70,7 +71,7 @@ pub struct Bring {
     pub ahead: u32,
     /// The chunk before this one has been written to its end: if the next launch reads it, it can go now.
     pub behind: bool,
-    /// All of the allocation is to be served before the touch goes on.
+    /// All of the allocation is to be served before the touch goes on. The lab does so; the runtime follows no policy that asks for it.
     pub everything: bool,
 }
 
@@ -116,5 +117,5 @@ pub trait Policy: Sync {
     }
 }
 
-/// All policies.
+/// All policies; the lab has them all, the runtime those of [`PolicyChoice`](crate::PolicyChoice).
 pub static ALL: &[&dyn Policy] = &[&Auto, &Demand, &WholeChunk, &Mirror, &Uvm];
