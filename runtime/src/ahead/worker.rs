@@ -283,7 +283,7 @@ fn out(step: Step, chunk: &'static Chunk, device: usize, why: Why) -> Found {
 fn try_out(step: &Step, chunk: &'static Chunk, device: usize, why: Why) -> core::result::Result<Found, Stop> {
     let lacks = || {
         let there = chunk.copies[device].valid.get();
-        pages_of(&step, chunk) & chunk.host.get() & !there
+        pages_of(step, chunk) & chunk.host.get() & !there
     };
     if !is_meant(step, chunk) {
         return Ok(Found::Other);
