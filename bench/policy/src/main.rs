@@ -1,7 +1,8 @@
 //! `hmmrt-policy-lab`: the table and the picture. `cargo xtask lab` builds and runs it.
 
-use clap::Parser;
 use clap::builder::RangedU64ValueParser;
+use clap::{Parser, ValueEnum};
+use hmmrt_policy_lab::checks::{self, Check};
 use hmmrt_policy_lab::costs::Costs;
 use hmmrt_policy_lab::report::{Row, explain, summary, table};
 use hmmrt_policy_lab::{draw, record, traces};
@@ -35,6 +36,13 @@ struct Cli {
     /// As if launches returned before their pages are there, and kernels waited for them
     #[arg(long)]
     no_wait: bool,
+    /// What checksums after launches would do to ours, medians of 24 seeds: where launches change a share of what they name, on
+    /// all other shapes, or on those if nobody says what launches do with what they name
+    #[arg(long, value_name = "SHAPES", num_args = 0..=1, default_missing_value = "partly")]
+    checksums: Option<Shapes>,
+    /// What a device hashes, in bytes per second
+    #[arg(long, value_name = "BYTES")]
+    hash: Option<f64>,
     /// Say why each waits
     #[arg(long)]
     explain: bool,
@@ -43,11 +51,37 @@ struct Cli {
     svg: Option<PathBuf>,
 }
 
+/// What checksums are tried on.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Shapes {
+    Partly,
+    All,
+    Unnamed,
+}
+
+/// The table of `--checksums`.
+fn checksums(cli: &Cli, shapes: Shapes, costs: &Costs) -> String {
+    let names: Vec<_> = match shapes {
+        Shapes::Partly => traces::partly_changed().collect(),
+        _ => traces::names().chain(traces::held_out()).collect(),
+    };
+    let wanted = names.into_iter().filter(|name| cli.only.as_deref().is_none_or(|text| name.contains(text)));
+    let seeds = cli.seed..cli.seed.saturating_add(cli.seeds.unwrap_or(24));
+    let made = wanted.flat_map(|name| seeds.clone().filter_map(|s| traces::generate(name, s)));
+    let traces = made.map(|t| if shapes == Shapes::Unnamed { traces::unnamed(t) } else { t });
+    checks::table(&traces.filter_map(|t| Check::new(&t, costs)).collect::<Vec<_>>())
+}
+
 fn main() -> Result<(), Box<dyn Error>> {
     let cli = Cli::parse();
     let mut costs = Costs::default();
     costs.bandwidth = cli.bandwidth.unwrap_or(costs.bandwidth);
     costs.launches_wait = !cli.no_wait;
+    costs.hash = cli.hash.unwrap_or(costs.hash);
+    if let Some(shapes) = cli.checksums {
+        print!("{}", checksums(&cli, shapes, &costs));
+        return Ok(());
+    }
     let names: Vec<_> = if cli.held_out { traces::held_out().collect() } else { traces::names().collect() };
     let wanted = names.into_iter().filter(|name| cli.only.as_deref().is_none_or(|text| name.contains(text)));
     if let Some(count) = cli.seeds {
