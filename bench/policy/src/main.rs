@@ -94,7 +94,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut all = Vec::new();
     for path in &cli.recordings {
         let recording = hmmrt::trace::Trace::read(path).map_err(|e| format!("{}: {e}", path.display()))?;
-        let trace = record::from(&recording);
+        let mut trace = record::from(&recording);
+        if let Some(name) = path.file_stem() {
+            trace.name = name.to_string_lossy().into_owned(); // programs may be called the same
+        }
         if trace.device == 0 && cli.device.is_none() {
             let path = path.display();
             let why = "no device of at least one chunk of 2 MiB is recorded";
