@@ -13,3 +13,4 @@ pub mod replay;
 pub mod report;
 pub mod trace;
 pub mod traces;
+pub mod variants;
