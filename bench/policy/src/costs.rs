@@ -1,6 +1,8 @@
 //! What things cost, in nanoseconds. Ours are medians of DESIGN and bench/README.md, measured on the host backend; the peers'
 //! are published figures, at the end of the range that is in their favour.
 
+use crate::replay::Checksums;
+
 /// The model's parameters.
 #[derive(Clone, Copy, Debug)]
 pub struct Costs {
@@ -27,6 +29,12 @@ pub struct Costs {
     pub crew: (u64, usize),
     /// A launch returns when its pages are there, as the runtime's does; else its kernel waits for them, and the program goes on.
     pub launches_wait: bool,
+    /// Which launches are followed by checksums, if ours could.
+    pub checksums: Checksums,
+    /// Bytes per second that a device hashes: what its memory gives (HBM2e of an A100: 2.0e12).
+    pub hash: f64,
+    /// Starting a kernel that hashes, and its end.
+    pub hash_launch: u64,
     /// A CPU fault of unified memory (Allen and Ge, SC'21: 20 to 50 us).
     pub uvm_cpu_fault: u64,
     /// A group of device faults of unified memory in one 2 MiB block (75 to 420 us).
@@ -57,6 +65,9 @@ impl Default for Costs {
             share: 2_000,
             crew: (4, 8),
             launches_wait: true,
+            checksums: Checksums::Off,
+            hash: 2e12,
+            hash_launch: 5_000,
             uvm_cpu_fault: 20_000,
             uvm_device_fault: 75_000,
             uvm_thrash: 3,

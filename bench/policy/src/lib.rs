@@ -3,6 +3,7 @@
 //! cost. Deterministic: the same trace gives the same figures. See README.md.
 
 pub mod bus;
+pub mod checks;
 pub mod costs;
 pub mod draw;
 pub mod oracle;
@@ -12,3 +13,4 @@ pub mod replay;
 pub mod report;
 pub mod trace;
 pub mod traces;
+pub mod variants;

@@ -86,11 +86,11 @@ fn bound(trace: &Trace, costs: &Costs, learns: bool) -> Outcome {
             Event::Launch { uses, ns, .. } => {
                 let mut jobs: Vec<(u64, u64)> = if again == 0 { Vec::new() } else { vec![(0, again)] };
                 let touched: Vec<_> =
-                    uses.iter().flat_map(|u| u.touched().into_iter().map(|t| (u.mode, t))).collect();
-                for (mode, (chunk, mask)) in &touched {
+                    uses.iter().flat_map(|u| u.touched().into_iter().map(move |t| (u, t))).collect();
+                for (u, (chunk, mask)) in &touched {
                     let since = *known[owners[*chunk]][1].get_or_insert(cpu);
                     for p in numbers(*chunk, *mask) {
-                        if !pages[p].device && *mode != AccessMode::Write {
+                        if !pages[p].device && u.mode != AccessMode::Write {
                             add(&mut jobs, pages[p].made.max(since) + protect);
                         }
                         pages[p].device = true;
@@ -104,11 +104,9 @@ fn bound(trace: &Trace, costs: &Costs, learns: bool) -> Outcome {
                     cpu = if learns && costs.launches_wait { cpu.max(fed) } else { cpu };
                 }
                 device = start + ns;
-                for (mode, (chunk, mask)) in touched {
-                    if mode.writes() {
-                        numbers(chunk, mask)
-                            .for_each(|p| pages[p] = Page { host: false, device: true, made: device });
-                    }
+                for (u, (chunk, mask)) in touched {
+                    numbers(chunk, u.changed(chunk, mask))
+                        .for_each(|p| pages[p] = Page { host: false, device: true, made: device });
                 }
             }
         }

@@ -31,12 +31,14 @@ pub struct Use {
     pub mode: AccessMode,
     /// What the kernel really touches of it, by chunk; `None`: all.
     pub touched: Option<Vec<(usize, PageMask)>>,
+    /// What it really changes of it, by chunk, if its mode is `ReadWrite`; `None`: all that it touches.
+    pub written: Option<Vec<(usize, PageMask)>>,
 }
 
 impl Use {
     /// All of `pages` pages from `start`.
     pub fn all(start: u64, pages: u64, mode: AccessMode) -> Use {
-        Use { start, pages, mode, touched: None }
+        Use { start, pages, mode, touched: None, written: None }
     }
 
     /// The named pages by chunk.
@@ -51,6 +53,18 @@ impl Use {
     /// The touched pages by chunk.
     pub fn touched(&self) -> Vec<(usize, PageMask)> {
         self.touched.clone().unwrap_or_else(|| self.named().collect())
+    }
+
+    /// Of these pages of a chunk, those that are really changed. What is only to be written is: it has no older bytes.
+    pub fn changed(&self, chunk: usize, pages: PageMask) -> PageMask {
+        match (&self.written, self.mode) {
+            (_, AccessMode::Read) => PageMask::EMPTY,
+            (Some(written), AccessMode::ReadWrite) => {
+                let of = written.iter().filter(|(c, _)| *c == chunk);
+                pages & of.fold(PageMask::EMPTY, |all, (_, mask)| all | *mask)
+            }
+            _ => pages,
+        }
     }
 }
 

@@ -1,8 +1,9 @@
 //! The table of README.md is what the lab gives.
 
+use hmmrt_policy_lab::checks::{Check, table};
 use hmmrt_policy_lab::costs::Costs;
 use hmmrt_policy_lab::report::Row;
-use hmmrt_policy_lab::traces::generate;
+use hmmrt_policy_lab::traces::{generate, partly_changed};
 
 fn cells(line: &str) -> Vec<&str> {
     line.trim_matches('|').split('|').map(str::trim).collect()
@@ -40,4 +41,14 @@ fn the_table_of_seed_1_is_current() {
         }
     }
     assert!(rows >= 13 && checked == 7 * rows, "{checked} figures in {rows} rows");
+}
+
+#[test]
+fn the_table_of_checksums_is_current() {
+    let text = include_str!("../README.md");
+    let traces = partly_changed().flat_map(|name| (1..=24).filter_map(move |seed| generate(name, seed)));
+    let checks: Vec<_> = traces.filter_map(|t| Check::new(&t, &Costs::default())).collect();
+    for line in table(&checks).lines() {
+        assert!(text.contains(line), "cargo xtask lab --checksums says now:\n{line}");
+    }
 }

@@ -10,7 +10,7 @@ use hmmrt_bench::machine::Machine;
 use programs::Program;
 use serde::{Deserialize, Serialize};
 use std::error::Error;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 /// Programs without hints under each policy, in real time.
@@ -32,6 +32,9 @@ struct Args {
     /// Also writes the medians and spreads to this file as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Records each run into this folder (`HMMRT_TRACE`), PROGRAM-WAY.trace, for the policy lab
+    #[arg(long, value_name = "FOLDER")]
+    trace: Option<PathBuf>,
     /// What this process runs, and prints as JSON (set by the parent)
     #[arg(long, hide = true)]
     child: Option<Program>,
@@ -76,11 +79,14 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     let ways = if args.way.is_empty() { Way::value_variants().to_vec() } else { args.way };
     let mut table = table::Table::default();
     let runs = if args.quick { 1 } else { args.runs };
+    if let Some(folder) = &args.trace {
+        std::fs::create_dir_all(folder).map_err(|error| format!("--trace {}: {error}", folder.display()))?;
+    }
     for program in some(&args.only) {
         eprintln!("{} ...", name(program));
         for _ in 0..runs {
             for way in &ways {
-                table.add(program, *way, turn(program, *way, args.quick)?);
+                table.add(program, *way, turn(program, *way, args.quick, args.trace.as_deref())?);
             }
         }
     }
@@ -98,13 +104,17 @@ fn name(value: impl ValueEnum) -> String {
 }
 
 /// One child's run.
-fn turn(program: Program, way: Way, quick: bool) -> Result<Run, Box<dyn Error>> {
+fn turn(program: Program, way: Way, quick: bool, trace: Option<&Path>) -> Result<Run, Box<dyn Error>> {
     let mut command = Command::new(std::env::current_exe()?);
     command.args(["--child", &name(program), "--way", &name(way)]);
     let policy = if way == Way::Hand { "chunk".to_owned() } else { name(way) };
     command.env("HMMRT_BACKEND", "host").env("HMMRT_POLICY", policy);
     if let Some(bytes) = program.device_memory(quick) {
         command.env("HMMRT_HOST_MEMORY", bytes.to_string());
+    }
+    if let Some(folder) = trace {
+        let file = folder.join(format!("{}-{}.trace", name(program), name(way)));
+        command.env("HMMRT_TRACE", file).env("HMMRT_TRACE_SIZE", "1G");
     }
     if quick {
         command.arg("--quick");
@@ -121,7 +131,7 @@ fn child(program: Program, by_hand: bool, quick: bool) -> Result<Run, Box<dyn Er
     let ns = programs::run(program, by_hand, quick)?;
     let stats = hmmrt::raw::stats();
     let mut machine = Machine::look(&hmmrt::raw::device_info(0)?);
-    let ours = ["HMMRT_BACKEND=", "HMMRT_POLICY=", "HMMRT_HOST_MEMORY="];
+    let ours = ["HMMRT_BACKEND=", "HMMRT_POLICY=", "HMMRT_HOST_MEMORY=", "HMMRT_TRACE"];
     machine.settings.retain(|s| !ours.iter().any(|name| s.starts_with(name)));
     Ok(Run {
         ns,

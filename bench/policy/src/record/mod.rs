@@ -1,5 +1,6 @@
 //! Recordings of real runs (`HMMRT_TRACE`) as traces. The CPU's touches are those that faulted: under `HMMRT_POLICY=demand`
-//! that is each page once between two launches, else all that came home with it. Kernels' times are from when their stream
+//! each page by itself, once between two launches, else all that came home with it. What was valid on the host is not in it:
+//! reads of what both sides have, and touches of what no device has. Kernels' times are from when their stream
 //! had nothing else to do to when it was done with them (`streams`), the CPU's what its threads did not wait (`own`). The
 //! lab's trace has one thread and one stream: those of a recording follow each other in it.
 

@@ -33,12 +33,14 @@ impl Bytes {
             self.host[p] = self.truth[p];
         }
     }
-    /// A kernel uses pages; with `read` it needs what they had, with `write` it changes them.
-    pub(super) fn device(&mut self, chunk: usize, mask: PageMask, read: bool, write: bool) {
+    /// A kernel uses pages; with `read` it needs what they had, and it changes those of `changed`.
+    pub(super) fn device(&mut self, chunk: usize, mask: PageMask, read: bool, changed: PageMask) {
         for p in numbers(chunk, mask) {
             assert!(!read || self.device[p] == self.truth[p], "a kernel used old bytes of page {p}");
-            self.truth[p] += u32::from(write);
-            self.device[p] = if write { self.truth[p] } else { self.device[p] };
+        }
+        for p in numbers(chunk, mask & changed) {
+            self.truth[p] += 1;
+            self.device[p] = self.truth[p];
         }
     }
     /// A kernel uses pages where the host has them, over the bus.

@@ -34,6 +34,10 @@ impl Replay<'_> {
                 self.open(chunk, write);
                 continue;
             }
+            if let Some(page) = (mask & c.check.shut).first() {
+                self.unshut(chunk, page, write);
+                continue;
+            }
             let missing = mask & !c.host;
             let both = if write { mask & c.host & c.device } else { PageMask::EMPTY };
             let Some(page) = (missing | both).first() else { break };

@@ -1,25 +1,35 @@
 //! Launches whose pages are there before they start, and what is moved early around them.
 
+use super::checksums::Work;
 use super::early::Kind;
-use super::{Replay, Side, TooLarge};
+use super::{Checksums, Replay, Side, TooLarge};
 use crate::reasons::Reason;
 use crate::trace::{PAGE, PAGES, Use};
 use hmmrt::AccessMode;
 use hmmrt::policy::{Launches, PageMask, Range};
+
+/// What a launch gets of a chunk, and what it really changes of that.
+#[derive(Clone, Copy)]
+struct Part {
+    chunk: usize,
+    pages: PageMask,
+    mode: AccessMode,
+    changed: PageMask,
+}
 
 impl Replay<'_> {
     pub(super) fn launch(&mut self, kernel: u64, uses: &[Use], ns: u64) -> Result<(), TooLarge> {
         self.number += 1;
         self.catch_up();
         let ranges_named = self.named(uses);
-        let named: Vec<(usize, PageMask, AccessMode)> = ranges_named.concat();
-        let mine: Vec<usize> = named.iter().map(|(chunk, _, _)| *chunk).collect();
+        let named: Vec<Part> = ranges_named.concat();
+        let mine: Vec<usize> = named.iter().map(|part| part.chunk).collect();
         self.check_size(&mine)?;
         let (mut ready, mut late) = (0, 0);
         let mut moved = vec![false; self.histories.len()];
-        let changes = |(chunk, pages, mode): &&(usize, PageMask, AccessMode)| {
-            let c = &self.chunks[*chunk];
-            !pages.within(c.device) || mode.writes() && pages.meets(c.host)
+        let changes = |part: &&Part| {
+            let c = &self.chunks[part.chunk];
+            !part.pages.within(c.device) || part.mode.writes() && part.pages.meets(c.host & !c.check.shut)
         };
         // The crew helps with a range of which enough chunks change.
         let (crew, worth) = self.costs.crew;
@@ -28,17 +38,24 @@ impl Replay<'_> {
             range.iter().map(move |_| if help { crew } else { 1 })
         });
         let helped: Vec<u64> = helped.collect();
-        for (&(chunk, pages, mode), crew) in named.iter().zip(helped) {
+        let mut hash = Work::default();
+        let mut checked = vec![false; named.len()];
+        for ((&Part { chunk, pages, mode, changed }, crew), checked) in
+            named.iter().zip(helped).zip(&mut checked)
+        {
             self.overtaken(chunk, pages);
             let slot = self.take_slot(chunk, &mine)?;
-            let c = &self.chunks[chunk];
+            let when = self.checksums();
+            let c = &mut self.chunks[chunk];
+            let kept = c.kept(pages, mode, when);
             let lacks = pages & !c.device;
             let leaves = if mode.writes() { pages & c.host } else { PageMask::EMPTY };
             let vain = c.closed && !leaves.is_empty();
             late += u32::from(mode != AccessMode::Write && (!lacks.is_empty() || c.device_at > self.cpu));
             ready = ready.max(c.device_at).max(c.arrival(lacks));
-            if !(lacks | leaves).is_empty() {
-                let cost = if leaves.is_empty() { self.costs.share } else { self.costs.send } / crew;
+            // What was kept, and was not touched since, is protected.
+            if !(lacks.is_empty() && leaves.within(kept & c.check.shut)) {
+                let cost = if leaves.within(kept) { self.costs.share } else { self.costs.send } / crew;
                 self.wait(Reason::Protect, self.cpu + cost);
                 moved[self.owners[chunk]] = true;
             }
@@ -54,7 +71,12 @@ impl Replay<'_> {
             let c = &mut self.chunks[chunk];
             c.closed = false;
             c.device = c.device | pages;
-            c.host = c.host & !leaves;
+            c.host = c.host & !(leaves & !kept);
+            c.check.shut = c.check.shut & c.host;
+            c.check.forget(leaves & !kept);
+            *checked = !kept.is_empty();
+            self.keep(chunk, kept, changed, &mut hash);
+            let c = &mut self.chunks[chunk];
             c.coming = c.coming & c.host;
             if mode.writes() {
                 self.forget_early(chunk, pages);
@@ -63,11 +85,14 @@ impl Replay<'_> {
         if self.costs.launches_wait {
             self.wait(Reason::CopyOut, ready);
         }
-        let end = self.cpu.max(self.device).max(ready) + ns;
-        self.device = end;
-        for &(chunk, pages, mode) in &named {
-            self.bytes.device(chunk, pages, mode != AccessMode::Write, mode.writes());
+        let (before, after) = self.hashing(hash);
+        let done = self.cpu.max(self.device).max(ready) + before + ns;
+        self.device = done + after;
+        for (&Part { chunk, pages, mode, changed }, checked) in named.iter().zip(checked) {
+            self.bytes.device(chunk, pages, mode != AccessMode::Write, changed);
+            let end = if checked { done + after + self.costs.latency } else { done };
             let c = &mut self.chunks[chunk];
+            let end = end.max(c.used_until);
             c.used = if c.used_until > self.cpu { c.used | pages } else { pages };
             c.used_until = end;
             if mode.writes() {
@@ -92,9 +117,13 @@ impl Replay<'_> {
     }
 
     /// What a launch gets: its ranges, or their allocations.
-    fn named(&self, uses: &[Use]) -> Vec<Vec<(usize, PageMask, AccessMode)>> {
+    fn named(&self, uses: &[Use]) -> Vec<Vec<Part>> {
         if self.who.side == Side::Acquire {
-            let of = |u: &Use| u.named().map(|(c, pages)| (c, pages, u.mode)).collect();
+            let part = |u: &Use, (chunk, pages): (usize, PageMask)| {
+                let changed = u.changed(chunk, pages);
+                Part { chunk, pages, mode: u.mode, changed }
+            };
+            let of = |u: &Use| u.named().map(|p| part(u, p)).collect();
             return uses.iter().map(of).collect();
         }
         let mut owners: Vec<usize> = uses.iter().map(|u| self.owners[(u.start / PAGES) as usize]).collect();
@@ -102,7 +131,8 @@ impl Replay<'_> {
         owners.dedup();
         let all = |o: usize| {
             let (first, count) = self.trace.allocations[o];
-            (first..first + count).map(|c| (c, PageMask::FULL, AccessMode::ReadWrite)).collect()
+            let (pages, mode) = (PageMask::FULL, AccessMode::ReadWrite);
+            (first..first + count).map(|chunk| Part { chunk, pages, mode, changed: pages }).collect()
         };
         owners.into_iter().map(all).collect()
     }
@@ -119,6 +149,7 @@ impl Replay<'_> {
         let end = self.to_device.work(at, self.costs.transfer(bytes)) + self.costs.latency;
         self.out.bytes_out += bytes;
         self.bytes.copy_out(chunk, pages);
+        self.chunks[chunk].check.forget(pages);
         self.moves += 1;
         self.chunks[chunk].moved = self.moves;
         end
@@ -149,7 +180,9 @@ impl Replay<'_> {
             for (chunk, pages) in chunks_of(r) {
                 let c = &self.chunks[chunk];
                 let end = if self.cpu < c.written_until { c.written_until } else { self.cpu };
-                let (kind, release) = if r.read { (Kind::Home, end) } else { (Kind::Take, self.cpu) };
+                // What is kept is taken once it is known which it is.
+                let takes = if self.checksums() == Checksums::Off { self.cpu } else { end };
+                let (kind, release) = if r.read { (Kind::Home, end) } else { (Kind::Take, takes) };
                 self.post(kind, release, chunk, pages, r.write, &[]);
             }
         }

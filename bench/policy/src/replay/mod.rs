@@ -3,6 +3,7 @@
 //! kernel that writes the page. What else moves, and when, is the contender's to decide.
 
 mod bytes;
+mod checksums;
 mod cpu;
 mod device;
 mod early;
@@ -14,6 +15,7 @@ use crate::costs::Costs;
 use crate::reasons::{Reason, Waits};
 use crate::trace::{Event, Trace};
 use bytes::Bytes;
+pub use checksums::Checksums;
 use hmmrt::policy::{History, Launches, PageMask, Policy, Recency};
 use std::collections::BTreeMap;
 
@@ -66,6 +68,10 @@ pub struct Outcome {
     pub faults: u64,
     /// Chunks that had to leave the device.
     pub evictions: u64,
+    /// The device's time for checksums, and the most host memory that they held, in bytes.
+    pub hashing: u64,
+    /// See above.
+    pub held: u64,
     /// Why the CPU waited: after launches that came for the first or second time, and after others.
     pub waits: [Waits; 2],
 }
@@ -98,6 +104,7 @@ struct Chunk {
     predicted: bool,
     moved: u64,
     thrash: unified::Thrash,
+    check: checksums::Check,
 }
 
 impl Chunk {
@@ -177,6 +184,7 @@ pub fn replay(trace: &Trace, costs: &Costs, who: Contender) -> Result<Outcome, T
         predicted: false,
         moved: 0,
         thrash: unified::Thrash::default(),
+        check: checksums::Check::default(),
     };
     let mut r = Replay {
         trace,

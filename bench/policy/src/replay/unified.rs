@@ -39,7 +39,7 @@ impl Replay<'_> {
                     at = self.device_fault(chunk, lacks, at)?;
                 }
                 // It can't know that the old bytes are not needed.
-                self.bytes.device(chunk, pages & !remote, true, write);
+                self.bytes.device(chunk, pages & !remote, true, u.changed(chunk, pages));
                 written.push((chunk, pages, write));
             }
         }

@@ -2,12 +2,15 @@
 
 mod dense;
 mod held;
+mod partly;
 mod rng;
 mod sparse;
 
 use crate::trace::{Event, PAGES, Touch, Trace, Use};
 use hmmrt::AccessMode;
 use hmmrt::policy::PageMask;
+pub use partly::unnamed;
+use partly::{Reads, partly};
 use rng::Rng;
 
 type Generator = fn(&mut Rng) -> Trace;
@@ -40,6 +43,20 @@ const HELD_OUT: &[(&str, Generator)] = &[
     ("passes", held::passes),
 ];
 
+/// Launches that change a share of what they name; how much of it the CPU reads.
+const PARTLY: &[(&str, Generator)] = &[
+    ("changed-0-all", |r| partly(r, 0.0, Reads::All)),
+    ("changed-0.1-all", |r| partly(r, 0.1, Reads::All)),
+    ("changed-0.5-all", |r| partly(r, 0.5, Reads::All)),
+    ("changed-1-all", |r| partly(r, 1.0, Reads::All)),
+    ("changed-0-some", |r| partly(r, 0.0, Reads::Some)),
+    ("changed-0.1-some", |r| partly(r, 0.1, Reads::Some)),
+    ("changed-0.5-some", |r| partly(r, 0.5, Reads::Some)),
+    ("changed-1-some", |r| partly(r, 1.0, Reads::Some)),
+    ("changed-0.1-none", |r| partly(r, 0.1, Reads::Nothing)),
+    ("changed-1-none", |r| partly(r, 1.0, Reads::Nothing)),
+];
+
 /// The names of the shapes of issue 6.
 pub fn names() -> impl Iterator<Item = &'static str> {
     SHAPES.iter().map(|(name, _)| *name)
@@ -50,9 +67,14 @@ pub fn held_out() -> impl Iterator<Item = &'static str> {
     HELD_OUT.iter().map(|(name, _)| *name)
 }
 
+/// The names of those whose launches change a share of what they name.
+pub fn partly_changed() -> impl Iterator<Item = &'static str> {
+    PARTLY.iter().map(|(name, _)| *name)
+}
+
 /// The trace of a shape; `None` if there is none of this name.
 pub fn generate(name: &str, seed: u64) -> Option<Trace> {
-    let (name, make) = SHAPES.iter().chain(HELD_OUT).find(|(n, _)| *n == name)?;
+    let (name, make) = SHAPES.iter().chain(HELD_OUT).chain(PARTLY).find(|(n, _)| *n == name)?;
     let mut trace =
         make(&mut Rng::new(seed ^ name.bytes().fold(0_u64, |h, b| h.wrapping_mul(31) + u64::from(b))));
     (*name).clone_into(&mut trace.name);
