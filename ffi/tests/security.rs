@@ -14,17 +14,27 @@ use std::process::Command;
 #[test]
 fn no_memory_is_writable_and_executable_and_nothing_is_shared() {
     let program = compile(&["secure.c"], Shared);
+    let start = compile(&["start.c"], Shared);
+    let is_there = |engine: &&str| {
+        let answer = run_ok(&start, &[("HMMRT_FAULT", engine)]).0;
+        if answer != "0: \n" {
+            eprintln!("not tested with {engine}: {answer}");
+        }
+        answer == "0: \n"
+    };
+    let engines: Vec<_> = ["segv", "uffd", "uffd-thread"].into_iter().filter(is_there).collect();
     for kind in ["host", "cuda", "hip"] {
         let driver = if kind == "host" { String::new() } else { double(kind).to_str().unwrap().to_owned() };
-        for direct in ["0", "1"] {
+        for (engine, direct) in engines.iter().flat_map(|engine| [(*engine, "0"), (*engine, "1")]) {
             let settings = [
+                ("HMMRT_FAULT", engine),
                 ("HMMRT_BACKEND", kind),
                 ("HMMRT_CUDA_LIBRARY", &driver),
                 ("HMMRT_HIP_LIBRARY", &driver),
                 ("HMMRT_HOST_DIRECT", direct),
             ];
             let (out, err) = run_ok(&program, &settings);
-            assert!(out.ends_with("ok after_shutdown\nall well\n"), "{kind}: {out}{err}");
+            assert!(out.ends_with("ok after_shutdown\nall well\n"), "{kind} {engine}: {out}{err}");
         }
     }
 }
