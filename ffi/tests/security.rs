@@ -14,17 +14,27 @@ use std::process::Command;
 #[test]
 fn no_memory_is_writable_and_executable_and_nothing_is_shared() {
     let program = compile(&["secure.c"], Shared);
+    let start = compile(&["start.c"], Shared);
+    let is_there = |engine: &&str| {
+        let answer = run_ok(&start, &[("HMMRT_FAULT", engine)]).0;
+        if answer != "0: \n" {
+            eprintln!("not tested with {engine}: {answer}");
+        }
+        answer == "0: \n"
+    };
+    let engines: Vec<_> = ["segv", "uffd", "uffd-thread"].into_iter().filter(is_there).collect();
     for kind in ["host", "cuda", "hip"] {
         let driver = if kind == "host" { String::new() } else { double(kind).to_str().unwrap().to_owned() };
-        for direct in ["0", "1"] {
+        for (engine, direct) in engines.iter().flat_map(|engine| [(*engine, "0"), (*engine, "1")]) {
             let settings = [
+                ("HMMRT_FAULT", engine),
                 ("HMMRT_BACKEND", kind),
                 ("HMMRT_CUDA_LIBRARY", &driver),
                 ("HMMRT_HIP_LIBRARY", &driver),
                 ("HMMRT_HOST_DIRECT", direct),
             ];
             let (out, err) = run_ok(&program, &settings);
-            assert!(out.ends_with("ok after_shutdown\nall well\n"), "{kind}: {out}{err}");
+            assert!(out.ends_with("ok after_shutdown\nall well\n"), "{kind} {engine}: {out}{err}");
         }
     }
 }
@@ -68,8 +78,48 @@ fn traces_are_the_users_own_and_never_somebody_elses_file() {
     assert_eq!(fs::read(&trace).unwrap(), b"somebody's");
 }
 
+#[test]
+fn statistics_are_the_users_own_and_never_behind_a_link() {
+    let program = compile(&["secure.c"], Static);
+    let folder = scratch("statistics");
+    let (file, other) = (folder.join("of"), folder.join("other"));
+    let start = || {
+        let out = run_with(&program, &[], &[("HMMRT_STATS", file.to_str().unwrap())]);
+        assert!(out.status.success(), "{out:?}");
+        String::from_utf8(out.stderr).unwrap()
+    };
+    let tables = || fs::read_to_string(&file).unwrap().matches("hmmrt statistics\n").count();
+    let mode = || fs::metadata(&file).unwrap().permissions().mode() & 0o7777;
+    // The program has umask 0.
+    assert_eq!((start(), tables(), mode()), (String::new(), 1, 0o600));
+    // What is there keeps its mode and what is in it.
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o640)).unwrap();
+    assert_eq!((start(), tables(), mode()), (String::new(), 2, 0o640));
+    let is_refused = || {
+        let err = start();
+        assert_eq!(err.matches("not written: it is a link, or no regular file").count(), 1, "{err}");
+    };
+    for there in [true, false] {
+        fs::remove_file(&file).unwrap();
+        let _ = fs::remove_file(&other);
+        if there {
+            fs::write(&other, "").unwrap();
+        }
+        symlink(&other, &file).unwrap();
+        is_refused();
+        assert_eq!(other.exists(), there);
+        assert!(!there || fs::read(&other).unwrap().is_empty());
+    }
+    // A pipe, with and without somebody who reads it.
+    fs::remove_file(&file).unwrap();
+    assert!(Command::new("mkfifo").arg(&file).status().unwrap().success());
+    is_refused();
+    let _reader = fs::File::options().read(true).write(true).open(&file).unwrap();
+    is_refused();
+}
+
 /// Everything in the environment that could hurt.
-fn hostile(settings: &mut Vec<(&'static str, String)>, trace: &Path) {
+fn hostile(settings: &mut Vec<(&'static str, String)>, trace: &Path, stats: &str) {
     let driver = double("cuda");
     for (name, value) in [
         ("HMMRT_BACKEND", "cuda"),
@@ -80,7 +130,7 @@ fn hostile(settings: &mut Vec<(&'static str, String)>, trace: &Path) {
         ("HMMRT_HOST_DEVICES", "7"),
         ("HMMRT_HOST_MEMORY", "1"),
         ("HMMRT_FORK", "exec"),
-        ("HMMRT_STATS", "1"),
+        ("HMMRT_STATS", stats),
         ("HMMRT_LOG", "debug"),
         ("HMMRT_VMA_BUDGET", "nonsense"),
     ] {
@@ -107,11 +157,11 @@ fn the_environment_is_nothing_to_a_setuid_program() {
     let open = folder.join("open");
     fs::create_dir(&open).unwrap();
     fs::set_permissions(&open, fs::Permissions::from_mode(0o777)).unwrap();
-    let trace = open.join("trace");
-    let run_as_nobody = |mode: u32| {
+    let (trace, stats) = (open.join("trace"), open.join("stats"));
+    let run_as_nobody = |mode: u32, stats: &str| {
         fs::set_permissions(&program, fs::Permissions::from_mode(mode)).unwrap();
         let mut settings = Vec::new();
-        hostile(&mut settings, &trace);
+        hostile(&mut settings, &trace, stats);
         let mut command = Command::new(&program);
         command.env_clear().envs(settings).current_dir("/").uid(65534).gid(65534);
         let output = command.output().expect("the program");
@@ -119,18 +169,20 @@ fn the_environment_is_nothing_to_a_setuid_program() {
         (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap())
     };
     // As any program: the settings are read, one of which is nonsense.
-    let (plain, _) = run_as_nobody(0o755);
-    let (privileged, err) = run_as_nobody(0o4755);
-    let traced = trace.exists();
+    let (plain, _) = run_as_nobody(0o755, "1");
+    let as_privileged = ["1", stats.to_str().unwrap()].map(|stats| run_as_nobody(0o4755, stats));
+    let made = [trace.exists(), stats.exists()];
     fs::remove_dir_all(&folder).unwrap();
     assert!(plain.starts_with("secure 0 user 65534/65534 init -19 "), "{plain}");
-    if privileged.starts_with("secure 0") {
-        eprintln!("skipped: {} allows no setuid programs", std::env::temp_dir().display());
-        return;
+    for (privileged, err) in as_privileged {
+        if privileged.starts_with("secure 0") {
+            eprintln!("skipped: {} allows no setuid programs", std::env::temp_dir().display());
+            return;
+        }
+        assert_eq!(privileged, "secure 1 user 65534/0 init 0 backend host devices 1 moved 1\n", "{err}");
+        assert_eq!(err, "", "neither log nor statistics");
     }
-    assert_eq!(privileged, "secure 1 user 65534/0 init 0 backend host devices 1 moved 1\n", "{err}");
-    assert!(!traced, "a trace was written with another's rights");
-    assert_eq!(err, "", "neither log nor statistics");
+    assert_eq!(made, [false, false], "a trace or statistics were written with another's rights");
 }
 
 unsafe extern "C" {

@@ -2,10 +2,11 @@
 //! summary (`summary.rs`) and the chunk's lock (`sys/lock.rs`) are the files themselves; the registry is a copy of `inflight.rs`,
 //! cut down to one entry; `Guard` one of `chunk::Guard`, `ready_to` of `Chunk::ready_to`, `retire` and `summarize` of
 //! `adopt/regions.rs`; `send_home` and `acquire` are the order of steps of `fault::resolve`, `access::is_ready`, `access::open`
-//! and `access::settle`. A kernel that was let go finds its chunks there.
+//! and `access::settle`. A kernel that was let go finds its chunks there. `release` goes on from here.
 
 use crate::atomic::{AtomicU32, AtomicUsize};
 use crate::explore;
+use crate::release::Releases;
 use crate::summary::Summary;
 use crate::sys::lock::{FutexLock, Locked};
 use core::ops::Range;
@@ -14,16 +15,24 @@ use loom::sync::Arc;
 use loom::thread;
 
 #[derive(Clone, Copy, PartialEq)]
-enum Phase {
+pub(super) enum Phase {
     None,
     Acquiring,
     Settling,
     Open,
+    Released(u64),
 }
 
-struct Entry {
-    phase: Phase,
+pub(super) struct Entry {
+    pub(super) phase: Phase,
     contested: bool,
+}
+
+/// `Blocker::Open` and `Blocker::Queued`.
+#[derive(Clone, Copy)]
+pub(super) enum Blocker {
+    Open,
+    Queued(u64),
 }
 
 struct Chunk {
@@ -34,8 +43,9 @@ struct Chunk {
     block: AtomicU32,
 }
 
-struct World {
-    registry: Locked<Entry>,
+pub(super) struct World {
+    pub(super) registry: Locked<Entry>,
+    pub(super) releases: Releases,
     chunks: Vec<Chunk>,
     summary: Summary,
     /// The block's first chunk.
@@ -81,7 +91,7 @@ impl Drop for Guard<'_> {
 
 impl World {
     /// Chunks that are on the device or not, and what is done with them first.
-    fn new(resident: &[u32], first: fn(&World)) -> World {
+    pub(super) fn new(resident: &[u32], first: fn(&World)) -> World {
         let chunk = |r: &u32| Chunk {
             lock: FutexLock::new(),
             resident: AtomicU32::new(*r),
@@ -89,6 +99,7 @@ impl World {
         };
         let world = World {
             registry: Locked::new(Entry { phase: Phase::None, contested: false }),
+            releases: Releases::default(),
             chunks: resident.iter().map(chunk).collect(),
             summary: Summary::default(),
             start: AtomicUsize::new(0),
@@ -120,24 +131,23 @@ impl World {
         chunks.for_each(|i| self.lock(i).unlink());
     }
 
-    /// The CPU takes a chunk, unless a kernel has it.
-    fn send_home(&self, i: usize) -> bool {
+    /// The CPU takes a chunk, unless a kernel has it; `copy` is what it copies home.
+    pub(super) fn send_home(&self, i: usize, copy: impl FnOnce()) -> Result<(), Blocker> {
         let g = self.lock(i);
-        let busy = {
+        if self.releases.count.load(SeqCst) != 0 {
             let mut entry = self.registry.lock();
             match entry.phase {
-                Phase::Acquiring => {
-                    entry.contested = true;
-                    false
+                Phase::Acquiring => entry.contested = true,
+                Phase::Settling | Phase::Open => return Err(Blocker::Open),
+                Phase::Released(t) if !self.releases.timeline.has_reached(t) => {
+                    return Err(Blocker::Queued(t));
                 }
-                Phase::Settling | Phase::Open => true,
-                Phase::None => false,
+                Phase::None | Phase::Released(_) => {}
             }
-        };
-        if !busy {
-            g.chunk.resident.store(0, SeqCst);
         }
-        !busy
+        copy();
+        g.chunk.resident.store(0, SeqCst);
+        Ok(())
     }
 
     fn ready_to(&self, chunk: &Chunk) -> Option<usize> {
@@ -170,8 +180,12 @@ impl World {
         true
     }
 
-    fn acquire(&self, wanted: Range<usize>) {
-        self.registry.lock().phase = Phase::Acquiring;
+    pub(super) fn acquire(&self, wanted: Range<usize>) {
+        {
+            let mut entry = self.registry.lock();
+            entry.phase = Phase::Acquiring;
+            self.releases.publish_count(entry.phase);
+        }
         if self.is_ready(wanted.clone()) && self.open() {
             return;
         }
@@ -212,7 +226,7 @@ fn meet<const N: usize>(world: fn() -> World, wanted: Range<usize>, others: [fn(
 }
 
 fn take(world: &World) {
-    world.send_home(0);
+    let _ = world.send_home(0, || ());
 }
 
 fn one(world: &World) {
@@ -248,7 +262,7 @@ fn a_neighbour_leaves_the_block() {
 fn a_chunk_is_taken_once_it_is_out_of_the_block() {
     let other = |w: &World| {
         w.retire(0..1);
-        w.send_home(0);
+        take(w);
     };
     meet(|| World::new(&[1], one), 0..1, [other]);
 }

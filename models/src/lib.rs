@@ -39,6 +39,7 @@ impl timeline::Timeline {
 mod acquire;
 mod free;
 mod lock;
+mod release;
 mod request;
 mod wait;
 

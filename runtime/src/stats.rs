@@ -3,12 +3,13 @@
 
 use crate::config::Config;
 use crate::log::log;
-use crate::sys::{self, library, thread};
+use crate::sys::{self, library, thread, tracefile};
 use crate::trace::Why;
 use core::sync::atomic::{AtomicU64, Ordering::*};
-use std::fs::OpenOptions;
-use std::io::Write;
-use std::path::PathBuf;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
 use std::sync::{Once, OnceLock};
 
 /// One number. Signal-safe.
@@ -187,7 +188,7 @@ pub(crate) fn start(config: &Config) {
         if to_file {
             // The program may go to another folder before it ends.
             let name = config.stats_file.replace("%p", &std::process::id().to_string());
-            match std::path::absolute(&name) {
+            match std::path::absolute(&name).and_then(|path| check(&path).map(|()| path)) {
                 Ok(path) => drop(FILE.set(path)),
                 Err(e) => return log!(Error, "HMMRT_STATS={name}: not written: {e}"),
             }
@@ -204,10 +205,31 @@ extern "C" fn write() {
     }
     let table = STATS.snapshot().table();
     let Some(path) = FILE.get() else { return sys::stderr::write_all(table.as_bytes()) };
-    let file = OpenOptions::new().create(true).append(true).open(path);
-    if let Err(e) = file.and_then(|mut file| file.write_all(table.as_bytes())) {
+    if let Err(e) = open(path).and_then(|mut file| file.write_all(table.as_bytes())) {
         log!(Error, "HMMRT_STATS={}: not written: {e}", path.display());
     }
+}
+
+fn refused() -> io::Error {
+    io::Error::other("it is a link, or no regular file")
+}
+
+/// Refuses what is there and is no regular file. It is not opened: that would wait for a pipe's reader, and do something to some
+/// devices.
+fn check(path: &Path) -> io::Result<()> {
+    match fs::symlink_metadata(path) {
+        Ok(there) if !there.is_file() => Err(refused()),
+        _ => Ok(()),
+    }
+}
+
+/// The file, made for its user alone if it is not there. Whatever came in between, no link is followed.
+fn open(path: &Path) -> io::Result<File> {
+    check(path)?;
+    let mut options = OpenOptions::new();
+    options.create(true).append(true).mode(0o600).custom_flags(tracefile::NO_FOLLOW);
+    let file = options.open(path)?;
+    if file.metadata()?.is_file() { Ok(file) } else { Err(refused()) }
 }
 
 fn mib(bytes: u64) -> String {

@@ -4,7 +4,11 @@
 use crate::{command_size, preload_size};
 use hmmrt::{Config, Error};
 
-const NAMES: [&str; 20] = [
+/// So many values of a first byte choose a variable, so that a name that comes later changes no input.
+const SLOTS: usize = 32;
+
+/// New ones are added at the end: an input's first byte is a place in here.
+const NAMES: [&str; 23] = [
     "HMMRT_BACKEND",
     "HMMRT_FAULT",
     "HMMRT_SPARE",
@@ -25,9 +29,12 @@ const NAMES: [&str; 20] = [
     "HMMRT_LOG",
     "HMMRT_TRACE",
     "HMMRT_TRACE_SIZE",
+    "HMMRT_POLICY",
+    "HMMRT_SPILL",
+    "HMMRT_UFFD_MOVE",
 ];
 
-/// The first byte chooses the variable, the rest is its value; or a list of both, one a line, when it is a letter.
+/// The first byte chooses the variable, or none, the rest is its value; or a list of both, one a line, when it is a letter.
 pub fn settings(bytes: &[u8]) {
     let Some((first, rest)) = bytes.split_first() else { return };
     if first.is_ascii_alphabetic() {
@@ -40,13 +47,14 @@ pub fn settings(bytes: &[u8]) {
         }
         return;
     }
-    let name = NAMES[usize::from(*first) % NAMES.len()];
     let value = String::from_utf8_lossy(rest).into_owned();
-    match Config::from_lookup(|asked| (asked == name).then(|| value.clone())) {
-        Ok(config) => within(&config),
-        Err(error) => {
-            assert!(matches!(error, Error::Config(_)));
-            assert!(error.to_string().contains(name), "{error}");
+    if let Some(name) = NAMES.get(usize::from(*first) % SLOTS) {
+        match Config::from_lookup(|asked| (asked == *name).then(|| value.clone())) {
+            Ok(config) => within(&config),
+            Err(error) => {
+                assert!(matches!(error, Error::Config(_)));
+                assert!(error.to_string().contains(name), "{error}");
+            }
         }
     }
     sizes(&value);
@@ -75,4 +83,27 @@ fn sizes(value: &str) {
         preload.filter(|size| *size <= i64::MAX as u64),
         "the preload library reads {value:?}"
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::RefCell;
+
+    /// Catches: a setting that is not tried.
+    #[test]
+    fn all_that_the_runtime_asks_for_are_tried() {
+        let asked = RefCell::new(Vec::new());
+        let look = |name: &str| {
+            asked.borrow_mut().push(name.to_owned());
+            None
+        };
+        Config::from_lookup(look).expect("the defaults");
+        let mut asked = asked.into_inner();
+        let mut tried = NAMES.map(str::to_owned);
+        asked.sort_unstable();
+        tried.sort_unstable();
+        assert_eq!(asked, tried);
+        const { assert!(NAMES.len() <= SLOTS) };
+    }
 }

@@ -248,6 +248,8 @@ fn parameters_are_taken_at_the_call() {
 #[test]
 fn host_functions_may_not_call_the_driver() {
     let _turn = alone();
+    /// # Safety
+    /// `answer` is an `i32` that nobody else uses until the stream is done.
     unsafe extern "C" fn calls(answer: *mut c_void) {
         let mut count = 0;
         // SAFETY: the test's own variable, which it reads when the stream is done.

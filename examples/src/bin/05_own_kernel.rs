@@ -5,6 +5,9 @@ use std::ffi::c_void;
 use hmmrt::{Arg, Error, Kernel, LaunchConfig, ManagedVec, Runtime};
 
 /// Called once a launch, on the stream's thread. `args[i]` points at the i-th argument; pointers are device addresses.
+///
+/// # Safety
+/// The arguments are a pointer to grid * block doubles, which nobody else uses meanwhile, and a factor.
 unsafe extern "C" fn scale(config: *const LaunchConfig, args: *const *mut c_void) {
     // SAFETY: the launch below passes n doubles, n = grid * block, that nobody else uses meanwhile, and one factor.
     unsafe {

@@ -111,6 +111,8 @@ fn ours(size: usize, alignment: usize, zeroed: bool, caller: usize) -> Option<*m
     }
 }
 
+/// # Safety
+/// None that safe code could break: it is unsafe as malloc's type is, whose place it takes.
 unsafe extern "C" fn malloc_for(size: usize, caller: usize) -> *mut c_void {
     if let Some(block) = ours(size, 1, false, caller) {
         return block;
@@ -119,6 +121,8 @@ unsafe extern "C" fn malloc_for(size: usize, caller: usize) -> *mut c_void {
     unsafe { names::__libc_malloc(size) }
 }
 
+/// # Safety
+/// As [`malloc_for`].
 unsafe extern "C" fn calloc_for(n: usize, size: usize, caller: usize) -> *mut c_void {
     let Some(bytes) = n.checked_mul(size) else { return no_memory() };
     if let Some(block) = ours(bytes, 1, true, caller) {
@@ -128,6 +132,8 @@ unsafe extern "C" fn calloc_for(n: usize, size: usize, caller: usize) -> *mut c_
     unsafe { names::__libc_calloc(n, size) }
 }
 
+/// # Safety
+/// As [`malloc_for`].
 unsafe extern "C" fn memalign_for(alignment: usize, size: usize, caller: usize) -> *mut c_void {
     // The C library takes any alignment and rounds it up.
     if let Some(alignment) = alignment.max(1).checked_next_power_of_two()
@@ -139,6 +145,8 @@ unsafe extern "C" fn memalign_for(alignment: usize, size: usize, caller: usize) 
     unsafe { names::__libc_memalign(alignment, size) }
 }
 
+/// # Safety
+/// `out` is room for an address.
 unsafe extern "C" fn posix_memalign_for(
     out: *mut *mut c_void,
     alignment: usize,
@@ -160,11 +168,15 @@ unsafe extern "C" fn posix_memalign_for(
     0
 }
 
+/// # Safety
+/// As [`malloc_for`].
 unsafe extern "C" fn valloc_for(size: usize, caller: usize) -> *mut c_void {
     // SAFETY: no preconditions.
     unsafe { memalign_for(names::page_size(), size, caller) }
 }
 
+/// # Safety
+/// As [`malloc_for`].
 unsafe extern "C" fn pvalloc_for(size: usize, caller: usize) -> *mut c_void {
     let page = names::page_size();
     match size.checked_next_multiple_of(page) {
@@ -174,6 +186,8 @@ unsafe extern "C" fn pvalloc_for(size: usize, caller: usize) -> *mut c_void {
     }
 }
 
+/// # Safety
+/// As [`realloc_for`].
 unsafe extern "C" fn reallocarray_for(ptr: *mut c_void, n: usize, size: usize, caller: usize) -> *mut c_void {
     match n.checked_mul(size) {
         // SAFETY: the caller's promise.
@@ -182,6 +196,8 @@ unsafe extern "C" fn reallocarray_for(ptr: *mut c_void, n: usize, size: usize, c
     }
 }
 
+/// # Safety
+/// `ptr` is NULL or a live block of this library's or the C library's, which nobody uses meanwhile, nor afterwards if it succeeds.
 unsafe extern "C" fn realloc_for(ptr: *mut c_void, size: usize, caller: usize) -> *mut c_void {
     if ptr.is_null() {
         // SAFETY: no preconditions.

@@ -107,6 +107,9 @@ pub fn is_up() -> bool {
 /// A variable of the environment, without the C library's help and without allocation. Its bytes stay where they are as
 /// long as the program does not change it.
 pub fn variable(name: &str) -> Option<&'static [u8]> {
+    if is_secure() {
+        return None;
+    }
     // SAFETY: the environment is an array of C strings that ends with NULL.
     unsafe {
         let mut at = (&raw const environ).read_volatile();

@@ -60,6 +60,8 @@ macro_rules! wraps {
         mod held {
             use super::*;
         $(
+            /// # Safety
+            /// As the C library's.
             #[inline(never)]
             pub unsafe fn $name(kind: core::ffi::c_int, has_failed: bool, ($($arg,)*): ($($type,)*)) -> $ret {
                 let at = real::$name.address();

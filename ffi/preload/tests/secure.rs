@@ -1,12 +1,16 @@
 //! What SECURITY.md promises of a program that the preload library is before: no memory is writable and executable, no code
-//! is made while it runs, and nothing is shared, with memory away on a device and in every way that system calls are seen.
+//! is made while it runs, and nothing is shared, with memory away on a device and in every way that system calls are seen; and
+//! nothing happens in a setuid program.
 
 #[allow(dead_code, reason = "what runs C programs is for other tests")]
 mod common;
 #[path = "../../../doubles/harness/hardened.rs"]
 mod hardened;
 
-use common::{library, preloaded, run};
+use common::{compile_with, library, preloaded, run};
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
 
@@ -100,5 +104,86 @@ fn no_memory_is_writable_and_executable() {
             err.lines().any(|line| line.contains("to the device") && !line.contains(" 0 moves"))
         });
         assert!(is_moved, "{more:?}: nothing was ever away");
+    }
+}
+
+/// A program of root's that is linked with the library, setuid, run by nobody: nothing is managed there, and no variable acts.
+/// As another user than root this can't be tried.
+#[test]
+fn the_environment_is_nothing_to_a_setuid_program() {
+    // SAFETY: no memory is involved.
+    if unsafe { libc::geteuid() } != 0 {
+        eprintln!("skipped: only root can make a setuid program of root's");
+        return;
+    }
+    // Where nobody can reach it: not in the target folder.
+    let folder = std::env::temp_dir().join(format!("hmmrt-preload-security-{}", std::process::id()));
+    let open = folder.join("open");
+    fs::create_dir_all(&open).expect("a new folder");
+    let allow = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    allow(&folder, 0o755);
+    allow(&open, 0o777);
+    let copy = |from: &Path, name| {
+        let to = folder.join(name);
+        // Another process writes it: no other thread's child can have it open then, and it can be executed.
+        assert!(Command::new("cp").arg(from).arg(&to).status().unwrap().success());
+        allow(&to, 0o755);
+        to
+    };
+    let preload = copy(library(), "libhmmrt_preload.so.0");
+    let path = format!("-Wl,-rpath,{}", folder.display());
+    let driver = copy(&common::cuda_double(), "libcuda.so.1");
+    let linked = ["-Wl,--no-as-needed", preload.to_str().unwrap(), driver.to_str().unwrap(), &path];
+    let program = copy(&compile_with("privileged", &linked).0, "program");
+    let files = [open.join("trace"), open.join("statistics")];
+    let [trace, statistics] = files.each_ref().map(|file| file.to_str().unwrap());
+    let as_nobody = |mode: u32, settings: &[(&str, &str)]| {
+        allow(&program, mode);
+        let mut command = Command::new(&program);
+        command.env_clear().envs(settings.iter().copied()).current_dir("/").uid(65534).gid(65534);
+        let output = run(&mut command);
+        assert!(output.status.success(), "{output:?}");
+        let made = files.each_ref().map(|file| fs::remove_file(file).is_ok());
+        (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap(), made)
+    };
+    let all = [
+        ("HMMRT_BACKEND", "host"),
+        ("HMMRT_MIN_SIZE", "64K"),
+        ("HMMRT_CHAOS", "1"),
+        ("HMMRT_ADOPT_MMAP", "1"),
+        ("HMMRT_SYSCALLS", "trap"),
+        ("HMMRT_TAKE_MANAGED", "1"),
+        ("HMMRT_LOG", "debug"),
+        ("HMMRT_TRACE", trace),
+        ("HMMRT_STATS", statistics),
+    ];
+    let wrong =
+        ["MIN_SIZE", "ADOPT_MMAP", "SMALL", "SYSCALLS", "STATS", "VMA_BUDGET"].map(|n| format!("HMMRT_{n}"));
+    let wrong = wrong.each_ref().map(|name| (name.as_str(), "nonsense"));
+    // As any program: everything acts.
+    let plain = as_nobody(0o755, &all);
+    let plain_wrong = as_nobody(0o755, &wrong);
+    let privileged = [as_nobody(0o4755, &all), as_nobody(0o4755, &wrong)];
+    fs::remove_dir_all(&folder).unwrap();
+    let sys = u8::from(cfg!(target_arch = "x86_64"));
+    assert_eq!(
+        plain.0,
+        format!("secure 0 user 65534/65534 managed 1 segv 1 sys {sys} with threads\n"),
+        "{}",
+        plain.1
+    );
+    assert_eq!(plain.2, [true, true], "{}", plain.1);
+    assert!(plain.1.contains("hmmrt"), "{}", plain.1);
+    assert!(
+        ["MIN_SIZE", "ADOPT_MMAP", "SMALL", "SYSCALLS"].iter().all(|n| plain_wrong.1.contains(n)),
+        "{plain_wrong:?}"
+    );
+    for (out, err, made) in privileged {
+        if out.starts_with("secure 0") {
+            eprintln!("skipped: {} allows no setuid programs", std::env::temp_dir().display());
+            return;
+        }
+        assert_eq!(out, "secure 1 user 65534/0 managed 0 segv 0 sys 0 alone\n", "{err}");
+        assert_eq!((&*err, made), ("", [false, false]), "neither log, statistics nor a trace");
     }
 }

@@ -7,6 +7,9 @@ mod spare;
 /// What `spare` needs of the library's module of that name.
 mod names {
     /// A system call.
+    ///
+    /// # Safety
+    /// As the call's.
     pub unsafe fn bare(number: libc::c_long, a: [usize; 6]) -> isize {
         // SAFETY: the caller's promise.
         unsafe { libc::syscall(number, a[0], a[1], a[2], a[3], a[4], a[5]) as isize }

@@ -13,6 +13,9 @@ unsafe fn arg<T: Copy>(args: *const *mut c_void, i: usize) -> T {
 }
 
 /// `p[i] += v`
+///
+/// # Safety
+/// Launched with p, n and v; the n bytes are acquired, to be written.
 unsafe extern "C" fn add_bytes(_: *const LaunchConfig, args: *const *mut c_void) {
     // SAFETY: launched with these three arguments, and the bytes are acquired.
     unsafe {
@@ -22,12 +25,18 @@ unsafe extern "C" fn add_bytes(_: *const LaunchConfig, args: *const *mut c_void)
 }
 
 /// `p[i] = v`
+///
+/// # Safety
+/// As [`add_bytes`].
 unsafe extern "C" fn fill_bytes(_: *const LaunchConfig, args: *const *mut c_void) {
     // SAFETY: as above.
     unsafe { arg::<*mut u8>(args, 0).write_bytes(arg(args, 2), arg::<u64>(args, 1) as usize) }
 }
 
 /// `*p += 1`
+///
+/// # Safety
+/// Launched with a pointer to a word that is acquired, to be written.
 unsafe extern "C" fn add_word(_: *const LaunchConfig, args: *const *mut c_void) {
     // SAFETY: launched with one pointer to an acquired word.
     unsafe { *arg::<*mut u64>(args, 0) += 1 }
@@ -38,6 +47,9 @@ fn wait(ns: u64) {
 }
 
 /// After a while: `p[i] += 1`
+///
+/// # Safety
+/// Launched with a pointer to words that nobody else uses meanwhile, their number, and the time.
 unsafe extern "C" fn slow_increment(_: *const LaunchConfig, args: *const *mut c_void) {
     // SAFETY: launched with a pointer to words that nobody else uses meanwhile, their number, and the time.
     unsafe {
@@ -48,6 +60,9 @@ unsafe extern "C" fn slow_increment(_: *const LaunchConfig, args: *const *mut c_
 }
 
 /// After a while: `to[i] = from[i]`
+///
+/// # Safety
+/// Launched with where to, where from, how many words, and the time; nobody writes either meanwhile.
 unsafe extern "C" fn slow_copy(_: *const LaunchConfig, args: *const *mut c_void) {
     // SAFETY: launched with where to, where from, how many words, and the time.
     unsafe {

@@ -247,6 +247,8 @@ pub fn modules() {
             assert!(matches!(e, Error::Device { .. }), "{e}");
         }
         assert!(matches!(raw::module_load(0, b""), Err(Error::InvalidArgument { arg: "image", .. })));
+        /// # Safety
+        /// None: it looks at no argument. Unsafe as the type of kernels is.
         unsafe extern "C" fn nothing(_: *const LaunchConfig, _: *const *mut c_void) {}
         let e = raw::kernel_from_function(0, nothing).unwrap_err();
         assert!(matches!(e, Error::Unsupported { .. }), "{e}");

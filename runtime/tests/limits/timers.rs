@@ -214,6 +214,8 @@ fn a_wait_for_a_kernel_is_not_cut_short() {
 
 static ENDED: AtomicU64 = AtomicU64::new(0);
 
+/// # Safety
+/// None: it looks at no argument. Unsafe as the type of kernels is.
 unsafe extern "C" fn late(_: *const LaunchConfig, _: *const *mut std::ffi::c_void) {
     std::thread::sleep(std::time::Duration::from_millis(30));
     ENDED.fetch_add(1, SeqCst);

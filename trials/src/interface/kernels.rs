@@ -38,6 +38,8 @@ unsafe fn arguments<'a>(args: *const *mut c_void) -> (&'a mut [u8], u64) {
     }
 }
 
+/// # Safety
+/// As [`arguments`].
 unsafe extern "C" fn sum(_: *const hmm_launch_config, args: *const *mut c_void) {
     // SAFETY: as `arguments` says.
     let (bytes, expected) = unsafe { arguments(args) };
@@ -48,12 +50,16 @@ unsafe extern "C" fn sum(_: *const hmm_launch_config, args: *const *mut c_void) 
     }
 }
 
+/// # Safety
+/// As [`arguments`].
 unsafe extern "C" fn fill(_: *const hmm_launch_config, args: *const *mut c_void) {
     // SAFETY: as `arguments` says.
     let (bytes, value) = unsafe { arguments(args) };
     bytes.fill(value as u8);
 }
 
+/// # Safety
+/// As [`arguments`].
 unsafe extern "C" fn add(_: *const hmm_launch_config, args: *const *mut c_void) {
     // SAFETY: as `arguments` says.
     let (bytes, value) = unsafe { arguments(args) };

@@ -274,6 +274,8 @@ impl On {
 /// A gate in a stream: what is behind it waits until it is opened. So order is tested without clocks.
 pub struct Gate(Option<Sender<()>>);
 
+/// # Safety
+/// `gate` is a boxed receiver, and this is the only call with it.
 unsafe extern "C" fn wait(gate: *mut c_void) {
     // SAFETY: the receiver that `gate` boxed.
     let receiver = unsafe { Box::from_raw(gate.cast::<Receiver<()>>()) };

@@ -170,6 +170,8 @@ pub unsafe extern "C" fn siginterrupt(signum: c_int, interrupt: c_int) -> c_int 
     }
 }
 
+/// # Safety
+/// As sigsuspend(2): handlers of the program's run in here, and may leave it by a jump.
 unsafe fn suspend_with(set: u64) -> c_int {
     // SAFETY: zeroed is the empty set, whose first 8 bytes are the kernel's.
     unsafe {

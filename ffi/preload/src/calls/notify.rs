@@ -31,6 +31,8 @@ struct Notification {
 /// Each that was ever asked for, by function and value, once: when the last call of one has ended nobody can say.
 static KNOWN: Mutex<BTreeMap<(usize, usize), &'static Notification>> = Mutex::new(BTreeMap::new());
 
+/// # Safety
+/// The function is one that takes the value, as the program has promised where it asked to be notified.
 unsafe extern "C-unwind" fn notify(to: &'static Notification) {
     mask::open_to_faults();
     // SAFETY: the program's function, which it has asked to be called with this value.

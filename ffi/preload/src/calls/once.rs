@@ -31,6 +31,9 @@ impl Drop for Call {
 }
 
 /// Stands for the routine: lets go of what is held, and runs it.
+///
+/// # Safety
+/// The C library calls it from within [`once`], in the same thread: `CALL` has the address of a call that is there.
 unsafe extern "C-unwind" fn begin() {
     let call = core::ptr::with_exposed_provenance_mut::<Call>(CALL.get() as usize);
     // SAFETY: this thread's, which is in `once` and waits for us.

@@ -106,16 +106,22 @@ unsafe fn with_array(
     }
 }
 
+/// # Safety
+/// `path` is a C string, and `first` and the list are arguments as execl's: addresses of C strings, then NULL.
 unsafe extern "C-unwind" fn execl_list(path: *const c_char, first: usize, list: *mut List) -> c_int {
     // SAFETY: the caller's promise, as execl's.
     unsafe { with_array(first, list, false, |argv, env| execve(path, argv, env)) }
 }
 
+/// # Safety
+/// As [`execl_list`].
 unsafe extern "C-unwind" fn execlp_list(file: *const c_char, first: usize, list: *mut List) -> c_int {
     // SAFETY: the caller's promise, as execlp's.
     unsafe { with_array(first, list, false, |argv, env| execvpe(file, argv, env)) }
 }
 
+/// # Safety
+/// As [`execl_list`]; behind NULL comes the environment.
 unsafe extern "C-unwind" fn execle_list(path: *const c_char, first: usize, list: *mut List) -> c_int {
     // SAFETY: the caller's promise, as execle's.
     unsafe { with_array(first, list, true, |argv, env| execve(path, argv, env)) }

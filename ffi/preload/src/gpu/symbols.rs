@@ -285,6 +285,8 @@ fn is_ours(caller: usize) -> bool {
     (START.load(Relaxed)..END.load(Relaxed)).contains(&caller)
 }
 
+/// # Safety
+/// `name` is NULL or a C string.
 unsafe extern "C" fn decide(handle: *mut c_void, name: *const c_char, caller: usize) -> Next {
     let real = real_dlsym();
     let pass = Next { answer: 0, jump: real };

@@ -142,6 +142,8 @@ fn may_be_adopted(len: usize, prot: c_int, flags: c_int, caller: usize) -> bool 
         && !caller::is_driver(caller)
 }
 
+/// # Safety
+/// As mmap(2): with MAP_FIXED nobody uses what the range has been until now.
 unsafe extern "C" fn mmap_for(
     at: *mut c_void,
     len: size_t,

@@ -86,6 +86,8 @@ pub static HOOKS: extent_hooks_t = extent_hooks_t {
     merge: Some(merge),
 };
 
+/// # Safety
+/// `zero` and `commit` are jemalloc's variables, and nobody else's meanwhile.
 unsafe extern "C" fn alloc(
     _: *mut extent_hooks_t,
     wanted: *mut c_void,
@@ -116,6 +118,9 @@ unsafe extern "C" fn alloc(
 }
 
 /// Whether it failed, as with all of them.
+///
+/// # Safety
+/// The bytes are of an extent that jemalloc has from [`alloc`], and has given up: what they hold is lost.
 unsafe extern "C" fn purge(
     _: *mut extent_hooks_t,
     at: *mut c_void,
@@ -128,6 +133,8 @@ unsafe extern "C" fn purge(
     !heap::give_up(at.cast_const().cast::<u8>().wrapping_add(offset), len)
 }
 
+/// # Safety
+/// None: it is unsafe as the type of jemalloc's table is.
 unsafe extern "C" fn split(
     _: *mut extent_hooks_t,
     _: *mut c_void,
@@ -141,6 +148,9 @@ unsafe extern "C" fn split(
 }
 
 /// Only what is of one block: the runtime moves blocks.
+///
+/// # Safety
+/// None: the addresses are only compared. Unsafe as the type of jemalloc's table is.
 unsafe extern "C" fn merge(
     _: *mut extent_hooks_t,
     first: *mut c_void,

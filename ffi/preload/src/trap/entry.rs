@@ -44,6 +44,9 @@ pub unsafe extern "C-unwind" fn enter(number: c_long, a: *const [usize; 6]) -> i
 
 /// Where the handler of SIGSYS returns to. These bytes and no unwind information: that is how unwinders and debuggers know
 /// a signal's frame.
+///
+/// # Safety
+/// It is never called: a handler of the kernel's making returns here, with the signal's frame on the stack.
 #[unsafe(naked)]
 pub unsafe extern "C" fn restorer() {
     naked_asm!("mov rax, 15", "syscall");
@@ -97,6 +100,9 @@ impl Slot {
 
 /// Makes the call that is in the registers, all of them the program's but r9, which has a slot's address, and goes on
 /// where the program made it. rcx and r11 are what a system call does not keep. In the child, trapping is set up first.
+///
+/// # Safety
+/// It is never called, but jumped to with the registers as said; the slot is taken for all who will come by here.
 #[unsafe(naked)]
 pub unsafe extern "C" fn stub() {
     naked_asm!(

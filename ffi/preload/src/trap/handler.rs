@@ -12,6 +12,9 @@ const SYS_USER_DISPATCH: c_int = 2;
 const AUDIT_ARCH_X86_64: u32 = 0xc000_003e;
 
 /// The handler. It unwinds: a thread that is cancelled in a call ends there.
+///
+/// # Safety
+/// The kernel calls it, as SIGSYS's handler with SA_SIGINFO: both are the signal's, and the context is what it goes on with.
 pub unsafe extern "C-unwind" fn on_signal(_: c_int, info: *mut siginfo_t, context: *mut c_void) {
     let context = context.cast::<ucontext_t>();
     // SAFETY: the kernel's, and nobody else's while this runs.

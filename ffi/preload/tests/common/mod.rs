@@ -19,6 +19,12 @@ pub fn library() -> &'static Path {
     LIBRARY.get_or_init(|| cdylib::build_with("", FEATURES).join("libhmmrt_preload.so"))
 }
 
+/// The double of CUDA's driver.
+#[allow(dead_code, reason = "not for every test program")]
+pub fn cuda_double() -> PathBuf {
+    cdylib::build("../../doubles/cuda").join("libhmmrt_double_cuda.so")
+}
+
 /// An empty folder of that name.
 pub fn scratch(name: &str) -> PathBuf {
     let dir = Path::new(env!("CARGO_TARGET_TMPDIR"))

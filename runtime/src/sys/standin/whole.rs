@@ -103,6 +103,9 @@ impl Block {
 }
 
 /// `p[i] += v`
+///
+/// # Safety
+/// Launched with p, n and v; the n bytes are acquired, to be written.
 unsafe extern "C" fn add(_: *const LaunchConfig, args: *const *mut c_void) {
     // SAFETY: launched with these three arguments, and the bytes are acquired.
     unsafe {
