@@ -348,7 +348,10 @@ pub(crate) fn release(devices: &Devices, stream: Stream, launch: bool) -> Result
 /// [`release`], where signals are blocked already.
 pub(crate) fn release_with(_: &Blocked, devices: &Devices, stream: Stream, launch: bool) -> Result<()> {
     let marked = stream.mark(devices.at(stream.device));
-    let ticket = marked.inspect_err(|_| inflight::leave(stream))?;
+    let ticket = marked.inspect_err(|_| {
+        inflight::leave(stream);
+        ahead::not_released(stream);
+    })?;
     inflight::release(stream, launch, ticket);
     ahead::released(devices, stream);
     trace::record(|| {

@@ -120,13 +120,36 @@ pub(crate) fn launched(
     Way::ALL.into_iter().filter(|way| wanted[*way as usize]).for_each(post);
 }
 
-/// Whether a device has what it would read of `range`; of a long one the beginning is looked at.
+/// Whether a device has what it would read of `range`: blocks as a whole where they say so, else chunk by chunk; where that would be
+/// too many, as many all over it, with its last.
 fn is_resident(range: ByteRange, device: usize) -> bool {
-    const LOOK: usize = 8;
-    range.chunks().take(LOOK).all(|(at, part)| {
-        table::get(at)
-            .is_none_or(|chunk| chunk.ready_to(device, false).is_some() || chunk.ready(part, device, false))
+    let first = range.start / CHUNK;
+    let mut sure = 0;
+    sample(range.end.div_ceil(CHUNK) - first).map(|n| HostAddr((first + n) * CHUNK)).all(|at| {
+        let part = ByteRange { start: range.start.max(at.0), end: range.end.min(at.0 + CHUNK) };
+        let Some(chunk) = table::get(at).filter(|_| part.start >= sure) else { return true };
+        match chunk.ready_to(device, false) {
+            Some(end) => sure = end,
+            None => return chunk.ready(part, device, false),
+        }
+        true
     })
+}
+
+/// The most chunks that are looked at, some 20 ns each.
+const LOOK: usize = 512;
+
+/// Which of `count` chunks to look at: all if they are few, else from the first to the last at one distance.
+fn sample(count: usize) -> impl Iterator<Item = usize> {
+    let looks = count.min(LOOK);
+    (0..looks).map(move |i| i * count.saturating_sub(1) / looks.saturating_sub(1).max(1))
+}
+
+/// What `stream` had acquired could not be released: when its kernels end will not be known, and nothing waits for that.
+pub(crate) fn not_released(stream: Stream) {
+    if LENGTH.load(Relaxed) != 0 {
+        change(|q| q.drop_behind(stream.number));
+    }
 }
 
 /// What `stream` had acquired has been released: what is to come home then does when the stream gets here.
@@ -174,6 +197,23 @@ pub(crate) fn written_behind(key: u64, at: HostAddr, page: usize, one: bool) {
         let kind = Kind::Out { device: device as u8, behind: true };
         if RUNNING.load(Relaxed) && try_change(|q| q.push(key, bytes(&left), kind, None)) == Some(true) {
             post(Way::Out);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chunks_are_looked_at_from_the_first_to_the_last() {
+        for count in [0, 1, 2, 9, LOOK] {
+            assert!(sample(count).eq(0..count), "{count}");
+        }
+        for count in [LOOK + 1, 3 * LOOK, 100_000] {
+            let all: Vec<usize> = sample(count).collect();
+            assert_eq!((all[0], all[LOOK - 1], all.len()), (0, count - 1, LOOK));
+            assert!(all.windows(2).all(|w| w[1] > w[0] && w[1] - w[0] <= count / LOOK + 1), "{count}");
         }
     }
 }

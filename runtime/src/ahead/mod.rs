@@ -13,7 +13,7 @@ mod queue;
 mod worker;
 
 pub(crate) use awaited::Awaited;
-pub(crate) use launches::{launched, released, touched, written_behind};
+pub(crate) use launches::{launched, not_released, released, touched, written_behind};
 pub(crate) use worker::{Ahead, Paused, pause};
 
 use crate::addr::{ByteRange, HostAddr};

@@ -172,11 +172,12 @@ impl Launches {
     }
 
     /// What a launch is known by; never 0. Its upper half is the same for all launches of the kernel with ranges of the same
-    /// lengths.
+    /// lengths, whichever of them it writes.
     pub fn key(kernel: u64, uses: impl Iterator<Item = Range>) -> u64 {
         let mix = |h: u64, x: u64| (h ^ x).wrapping_mul(0x0000_0100_0000_01b3).rotate_left(29);
         let new = (mix(0xcbf2_9ce4_8422_2325, kernel), 1);
-        let (kind, place) = uses.fold(new, |(k, p), r| (mix(k, r.pages.into()), mix(p, r.start)));
+        let at = |r: &Range| r.start << 2 | u64::from(r.write) << 1 | u64::from(r.read);
+        let (kind, place) = uses.fold(new, |(k, p), r| (mix(k, r.pages.into()), mix(p, at(&r))));
         let fold = |h: u64| h.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
         (fold(kind) << 32 | fold(place)).max(1)
     }

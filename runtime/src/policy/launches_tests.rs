@@ -218,3 +218,32 @@ fn what_is_not_sure_is_learnt_by_each() {
     assert_eq!(between(&mut l, 1, 0, 10_000, 2048).len(), 2);
     assert_eq!(between(&mut l, 1, 10_000, 0, 2048).len(), 2);
 }
+
+/// The same two ranges, in turn as source and result: each way round is a launch of its own.
+#[test]
+fn what_is_done_with_ranges_tells_launches_apart() {
+    let mut l = Launches::new();
+    let [a, b] = [0, 10_000];
+    let swap = |l: &mut Launches, forth: bool| {
+        let uses = [r(a, 100, !forth, forth), r(b, 100, forth, !forth)];
+        let (mut home, mut out) = (Vec::new(), Vec::new());
+        let key = Launches::key(7, uses.into_iter());
+        l.launched(key, uses.into_iter(), |r| home.push(r), |r| out.push(r));
+        let result = if forth { b } else { a };
+        l.touched(r(result + 5, 3, false, true));
+        (home, out)
+    };
+    for round in 0..12 {
+        for (forth, result) in [(true, b), (false, a)] {
+            let (home, out) = swap(&mut l, forth);
+            if round > LEARNT {
+                assert_eq!(home, [r(result + 5, 3, false, true)], "round {round}");
+                assert_eq!(out, [r(result, 100, false, true)], "the next one's source");
+            }
+        }
+    }
+    let keys = [(false, true), (true, false), (true, true)]
+        .map(|(write, read)| Launches::key(7, [r(a, 100, write, read)].into_iter()));
+    assert!(keys[0] != keys[1] && keys[1] != keys[2] && keys[0] != keys[2]);
+    assert!(keys.iter().all(|k| k >> 32 == keys[0] >> 32), "of one kind");
+}

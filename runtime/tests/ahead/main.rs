@@ -3,6 +3,7 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod edges;
 #[path = "../common/stack.rs"]
 mod stack;
 #[path = "../common/traces.rs"]
@@ -445,7 +446,7 @@ fn restarts_with_fewer_devices() {
     (0..8).for_each(|c| read(&b, c, 5));
 }
 
-const CASES: [(&str, fn()); 17] = [
+const CASES: [(&str, fn()); 19] = [
     ("a_reader_is_read_ahead_of", a_reader_is_read_ahead_of),
     ("no_order_no_reading_ahead", no_order_no_reading_ahead),
     ("kernels_keep_what_they_write", kernels_keep_what_they_write),
@@ -453,6 +454,11 @@ const CASES: [(&str, fn()); 17] = [
     ("results_come_home_behind_their_launch", results_come_home_behind_their_launch),
     ("inputs_go_ahead_of_their_launch", inputs_go_ahead_of_their_launch),
     ("room_is_made_ahead_of_a_launch", room_is_made_ahead_of_a_launch),
+    ("what_is_rewritten_of_an_input_goes_ahead", edges::what_is_rewritten_of_an_input_goes_ahead),
+    (
+        "where_the_end_is_not_known_nothing_is_waited_for",
+        edges::where_the_end_is_not_known_nothing_is_waited_for,
+    ),
     ("what_is_written_goes_behind_the_writer", writers::what_is_written_goes_behind_the_writer),
     ("what_is_filled_again_is_taken_ahead", writers::what_is_filled_again_is_taken_ahead),
     ("what_is_to_stay_is_not_taken", writers::what_is_to_stay_is_not_taken),
