@@ -1,5 +1,6 @@
 //! What the CPU is expected to do with ranges after a launch. What was moved early faults no more, so that nothing would be
-//! learnt of it any longer: a piece of each range is left out at times, and what is not touched then ends there. A range that
+//! learnt of it any longer: a piece of each range is left out at times, soon where touches change, and what is not touched then
+//! ends there, or is left out until it is touched again or forgotten. A range that
 //! the CPU writes is left closed at a few chunks each time: its faults there say how far the writer has come. Part of
 //! `launches`. Fixed memory; signal-safe.
 
@@ -10,12 +11,16 @@ const CHUNK: u64 = 512;
 /// After so many times a piece of one range is left out, after twice as many again, and then once in so many.
 const TEST: u32 = 16;
 const TESTS: u32 = 64;
+/// The first time is so soon again where something new is touched: what was touched before may have moved there.
+const SOON: u32 = 4;
+/// What is left out as a whole, and not touched, is forgotten after so many times: some things are looked at now and then.
+const ASLEEP: u8 = 8;
 /// A range of so many pages costs less to move than it costs to find out whether all of it is wanted.
 const FEW: u32 = 64;
 /// Shorter ranges of written chunks have no wires: there is nothing to be sent behind the writer.
 const WIRED: u64 = 3;
 
-/// A range, and how it came to be expected.
+/// A range, and how it came to be expected. There are many: small.
 #[derive(Clone, Copy)]
 pub(super) struct Item {
     pub(super) range: Range,
@@ -26,9 +31,18 @@ pub(super) struct Item {
     /// It was moved early, but for a piece: from and to, in pages of the range.
     ahead: bool,
     left: (u32, u32),
-    /// The piece was touched; of a range with wires: how many of its chunks lie before where the last touch ended.
+    /// Its first page was left out as well, and was touched: where a run begins there was a touch.
+    headless: bool,
+    begun: bool,
+    /// So many pages of the piece were fetched, which are enough; of a range with wires: how many of its chunks lie before where
+    /// the last touch ended.
+    found: u16,
     hit: bool,
     reached: u32,
+    /// In how many rounds no piece of it was left out.
+    untested: u8,
+    /// For how many rounds all of it has been left out, and was not touched.
+    asleep: u8,
     /// Something was taken a second time.
     again: bool,
 }
@@ -40,8 +54,13 @@ impl Item {
         tested: false,
         ahead: false,
         left: (0, 0),
+        headless: false,
+        begun: false,
+        found: 0,
         hit: false,
         reached: 0,
+        untested: 0,
+        asleep: 0,
         again: false,
     };
 
@@ -89,6 +108,10 @@ impl Item {
         let end = match () {
             () if !self.ahead => return Some(self),
             () if self.has_wires() && !self.hit => return None,
+            () if self.is_gone() || self.left == (0, self.range.pages) && !self.hit => {
+                self.asleep += 1;
+                return (self.asleep <= ASLEEP).then_some(self);
+            }
             () if self.has_wires() => {
                 let wire = self.wire(self.chunks().0 + u64::from(self.reached), dense);
                 wire.map_or(self.range.end(), |c| c * CHUNK)
@@ -97,6 +120,7 @@ impl Item {
             () => self.range.end(),
         };
         self.tested |= self.hit;
+        self.asleep = 0;
         self.range.pages = end.saturating_sub(self.range.start).min(self.range.pages.into()) as u32;
         (self.range.pages > 0).then_some(self)
     }
@@ -106,9 +130,30 @@ impl Item {
         self.tested || self.range.pages <= FEW || self.sure && u64::from(self.range.pages) > CHUNK
     }
 
+    /// Neither its beginning was wanted nor its end.
+    fn is_gone(&self) -> bool {
+        self.headless && !self.begun && !self.hit
+    }
+
     /// What was left out was not wanted, though all of it was believed to be.
     fn is_doubtful(&self) -> bool {
-        self.is_known() && self.ahead && !self.has_wires() && self.left.0 < self.left.1 && !self.hit
+        self.is_known()
+            && self.ahead
+            && self.asleep == 0
+            && !self.has_wires()
+            && self.left.0 < self.left.1
+            && !self.hit
+    }
+
+    /// A part of it that was left out is fetched. Of a long piece one touch says little: most of such a piece comes if it is wanted.
+    fn fetched(&mut self, r: &Range) {
+        let (from, to) =
+            (self.range.start + u64::from(self.left.0), self.range.start + u64::from(self.left.1));
+        self.begun |= r.start == self.range.start;
+        let found = r.end().min(to).saturating_sub(r.start.max(from)).min(CHUNK);
+        self.found = self.found.saturating_add(found as u16);
+        let enough = if to - from > u64::from(FEW) { (to - from) / 4 } else { 1 };
+        self.hit |= u64::from(self.found) >= enough;
     }
 
     /// Whether what is found out about one is likely to hold for the other: halos of one kind, records of one size.
@@ -139,11 +184,13 @@ pub(super) struct Expect<const N: usize> {
     len: usize,
     /// Where the last touch ended.
     last: u64,
+    /// When the next piece is left out (how often its launch has come by then), and how long after that the next but one.
+    test: (u32, u32),
     of: [Item; N],
 }
 
 impl<const N: usize> Expect<N> {
-    pub(super) const NONE: Expect<N> = Expect { len: 0, last: 0, of: [Item::NONE; N] };
+    pub(super) const NONE: Expect<N> = Expect { len: 0, last: 0, test: (TEST, TEST), of: [Item::NONE; N] };
 
     pub(super) fn all(&self) -> &[Item] {
         &self.of[..self.len]
@@ -156,6 +203,11 @@ impl<const N: usize> Expect<N> {
         }
     }
 
+    /// Its launch counts for so many times less.
+    pub(super) fn age(&mut self, by: u32) {
+        self.test.0 = self.test.0.saturating_sub(by);
+    }
+
     /// The launch came again, for the `seen`th time: what followed the last time, less what was not wanted, is moved early if it
     /// is `believed`, or if the evidence is strong; the rest has to be touched again to be remembered. Gives what is to be moved.
     pub(super) fn again(&mut self, seen: u32, believed: u32, dense: [bool; 2], mut ahead: impl FnMut(Range)) {
@@ -163,17 +215,40 @@ impl<const N: usize> Expect<N> {
         // Where there was no room for all of it, what there is says little.
         let strong = then.len < N && then.all().iter().all(|i| i.sure);
         if seen <= if strong { 1 } else { believed } {
+            self.test = then.test;
             return;
         }
-        // One in turn, or all that are like one that was not wanted any more.
+        // That which was not tested for the longest time, or all that are like one that was not wanted any more.
         let doubt = |item: &Item| then.all().iter().any(|i| i.is_doubtful() && i.is_like(item));
-        let due = seen == TEST || seen == 2 * TEST || seen.is_multiple_of(TESTS);
-        let turn = if due { (seen / TEST / 2) as usize % then.len.max(1) } else { usize::MAX };
+        let gone = |item: &Item| then.all().iter().any(|i| i.is_gone() && i.is_like(item));
+        let is_new = then.all().iter().any(|i| i.ahead) && then.all().iter().any(|i| !i.ahead);
+        let (mut at, mut after) = then.test;
+        if is_new && seen + SOON < at {
+            (at, after) = (seen + SOON, SOON);
+        }
+        let (mut turn, mut soon) = (usize::MAX, false);
+        if seen >= at {
+            soon = after == SOON;
+            turn = (0..then.len)
+                .rev()
+                .filter(|i| then.of[*i].asleep == 0)
+                .max_by_key(|i| then.of[*i].untested)
+                .unwrap_or(turn);
+            (at, after) = (seen + after, (after * 2).min(TESTS));
+        }
+        self.test = (at, after);
         for (i, item) in then.all().iter().enumerate() {
-            let due = i == turn || doubt(item);
+            let (due, head) = (i == turn || doubt(item), i == turn && soon || gone(item));
             let Some(mut item) = item.settled(dense[0]) else { continue };
             (item.ahead, item.hit, item.again, item.reached) = (true, false, false, 0);
+            (item.headless, item.begun, item.found) = (false, false, 0);
+            item.untested = if due { 0 } else { item.untested.saturating_add(1) };
             let r = item.range;
+            if item.asleep > 0 {
+                item.left = (0, r.pages);
+                self.push(item);
+                continue;
+            }
             let mut give = |start: u64, end: u64| {
                 if start < end {
                     ahead(Range { start, pages: (end - start) as u32, ..r });
@@ -189,7 +264,8 @@ impl<const N: usize> Expect<N> {
                 give(from, r.end());
             } else {
                 item.left = item.piece(due, seen.wrapping_add(i as u32));
-                give(r.start, r.start + u64::from(item.left.0));
+                item.headless = due && head && r.pages > 1 && u64::from(r.pages) <= CHUNK;
+                give(r.start + u64::from(item.headless), r.start + u64::from(item.left.0));
                 give(r.start + u64::from(item.left.1), r.end());
             }
             self.push(item);
@@ -206,9 +282,11 @@ impl<const N: usize> Expect<N> {
             i.again |= if i.ahead { reached < i.reached } else { r.end() <= i.range.end() };
             if !i.ahead {
                 i.range.pages = (r.end().max(i.range.end()) - i.range.start) as u32;
-            } else if i.has_wires() || (i.left.0..i.left.1).contains(&((r.start - i.range.start) as u32)) {
+            } else if i.has_wires() {
                 i.hit = true;
                 i.reached = i.reached.max(reached);
+            } else {
+                i.fetched(&r);
             }
             return;
         }
@@ -248,7 +326,7 @@ impl<const N: usize> Expect<N> {
     pub(super) fn moved(&self, map: impl Fn(&Range) -> Option<Range>) -> Expect<N> {
         let mut there = Expect::NONE;
         for item in self.all() {
-            if let Some(range) = map(&item.range) {
+            if let Some(range) = map(&item.range).filter(|_| item.asleep == 0) {
                 there.push(Item { range, sure: item.sure, tested: item.tested, ..Item::NONE });
             }
         }
@@ -266,7 +344,7 @@ impl<const N: usize> Expect<N> {
 
     /// Whether something of it is moved early and meets the pages.
     pub(super) fn meets(&self, start: u64, end: u64) -> bool {
-        self.all().iter().any(|i| i.ahead && i.range.meets(start, end))
+        self.all().iter().any(|i| i.ahead && i.asleep == 0 && i.range.meets(start, end))
     }
 
     /// Whether something could have been sent behind its writer.

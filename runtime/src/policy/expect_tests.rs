@@ -169,3 +169,61 @@ fn the_end_of_a_run_casts_no_doubt_on_others() {
     assert_eq!(again(&mut e, 3, [false; 2]), [(1000, 1096), (5000, 5008)]);
     assert_eq!(again(&mut e, 4, [false; 2]), [(1000, 1072), (5000, 5008)]);
 }
+
+/// Where something new is touched, what stood still is looked at soon; where nothing is, late.
+#[test]
+fn what_has_moved_is_found_out_soon() {
+    let given_after = |moves: bool| {
+        let mut e: Expect<8> = Expect::NONE;
+        e.note(at(HOME, 1000, 1));
+        (3..3 + 2 * SOON)
+            .map(|seen| {
+                let given = again(&mut e, seen, [false; 2]).len();
+                if moves {
+                    e.note(at(HOME, u64::from(seen) * 3000, 1));
+                }
+                given
+            })
+            .last()
+    };
+    assert_eq!((given_after(false), given_after(true).map(|n| n < 3)), (Some(1), Some(true)));
+}
+
+/// A page that is looked at now and then is learnt once: while it is left out it costs nothing, and a touch has it come again.
+#[test]
+fn what_is_left_out_may_be_wanted_again() {
+    let mut e: Expect<8> = Expect::NONE;
+    e.note(at(HOME, 1000, 1));
+    let given: Vec<usize> = (3..TEST + 9)
+        .map(|seen| {
+            let given = again(&mut e, seen, [false; 2]).len();
+            if seen == TEST + 5 {
+                e.note(at(HOME, 1000, 1));
+            }
+            given
+        })
+        .collect();
+    let asleep = TEST as usize - 3;
+    assert!(given[..asleep].iter().all(|n| *n == 1), "{given:?}");
+    assert_eq!(given[asleep..], [0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1][..given.len() - asleep]);
+    (TEST + 9..TESTS).for_each(|seen| drop(again(&mut e, seen, [false; 2])));
+    assert!(e.all().is_empty(), "forgotten");
+}
+
+/// One touch of a chunk that was left out does not say that all of the range is wanted.
+#[test]
+fn one_page_is_not_a_chunk() {
+    let mut e = in_order(HOME, 8);
+    let mut given = Vec::new();
+    for seen in 2..2 * TEST {
+        given = again(&mut e, seen, [false; 2]);
+        for i in e.all().to_vec() {
+            let left = i.range.start + u64::from(i.left.0);
+            if i.left.0 < i.left.1 {
+                e.note(at(HOME, left + 7, 1));
+            }
+        }
+    }
+    let pages: u64 = given.iter().map(|g| g.1 - g.0).sum();
+    assert!(pages < 2 * CHUNK, "{pages}");
+}

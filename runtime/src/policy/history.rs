@@ -95,6 +95,9 @@ pub struct Pattern {
     pub window: u64,
     /// Chunks that were opened as a whole, since the last that was opened by a single page to see what happens.
     unseen: u32,
+    /// The round of that, and whether one was then not touched in many places: in this round so far, and in the one before.
+    looked: u32,
+    thin: [bool; 2],
     /// Chunks that were served in the background and not touched, each counted four times, less those that were.
     in_vain: u32,
 }
@@ -122,6 +125,8 @@ impl Pattern {
         in_order: false,
         window: u64::MAX,
         unseen: 0,
+        looked: 0,
+        thin: [false; 2],
         in_vain: 0,
     };
 
@@ -137,6 +142,7 @@ impl Pattern {
                 // So far it was about who comes once.
                 (self.opened, self.filled) = (0, 0);
             }
+            self.thin = [false, self.thin[0]];
             self.round = round;
             self.returns = self.returns.saturating_add(u32::from(self.count > 0));
         }
@@ -177,6 +183,8 @@ impl Pattern {
     pub fn opened(&mut self) {
         self.unseen = 0;
         self.opened += 1;
+        self.looked = self.round;
+        self.thin[0] = true;
     }
 
     /// Whether chunks that were opened by a single page are too few for a judgement.
@@ -187,14 +195,16 @@ impl Pattern {
     /// A chunk that was opened by a single page was touched in many places, or (`in_order`) page by page.
     pub fn filled(&mut self, in_order: bool) {
         self.in_order |= in_order;
+        self.thin[0] = false;
         self.filled = (self.filled + 1).min(self.opened);
     }
 
     /// A chunk is opened as a whole. Whether it should be by a single page instead, to see what happens: seldom, once touches
-    /// come back.
+    /// come back; and again in the next round, if it was not touched in many places.
     pub fn is_time_to_look(&mut self) -> bool {
         self.unseen += 1;
-        self.returns > 0 && self.unseen >= if self.dense.is_none() { 8 } else { 32 }
+        let many = self.unseen >= if self.dense.is_none() { 8 } else { 32 };
+        self.returns > 0 && (many || self.thin[1] && self.are_few() || self.round - self.looked >= LOOK)
     }
 
     /// Whether chunks are touched in many places once they are in one; `None`: not known yet.
@@ -204,6 +214,8 @@ impl Pattern {
     }
 }
 
+/// After so many rounds chunks are looked at again, however few come.
+const LOOK: u32 = 8;
 /// So many chunks are evidence.
 const KNOWN: u32 = 4;
 

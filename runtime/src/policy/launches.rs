@@ -74,6 +74,8 @@ impl Site {
         for n in [&mut self.seen, &mut self.dense_until, &mut self.whole_until] {
             *n = n.saturating_sub(by);
         }
+        self.home.age(by);
+        self.take.age(by);
     }
     fn is_dense(&self) -> bool {
         self.seen <= self.dense_until

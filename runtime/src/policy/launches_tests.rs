@@ -192,16 +192,13 @@ fn between(l: &mut Launches, kernel: u64, from: u64, to: u64, pages: u32) -> Vec
 
 #[test]
 fn two_buffers_in_turn_are_learnt_as_one() {
-    let learnt = || {
-        let mut l = Launches::new();
-        assert_eq!(between(&mut l, 1, 0, 10_000, 2048), []);
-        l.touched(r(10_100, 1, false, true));
-        l.touched(r(10_101, 49, false, true));
-        l
-    };
-    assert_eq!(between(&mut learnt(), 1, 10_000, 0, 2048), [r(100, 50, false, true)], "at the same place");
-    assert_eq!(between(&mut learnt(), 2, 10_000, 0, 2048), [], "another kernel");
-    assert_eq!(between(&mut learnt(), 1, 10_000, 0, 1024), [], "another length");
+    let mut l = Launches::new();
+    assert_eq!(between(&mut l, 1, 0, 10_000, 2048), []);
+    l.touched(r(10_100, 1, false, true));
+    l.touched(r(10_101, 49, false, true));
+    assert_eq!(between(&mut l, 2, 10_000, 0, 2048), [], "another kernel");
+    assert_eq!(between(&mut l, 1, 10_000, 0, 1024), [], "another length");
+    assert_eq!(between(&mut l, 1, 10_000, 0, 2048), [r(100, 50, false, true)], "at the same place");
 }
 
 /// Places that lie apart are not believed after one time, nor after one time of each of two.
