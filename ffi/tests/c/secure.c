@@ -35,6 +35,15 @@ static void mappings(void) {
 // What the program was started with.
 static bool inherited[1024];
 
+// The userfaultfd engines keep theirs.
+static bool is_the_engines(const char *name) {
+    char path[300], to[64] = "";
+    snprintf(path, sizeof path, "/proc/self/fd/%s", name);
+    const char *engine = getenv("HMMRT_FAULT");
+    bool watched = engine != NULL && strncmp(engine, "uffd", 4) == 0;
+    return watched && readlink(path, to, sizeof to - 1) > 0 && strcmp(to, "anon_inode:[userfaultfd]") == 0;
+}
+
 // Whether there is a descriptor that was not there at the start; its name.
 static bool is_more(bool at_start, char *name) {
     DIR *all = opendir("/proc/self/fd");
@@ -44,7 +53,7 @@ static bool is_more(bool at_start, char *name) {
         int number = atoi(of->d_name);
         if (of->d_name[0] == '.' || number == dirfd(all) || number >= 1024) continue;
         if (at_start) inherited[number] = true;
-        if (inherited[number]) continue;
+        if (inherited[number] || is_the_engines(of->d_name)) continue;
         strcpy(name, of->d_name);
         found = true;
     }
