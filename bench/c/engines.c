@@ -33,7 +33,8 @@ struct engine_move {
 #define ENGINE_FEATURE_MOVE (1u << 16)
 
 enum { BY_PROTECTION = 0, BY_SIGBUS = 1, BY_THREAD = 2 };
-enum { PUT_FILLED = 0, PUT_ONLY = 1, LET_WRITE = 2 };
+/* COPIED: the kernel makes the pages and copies the source into them (UFFDIO_COPY, before Linux 6.8 the only way). */
+enum { PUT_FILLED = 0, PUT_ONLY = 1, LET_WRITE = 2, COPIED = 3 };
 
 static struct {
     int way, what;
@@ -56,6 +57,15 @@ static int serve(uintptr_t a) {
         } else {
             struct uffdio_writeprotect open = {{(uintptr_t)to, now.granule}, 0};
             wrong = ioctl(now.fd, UFFDIO_WRITEPROTECT, &open) != 0;
+        }
+    } else if (now.what == COPIED) {
+        const char *from = (const char *)(now.source + number * now.stride);
+        size_t done = 0;
+        while (done < now.granule && !wrong) {
+            struct uffdio_copy copy = {(uintptr_t)to + done, (uintptr_t)from + done, now.granule - done, 0, 0};
+            if (ioctl(now.fd, UFFDIO_COPY, &copy) == 0) break;
+            wrong = errno != EAGAIN;
+            if (copy.copy > 0) done += (size_t)copy.copy;
         }
     } else {
         if (now.way == BY_PROTECTION) wrong |= mprotect(slot, now.granule, PROT_READ | PROT_WRITE) != 0;

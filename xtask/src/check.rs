@@ -12,7 +12,7 @@ use crate::command::{self, Command};
 use crate::workspace::Workspace;
 use crate::{
     bench, conformance, course, doubles, engines, features, gpu_suite, install, lab, lanes, proof, readme,
-    sanitize, stress, tour,
+    sanitize, stress, tour, valgrind,
 };
 
 /// What a step that did not fail has to say.
@@ -97,12 +97,14 @@ const PROGRAMS: &[Step] = &[
         Some(_) => Ok(Passed(course::run_native(w, &install::scratch_prefix(w)?, Language::Cpp)?)),
     }),
     ("C programs under AddressSanitizer and UBSan", |w| match sanitize::has_sanitizers() {
-        false => missing(w, "gcc with libasan and libubsan"),
-        true => Ok(Passed(sanitize::sanitizers(w, &install::scratch_prefix(w)?)?)),
+        false => missing(w, "gcc and g++ with libasan and libubsan"),
+        true => Ok(Passed(sanitize::run(w, &install::scratch_prefix(w)?)?)),
     }),
-    ("C programs under Valgrind", |w| match command::installed("valgrind") && command::installed("gcc") {
-        false => missing(w, "gcc and valgrind"),
-        true => Ok(Passed(sanitize::valgrind(w, &install::scratch_prefix(w)?)?)),
+    ("C programs and two suites under Valgrind", |w| {
+        match command::installed("valgrind") && command::installed("gcc") {
+            false => missing(w, "gcc and valgrind"),
+            true => Ok(Passed(valgrind::run(w, &install::scratch_prefix(w)?)?)),
+        }
     }),
     ("stress, on all fault engines and backends", |w| Ok(Passed(stress::run(w)?))),
     ("loom models", |w| {

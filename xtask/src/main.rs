@@ -24,6 +24,7 @@ mod readme;
 mod sanitize;
 mod stress;
 mod tour;
+mod valgrind;
 mod workspace;
 
 use std::path::PathBuf;

@@ -14,17 +14,28 @@ use crate::workspace::Workspace;
 
 /// Settings of a run.
 type Settings = &'static [(&'static str, &'static str)];
+/// More arguments.
+type More = &'static [&'static str];
 
-const ON_THE_HOST: [Settings; 5] = [
-    &[("HMMRT_FAULT", "segv")],
-    &[("HMMRT_FAULT", "segv"), ("HMMRT_HOST_DIRECT", "0"), ("HMMRT_POLICY", "auto")],
-    &[("HMMRT_FAULT", "uffd")],
-    &[("HMMRT_FAULT", "uffd"), ("HMMRT_HOST_DIRECT", "0")],
-    &[("HMMRT_FAULT", "uffd-thread")],
+/// Many threads on many devices.
+const MANY: More = &["--threads", "12", "--devices", "4"];
+
+const ON_THE_HOST: [(Settings, More); 7] = [
+    (&[("HMMRT_FAULT", "segv")], &[]),
+    (&[("HMMRT_FAULT", "segv"), ("HMMRT_HOST_DIRECT", "0"), ("HMMRT_POLICY", "auto")], &[]),
+    (&[("HMMRT_FAULT", "segv")], MANY),
+    (&[("HMMRT_FAULT", "uffd")], &[]),
+    (&[("HMMRT_FAULT", "uffd"), ("HMMRT_HOST_DIRECT", "0")], &[]),
+    (&[("HMMRT_FAULT", "uffd"), ("HMMRT_UFFD_MOVE", "0")], &[]),
+    (&[("HMMRT_FAULT", "uffd-thread")], &[]),
 ];
 
+/// The doubles' backend and fault engine.
+const ON_THE_DOUBLES: [(&str, &str); 4] =
+    [("cuda", "segv"), ("hip", "segv"), ("cuda", "uffd"), ("hip", "uffd-thread")];
+
 /// Minutes of each run.
-const MINUTES: &str = "0.12";
+const MINUTES: &str = "0.15";
 /// Few operations between two looks at everything, so that the runtime is also stopped and started.
 const ROUND: &str = "300";
 /// Seconds without an operation after which it ends by itself.
@@ -35,19 +46,19 @@ const LIMIT: Duration = Duration::from_secs(1800);
 /// Runs it. Returns how many runs there were.
 pub fn run(workspace: &Workspace) -> Result<u64> {
     workspace.build_release(&["hmmrt-stress"])?;
-    for settings in ON_THE_HOST {
-        println!("  {settings:?}");
+    for (settings, more) in ON_THE_HOST {
+        println!("  {settings:?} {more:?}");
         let command = settings.iter().fold(program(workspace), |c, (name, value)| c.env(name, *value));
-        command.env("HMMRT_BACKEND", "host").run()?;
+        command.args(more).env("HMMRT_BACKEND", "host").run()?;
     }
-    for backend in ["cuda", "hip"] {
-        println!("  on the {backend} double");
+    for (backend, engine) in ON_THE_DOUBLES {
+        println!("  on the {backend} double, {engine}");
         let library = format!("HMMRT_{}_LIBRARY", backend.to_uppercase());
         let double = doubles::build(workspace, backend)?;
         let command = program(workspace).env("HMMRT_BACKEND", backend).env(&library, double);
-        command.env("HMMRT_DOUBLE_MEMORY", "48M").run()?;
+        command.env("HMMRT_FAULT", engine).env("HMMRT_DOUBLE_MEMORY", "48M").run()?;
     }
-    Ok(ON_THE_HOST.len() as u64 + 2)
+    Ok((ON_THE_HOST.len() + ON_THE_DOUBLES.len()) as u64)
 }
 
 fn program(workspace: &Workspace) -> Command {

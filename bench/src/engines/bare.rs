@@ -39,7 +39,11 @@ pub fn measure(way: Way, quick: bool) -> Result<Found, Box<dyn Error>> {
         return Ok(found);
     }
     let mut random = Random::new();
-    for (case, count) in case::cases(&[What::Write, What::PutOnly, What::LetWrite], quick) {
+    let mut whats = vec![What::Write, What::PutOnly, What::LetWrite];
+    if way != Way::Segv {
+        whats.push(What::Copied);
+    }
+    for (case, count) in case::cases(&whats, quick) {
         let mut samples = Vec::new();
         for time in 0..TIMES {
             let ns = once(way, case, count, &mut random)?;
@@ -64,6 +68,7 @@ fn once(way: Way, case: Case, count: usize, random: &mut Random) -> Result<Vec<f
     let what = match case.what {
         What::PutOnly => 1,
         What::LetWrite => 2,
+        What::Copied => 3,
         _ => 0,
     };
     // SAFETY: the three maps are `len` bytes, present, and nobody else's; they live until `engine_disarm`.

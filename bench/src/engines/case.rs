@@ -27,6 +27,8 @@ pub enum What {
     Write,
     /// It was away: pages are put in place, and nothing is copied (bare loops only).
     PutOnly,
+    /// It was away: the kernel copies bytes into pages of its own, `UFFDIO_COPY` (bare loops of userfaultfd only).
+    Copied,
     /// It was there and could be read only: it is made writable. Nothing is copied.
     LetWrite,
     /// 64 MiB: a device writes all, the CPU reads all, a device reads all; one sample is the whole.

@@ -105,6 +105,7 @@ fn name(what: What) -> &'static str {
         What::Read => "read of what is away",
         What::Write => "write to what is away",
         What::PutOnly => "put in place, nothing copied",
+        What::Copied => "copied into place by the kernel",
         What::LetWrite => "write to what is on both sides",
         What::Round => "64 MiB: the device writes, the CPU reads, the device reads",
         What::RoundBytes => "bytes that this copies",

@@ -45,6 +45,22 @@ static void pages_are(const void *p, size_t len, uint32_t mask, uint32_t flags, 
     free(pages);
 }
 
+// Whether touches are noticed by userfaultfd, under which what is read a chunk at a time loses its device copy.
+static bool is_watched(void) {
+    const char *engine = getenv("HMMRT_FAULT");
+    return engine != NULL && strncmp(engine, "uffd", 4) == 0;
+}
+
+// So many touches were counted. Where they are messages to threads of the runtime a thread goes on before its touch is
+// counted, and one may be told of twice.
+static bool faults_are(uint64_t reads, uint64_t writes) {
+    bool messages = is_watched() && strcmp(getenv("HMMRT_FAULT"), "uffd-thread") == 0;
+    hmm_stats s = stats();
+    if (!messages) return s.read_faults == reads && s.write_faults == writes && s.faults == reads + writes;
+    for (int i = 0; i < 60000 && (s.faults < reads + writes || s.write_faults < writes); i++, s = stats()) usleep(1000);
+    return s.faults >= reads + writes && s.write_faults >= writes;
+}
+
 static const uint32_t WHERE = HMM_PAGE_UNTOUCHED | HMM_PAGE_HOST | HMM_PAGE_DEVICE;
 
 static void life(void) {
@@ -131,12 +147,12 @@ static void movement(void) {
     // One page comes home at a read, and stays valid on the device; a write takes it from there.
     volatile uint32_t *v = x;
     CHECK(v[0] == pattern(0));
-    CHECK(stats().faults == 1 && stats().read_faults == 1);
+    CHECK(faults_are(1, 0));
     hmm_page page;
     OK(hmm_query(x, 1, &page, 1));
     CHECK(page.flags & HMM_PAGE_HOST);
     v[WORDS - 1] = 99;
-    CHECK(stats().write_faults == 1);
+    CHECK(faults_are(1, 1));
     OK(hmm_query(&x[WORDS - 1], 4, &page, 1));
     CHECK((page.flags & WHERE) == HMM_PAGE_HOST && page.device == -1);
     v[WORDS - 1] = pattern(WORDS - 1);
@@ -246,7 +262,7 @@ static void protection(void) {
     hmm_access write = {x, SIZE, HMM_WRITE};
     CHECK(hmm_acquire(0, NULL, &write, 1) == HMM_ERR_READ_ONLY);
     same(x, WORDS);
-    pages_are(x, SIZE, HMM_PAGE_READ | HMM_PAGE_WRITE, HMM_PAGE_READ, 0);
+    pages_are(x, SIZE, HMM_PAGE_READ | HMM_PAGE_WRITE, HMM_PAGE_READ, is_watched() ? -1 : 0);
     OK(hmm_protect(x, SIZE, HMM_PROTECT_NONE));
     hmm_access read = {x, SIZE, HMM_READ};
     CHECK(hmm_acquire(0, NULL, &read, 1) == HMM_ERR_ACCESS_DENIED);
