@@ -17,4 +17,5 @@ mod os;
 mod region;
 mod room;
 mod script;
+mod steps;
 mod touch;
