@@ -1,6 +1,8 @@
 //! A case in its process, what its parent makes of it, and all cases of a test side by side.
 
 use super::common::{self, double::Double};
+#[cfg(feature = "inject")]
+use super::places;
 use super::region::Look;
 use super::script::World;
 use super::{drivers, steps, touch};
@@ -85,7 +87,9 @@ fn child(whose: &str, spec: &str) {
     let small = whose == "memory" || lost && little;
     begins("open");
     let started = raw::init(Some(config.clone()));
-    if let Err(hmmrt::Error::Unsupported { what: "HMMRT_FAULT", why }) = &started {
+    if let Err(hmmrt::Error::Unsupported { what: "HMMRT_FAULT", why }) = &started
+        && spec.is_empty()
+    {
         return eprintln!("{NO_ENGINE}{why}");
     }
     assert!(started.is_ok() || look != Look::Strict, "{started:?}");
@@ -98,7 +102,10 @@ fn child(whose: &str, spec: &str) {
     w.check_all("after shutdown");
     let calls: Vec<String> = failing.calls().iter().map(|(name, n)| format!("{name}={n}")).collect();
     #[cfg(feature = "inject")]
-    eprintln!("failed {}", hmmrt::refusal::failed());
+    {
+        eprintln!("failed {}", hmmrt::refusal::failed());
+        places::tell();
+    }
     eprintln!("calls {}", calls.join(" "));
     eprintln!("found {} {}", w.errors, w.unreadable);
     failing.arm("");
@@ -210,6 +217,14 @@ pub fn steps(test: &str, whose: &str, settings: &Settings) -> Option<Vec<(String
     }
     assert_eq!(judge(&out), Ok(End::Survived { told: false }), "{settings:?}\n{err}");
     Some(steps::read(&err))
+}
+
+/// What a case wrote that was right.
+#[cfg(feature = "inject")]
+pub fn said(test: &str, spec: &str, settings: &Settings) -> Result<String, String> {
+    let out = run(test, "system", spec, settings);
+    let err = String::from_utf8_lossy(&out.stderr).into_owned();
+    judge(&out).map(|_| err.clone()).map_err(|why| format!("{spec} {settings:?}: {why}\n{err}"))
 }
 
 /// How many errors and unreadable pages a case was told of, to whose end it goes on.

@@ -14,6 +14,8 @@ mod closed;
 mod drivers;
 #[cfg(feature = "inject")]
 mod os;
+#[cfg(feature = "inject")]
+mod places;
 mod region;
 mod room;
 mod script;
