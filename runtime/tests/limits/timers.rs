@@ -134,14 +134,14 @@ fn ticking() {
     // SAFETY: a valid timer.
     unsafe { libc::setitimer(libc::ITIMER_PROF, &profile, std::ptr::null_mut()) };
     std::thread::scope(|s| {
-        for number in 0..THREADS {
+        for (number, signals) in SIGNALS.iter().enumerate() {
             s.spawn(move || {
                 let ticks = Ticks::every(100_000, number);
                 work(rounds, add);
                 // Until the timers have run: there are machines on which threads have to wait for long.
                 common::until("signals", || {
                     work(1, add);
-                    SIGNALS[number].load(Relaxed) > 300
+                    signals.load(Relaxed) > 300
                 });
                 drop(ticks);
             });
