@@ -38,7 +38,7 @@ fn hmm_gup_test() {
     let Some(path) = std::env::var_os("HMMRT_TEST_RECORD") else { return };
     let (outcome, why) = missing.map_or(("passed", ""), |why| ("no engine", why));
     let differs = "the same under the preload library's wrappers, while memory moves at random; the bare call is EFAULT with segv \
-         and uffd, and works with uffd-thread";
+         and uffd, and works with uffd-thread. On the host backend only: over the doubles the program does not end";
     let line = format!("calls::hmm_gup_test, preloaded\tB\t8\t{outcome}\t{why}\t{differs}\n");
     let mut file = std::fs::OpenOptions::new().create(true).append(true).open(path).expect("the record");
     file.write_all(line.as_bytes()).expect("the record");

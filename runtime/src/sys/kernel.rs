@@ -10,6 +10,7 @@ use core::ffi::{CStr, c_int, c_long, c_ulong, c_void};
 /// # Safety
 /// As the system call.
 #[inline]
+#[cfg_attr(feature = "inject", track_caller)]
 pub(crate) unsafe fn call(number: c_long, a: [usize; 6]) -> isize {
     #[cfg(feature = "inject")]
     if let Some(errno) = super::refusal::of_call(number, &a) {
@@ -33,6 +34,7 @@ fn addr<T>(p: *const T) -> usize {
 ///
 /// # Safety
 /// As the system call.
+#[cfg_attr(feature = "inject", track_caller)]
 pub(crate) unsafe fn mmap(at: *mut c_void, len: usize, prot: c_int, flags: c_int) -> *mut c_void {
     // SAFETY: the caller's promise.
     let to = unsafe { call(libc::SYS_mmap, [addr(at), len, prot as usize, flags as usize, usize::MAX, 0]) };
@@ -43,6 +45,7 @@ pub(crate) unsafe fn mmap(at: *mut c_void, len: usize, prot: c_int, flags: c_int
 ///
 /// # Safety
 /// As the system call.
+#[cfg_attr(feature = "inject", track_caller)]
 pub(crate) unsafe fn munmap(at: *mut c_void, len: usize) -> c_int {
     // SAFETY: the caller's promise.
     unsafe { call(libc::SYS_munmap, [addr(at), len, 0, 0, 0, 0]) as c_int }
@@ -52,6 +55,7 @@ pub(crate) unsafe fn munmap(at: *mut c_void, len: usize) -> c_int {
 ///
 /// # Safety
 /// As the system call.
+#[cfg_attr(feature = "inject", track_caller)]
 pub(crate) unsafe fn mprotect(at: *mut c_void, len: usize, prot: c_int) -> c_int {
     // SAFETY: the caller's promise.
     unsafe { call(libc::SYS_mprotect, [addr(at), len, prot as usize, 0, 0, 0]) as c_int }
@@ -61,6 +65,7 @@ pub(crate) unsafe fn mprotect(at: *mut c_void, len: usize, prot: c_int) -> c_int
 ///
 /// # Safety
 /// As the system call.
+#[cfg_attr(feature = "inject", track_caller)]
 pub(crate) unsafe fn mremap(from: *mut c_void, len: usize, flags: c_int, to: *mut c_void) -> *mut c_void {
     // SAFETY: the caller's promise.
     let to = unsafe { call(libc::SYS_mremap, [addr(from), len, len, flags as usize, addr(to), 0]) };
@@ -71,12 +76,14 @@ pub(crate) unsafe fn mremap(from: *mut c_void, len: usize, flags: c_int, to: *mu
 ///
 /// # Safety
 /// As the system call.
+#[cfg_attr(feature = "inject", track_caller)]
 pub(crate) unsafe fn madvise(at: *mut c_void, len: usize, advice: c_int) -> c_int {
     // SAFETY: the caller's promise.
     unsafe { call(libc::SYS_madvise, [addr(at), len, advice as usize, 0, 0, 0]) as c_int }
 }
 
 /// open(2), of a file that is there.
+#[cfg_attr(feature = "inject", track_caller)]
 pub(crate) fn open(path: &CStr, flags: c_int) -> c_int {
     let at = libc::AT_FDCWD as usize;
     // SAFETY: a C string.
@@ -93,6 +100,7 @@ pub(crate) fn close(fd: c_int) {
 ///
 /// # Safety
 /// As the system call.
+#[cfg_attr(feature = "inject", track_caller)]
 pub(crate) unsafe fn pread(fd: c_int, to: *mut c_void, len: usize, at: i64) -> isize {
     // SAFETY: the caller's promise.
     unsafe { call(libc::SYS_pread64, [fd as usize, addr(to), len, at as usize, 0, 0]) }
@@ -102,6 +110,7 @@ pub(crate) unsafe fn pread(fd: c_int, to: *mut c_void, len: usize, at: i64) -> i
 ///
 /// # Safety
 /// As the system call.
+#[cfg_attr(feature = "inject", track_caller)]
 pub(crate) unsafe fn pwrite(fd: c_int, from: *const c_void, len: usize, at: i64) -> isize {
     // SAFETY: the caller's promise.
     unsafe { call(libc::SYS_pwrite64, [fd as usize, addr(from), len, at as usize, 0, 0]) }
@@ -117,6 +126,7 @@ pub(crate) fn write(fd: c_int, bytes: &[u8]) -> isize {
 ///
 /// # Safety
 /// As the system call.
+#[cfg_attr(feature = "inject", track_caller)]
 pub(crate) unsafe fn ioctl<T>(fd: c_int, request: c_ulong, arg: *mut T) -> c_int {
     // SAFETY: the caller's promise.
     unsafe { call(libc::SYS_ioctl, [fd as usize, request as usize, addr(arg), 0, 0, 0]) as c_int }

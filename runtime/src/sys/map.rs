@@ -25,6 +25,7 @@ fn check(p: *mut libc::c_void, what: &'static str, bytes: usize) -> Result<HostA
 }
 
 /// Maps `len` bytes anywhere, aligned to `align` (a power of two, at least a page).
+#[cfg_attr(feature = "inject", track_caller)]
 pub(crate) fn map(len: usize, align: usize, prot: Prot, what: &'static str) -> Result<HostAddr> {
     let padded = len.checked_add(align).ok_or(Error::NoMemory { what, bytes: len })?;
     // SAFETY: no address is asked for, so nothing existing is touched.
@@ -42,6 +43,7 @@ pub(crate) fn map(len: usize, align: usize, prot: Prot, what: &'static str) -> R
 }
 
 /// Reserves `len` bytes without access exactly at `at`, if nothing is there.
+#[cfg_attr(feature = "inject", track_caller)]
 pub(crate) fn reserve_at(at: HostAddr, len: usize) -> Option<HostAddr> {
     // SAFETY: NOREPLACE never touches an existing mapping.
     let p = unsafe { kernel::mmap(at.ptr().cast(), len, libc::PROT_NONE, ANON | libc::MAP_FIXED_NOREPLACE) };
@@ -54,6 +56,7 @@ pub(crate) fn reserve_at(at: HostAddr, len: usize) -> Option<HostAddr> {
 }
 
 /// Replaces pages by an empty mapping: their memory is given back and their mapping merges with its like. Signal-safe.
+#[cfg_attr(feature = "inject", track_caller)]
 pub(crate) fn replace(at: HostAddr, len: usize, prot: Prot) -> Result<()> {
     // SAFETY: the caller owns the range; a fixed mapping replaces it in one step.
     let p = unsafe { kernel::mmap(at.ptr().cast(), len, prot as i32, ANON | libc::MAP_FIXED) };
@@ -61,12 +64,14 @@ pub(crate) fn replace(at: HostAddr, len: usize, prot: Prot) -> Result<()> {
 }
 
 /// Unmaps memory of ours.
+#[cfg_attr(feature = "inject", track_caller)]
 pub(crate) fn unmap(at: HostAddr, len: usize) {
     // SAFETY: the caller owns the range and no longer uses it.
     unsafe { kernel::munmap(at.ptr().cast(), len) };
 }
 
 /// Sets the protection of pages. Signal-safe.
+#[cfg_attr(feature = "inject", track_caller)]
 pub(crate) fn protect(at: HostAddr, len: usize, prot: Prot) -> Result<()> {
     // SAFETY: the caller owns the range.
     if unsafe { kernel::mprotect(at.ptr().cast(), len, prot as i32) } == 0 {
@@ -90,6 +95,7 @@ pub(crate) fn protect(at: HostAddr, len: usize, prot: Prot) -> Result<()> {
 /// thread that uses up the limit between the question and the move; and in the microsecond until the place is reserved
 /// again a third that maps memory, of a size that the kernel does not find above. There is no call that moves pages over a
 /// mapping and keeps that until it is done.
+#[cfg_attr(feature = "inject", track_caller)]
 pub(crate) fn move_pages(from: HostAddr, to: HostAddr, len: usize, prot: Prot) -> Result<()> {
     if !limits::have_room(len, prot as i32) {
         return Err(Error::NoMemory { what: "moving pages", bytes: len });
@@ -112,6 +118,7 @@ pub(crate) fn move_pages(from: HostAddr, to: HostAddr, len: usize, prot: Prot) -
 }
 
 /// Gives the memory of pages back; they read as zeros where they can be read. Signal-safe.
+#[cfg_attr(feature = "inject", track_caller)]
 pub(crate) fn give_back(at: HostAddr, len: usize) -> Result<()> {
     // SAFETY: the caller owns the range and no longer needs its contents.
     if unsafe { kernel::madvise(at.ptr().cast(), len, libc::MADV_DONTNEED) } == 0 {
@@ -122,6 +129,7 @@ pub(crate) fn give_back(at: HostAddr, len: usize) -> Result<()> {
 }
 
 /// As [`give_back`], locked memory too (Linux 5.18): pages that must be gone. Signal-safe.
+#[cfg_attr(feature = "inject", track_caller)]
 pub(crate) fn take_away(at: HostAddr, len: usize) -> Result<()> {
     const DONTNEED_LOCKED: i32 = 24;
     // SAFETY: as above.
@@ -132,6 +140,7 @@ pub(crate) fn take_away(at: HostAddr, len: usize) -> Result<()> {
 }
 
 /// Asks for (or against) huge pages; a kernel without them ignores it. Signal-safe.
+#[cfg_attr(feature = "inject", track_caller)]
 pub(crate) fn huge_pages(at: HostAddr, len: usize, on: bool) {
     let advice = if on { libc::MADV_HUGEPAGE } else { libc::MADV_NOHUGEPAGE };
     // SAFETY: advice changes no contents.
@@ -140,6 +149,7 @@ pub(crate) fn huge_pages(at: HostAddr, len: usize, on: bool) {
 
 /// What the program may have asked for the mapping that pages came in is not asked for the next one: at a fork, and in a core
 /// dump, they are what memory is by default. About 1 us. Signal-safe.
+#[cfg_attr(feature = "inject", track_caller)]
 pub(crate) fn forget_advice(at: HostAddr, len: usize) {
     for advice in [libc::MADV_DOFORK, libc::MADV_KEEPONFORK, libc::MADV_DODUMP] {
         // SAFETY: advice changes no contents.
@@ -158,6 +168,7 @@ pub(crate) fn populate(at: HostAddr) {
 
 /// Puts zero pages where the kernel would put them at a touch (Linux 5.14). Whether all are there: not where userfaultfd
 /// watches missing ones, for one. Signal-safe.
+#[cfg_attr(feature = "inject", track_caller)]
 pub(crate) fn populate_read(at: HostAddr, len: usize) -> bool {
     // SAFETY: no contents change: what is there stays, and what is not reads as zeros as before.
     unsafe { kernel::madvise(at.ptr().cast(), len, libc::MADV_POPULATE_READ) == 0 }

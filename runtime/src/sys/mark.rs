@@ -2,7 +2,6 @@
 //! what it is that no handler has told, and one of vfork, which shares the memory, is none. Signal-safe.
 
 use super::kernel;
-use core::ffi::c_void;
 use core::sync::atomic::{AtomicPtr, AtomicU32, Ordering::*};
 
 static MARK: AtomicPtr<AtomicU32> = AtomicPtr::new(core::ptr::null_mut());
@@ -16,16 +15,15 @@ pub(crate) fn set() {
     let (prot, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
     // SAFETY: a new mapping, which stays, or goes before anybody else knows of it.
     unsafe {
-        let answer = kernel::raw(libc::SYS_mmap, [0, LEN, prot as usize, flags as usize, usize::MAX, 0]);
-        if (-4095..0).contains(&answer) {
+        let at = kernel::mmap(core::ptr::null_mut(), LEN, prot, flags);
+        if at == libc::MAP_FAILED {
             return;
         }
-        let at = answer as usize;
-        let word: *mut AtomicU32 = core::ptr::with_exposed_provenance_mut::<c_void>(at).cast();
-        let wiped = kernel::raw(libc::SYS_madvise, [at, LEN, libc::MADV_WIPEONFORK as usize, 0, 0, 0]) == 0;
+        let word: *mut AtomicU32 = at.cast();
+        let wiped = kernel::madvise(at, LEN, libc::MADV_WIPEONFORK) == 0;
         (*word).store(1, Relaxed);
         if !wiped || MARK.compare_exchange(core::ptr::null_mut(), word, Release, Relaxed).is_err() {
-            kernel::raw(libc::SYS_munmap, [at, LEN, 0, 0, 0, 0]);
+            kernel::munmap(at, LEN);
         }
     }
 }

@@ -58,6 +58,7 @@ pub(crate) fn set_errno(value: i32) {
 }
 
 /// Opens a `/proc` file for reading; the caller closes it with [`close`]. Signal-safe.
+#[cfg_attr(feature = "inject", track_caller)]
 pub(crate) fn open_read(path: &core::ffi::CStr) -> Option<i32> {
     let fd = kernel::open(path, libc::O_RDONLY | libc::O_CLOEXEC);
     (fd >= 0).then_some(fd)

@@ -29,6 +29,7 @@ pub(crate) type Answer = Result<usize, i32>;
 
 /// # Safety
 /// As the system call.
+#[cfg_attr(feature = "inject", track_caller)]
 unsafe fn call(number: c_long, a: [usize; 6]) -> Answer {
     #[cfg(feature = "inject")]
     if let Some(errno) = super::refusal::of_call(number, &a) {
@@ -77,6 +78,7 @@ impl Mapping {
 ///
 /// # Safety
 /// As the system call.
+#[cfg_attr(feature = "inject", track_caller)]
 pub(crate) unsafe fn map(range: ByteRange, m: Mapping) -> Answer {
     let a = [range.start, range.len(), m.prot as usize, m.flags as usize, m.fd as usize, m.offset as usize];
     // SAFETY: the caller's promise.
@@ -87,6 +89,7 @@ pub(crate) unsafe fn map(range: ByteRange, m: Mapping) -> Answer {
 ///
 /// # Safety
 /// As the system call.
+#[cfg_attr(feature = "inject", track_caller)]
 pub(crate) unsafe fn unmap(range: ByteRange) -> Answer {
     // SAFETY: the caller's promise.
     unsafe { call(libc::SYS_munmap, [range.start, range.len(), 0, 0, 0, 0]) }
@@ -96,6 +99,7 @@ pub(crate) unsafe fn unmap(range: ByteRange) -> Answer {
 ///
 /// # Safety
 /// As the system call.
+#[cfg_attr(feature = "inject", track_caller)]
 pub(crate) unsafe fn protect(range: ByteRange, prot: i32) -> Answer {
     // SAFETY: the caller's promise.
     unsafe { call(libc::SYS_mprotect, [range.start, range.len(), prot as usize, 0, 0, 0]) }
@@ -115,6 +119,7 @@ pub(crate) unsafe fn protect_with_key(range: ByteRange, prot: i32, key: i32) -> 
 ///
 /// # Safety
 /// As the system call.
+#[cfg_attr(feature = "inject", track_caller)]
 pub(crate) unsafe fn advise(range: ByteRange, advice: i32) -> Answer {
     // SAFETY: the caller's promise.
     unsafe { call(libc::SYS_madvise, [range.start, range.len(), advice as usize, 0, 0, 0]) }
@@ -124,12 +129,14 @@ pub(crate) unsafe fn advise(range: ByteRange, advice: i32) -> Answer {
 ///
 /// # Safety
 /// As the system call.
+#[cfg_attr(feature = "inject", track_caller)]
 pub(crate) unsafe fn remap(from: ByteRange, new_len: usize, flags: i32, to: usize) -> Answer {
     // SAFETY: the caller's promise.
     unsafe { call(libc::SYS_mremap, [from.start, from.len(), new_len, flags as usize, to, 0]) }
 }
 
 /// mlock2(2), and mlock(2) where there is nothing to say beside.
+#[cfg_attr(feature = "inject", track_caller)]
 pub(crate) fn lock(range: ByteRange, flags: u32) -> Answer {
     let (number, flags) = if flags == 0 { (libc::SYS_mlock, 0) } else { (libc::SYS_mlock2, flags as usize) };
     // SAFETY: changes no contents.

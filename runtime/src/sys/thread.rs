@@ -90,6 +90,7 @@ pub(crate) fn set_private_files(on: bool) {
 }
 
 /// Starts a thread of the runtime that runs nothing of the program's: as [`spawn`], with descriptors of its own where it can.
+#[cfg_attr(feature = "inject", track_caller)]
 pub(crate) fn spawn_helper(
     name: &'static str,
     body: impl FnOnce() + Send + 'static,
@@ -124,6 +125,7 @@ pub(crate) fn leave_files() {
 }
 
 /// Starts a thread of the runtime: all signals blocked (but the synchronous ones), registered as our own.
+#[cfg_attr(feature = "inject", track_caller)]
 pub(crate) fn spawn(name: &'static str, body: impl FnOnce() + Send + 'static) -> std::io::Result<Thread> {
     #[cfg(feature = "inject")]
     if let Some(errno) = super::refusal::of_thread() {

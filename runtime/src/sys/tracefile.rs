@@ -1,7 +1,7 @@
 //! What a trace's file needs of the system: a shared mapping that children do not get, and disk space behind it before it is
 //! touched, because a touch without is SIGBUS. `back` and `thread_number` are signal-safe.
 
-use super::kernel;
+use super::{kernel, program};
 use crate::addr::{HostAddr, PAGE};
 use std::fs::File;
 use std::io;
@@ -9,8 +9,6 @@ use std::os::fd::AsRawFd;
 
 /// For opening: a link is an error.
 pub(crate) const NO_FOLLOW: i32 = libc::O_NOFOLLOW | libc::O_NONBLOCK;
-/// Makes pages present and writable, as a touch does, with an error for what would be a signal. Linux 5.14.
-const MADV_POPULATE_WRITE: i32 = 23;
 
 /// Maps the first `len` bytes of a file, for all who write it.
 pub(crate) fn map(file: &File, len: usize) -> io::Result<usize> {
@@ -38,12 +36,11 @@ pub(crate) fn back(at: usize, len: usize) -> Result<(), i32> {
     let start = at & !(PAGE - 1);
     let len = (at + len).next_multiple_of(PAGE) - start;
     // SAFETY: our own mapping; its contents stay.
-    let done = unsafe { kernel::raw(libc::SYS_madvise, [start, len, MADV_POPULATE_WRITE as usize, 0, 0, 0]) };
-    match -done as i32 {
-        0 => Ok(()),
+    match unsafe { program::advise(HostAddr(start).range(len), program::MADV_POPULATE_WRITE) } {
+        Ok(_) => Ok(()),
         // What would be SIGBUS: the file system does not say why.
-        libc::EFAULT | libc::EHWPOISON => Err(libc::ENOSPC),
-        errno => Err(errno),
+        Err(libc::EFAULT | libc::EHWPOISON) => Err(libc::ENOSPC),
+        Err(errno) => Err(errno),
     }
 }
 

@@ -99,6 +99,7 @@ impl Request {
     }
 
     /// Makes the request of `fd`: 0, or the error.
+    #[cfg_attr(feature = "inject", track_caller)]
     pub(crate) fn make(&mut self, fd: c_int) -> i32 {
         if let Some(word) = self.progress {
             self.words[word] = 0; // refused requests say nothing of how far they came

@@ -137,7 +137,15 @@ impl Answerer {
         let count = kernel::read(self.fd, &mut messages);
         for m in &messages[..count] {
             if m.addr.0.wrapping_sub(DOORBELLS.load(SeqCst)) < MOST * PAGE && STOP.load(SeqCst) {
-                super::fill_hole(m.addr);
+                match super::fill_hole(m.addr) {
+                    Verdict::Resolved => {}
+                    // Unwatched it is the kernel's to fill; who rings must not wait for ever.
+                    _ if super::unwatch(HostAddr(m.addr.0 & !(PAGE - 1)).range(PAGE)) => {}
+                    _ => {
+                        super::wake(m.addr); // and rings again
+                        continue;
+                    }
+                }
                 rung = true;
                 continue;
             }

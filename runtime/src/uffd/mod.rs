@@ -168,6 +168,7 @@ extern "C" fn in_forked_child() {
 }
 
 /// Makes a request, by the keeper's descriptor if the program has closed ours.
+#[cfg_attr(feature = "inject", track_caller)]
 fn make(request: &mut Request) -> i32 {
     let errno = request.make(own_file::number());
     if kernel::NOT_THIS.contains(&errno) { keeper::make(request).unwrap_or(errno) } else { errno }
@@ -187,9 +188,9 @@ pub(crate) fn watch(range: ByteRange) -> Result<()> {
     answer(errno, "UFFDIO_REGISTER", range.len())
 }
 
-/// Watches pages no more; what is missing reads as zeros.
-pub(crate) fn unwatch(range: ByteRange) {
-    make(&mut Request::unregister(HostAddr(range.start), range.len()));
+/// Watches pages no more; what is missing reads as zeros. Whether that worked.
+pub(crate) fn unwatch(range: ByteRange) -> bool {
+    make(&mut Request::unregister(HostAddr(range.start), range.len())) == 0
 }
 
 /// [`unwatch`], for ranges with holes and mappings that can't be watched: they are refused as a whole.

@@ -12,6 +12,7 @@ mod program;
 use common::case;
 use common::double::{self, Double, KINDS};
 use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
 
 fn child(name: &str) {
     match name {
@@ -41,6 +42,7 @@ fn child(name: &str) {
         "part_of_a_group" => places::part_of_a_group(),
         "two_streams" => program::two_streams(),
         "modules" => program::modules(),
+        "has_engine" => has_engine(),
         "lost" => ends::lost(),
         "lost_at_mark" => ends::lost_at_mark(),
         "given_up" => ends::given_up(),
@@ -111,12 +113,56 @@ fn cases() {
             ("lost_at_mark", &[], "brought home"),
             ("inside_the_driver", limit, "did not answer"),
         ] {
-            let out = double::run_case(kind, &library, name, env);
-            let err = String::from_utf8_lossy(&out.stderr).into_owned();
-            assert_eq!(out.status.signal(), Some(libc::SIGBUS), "{kind} {name}: {err}");
-            let at = err.lines().find_map(|l| l.strip_prefix("reading ")).unwrap_or("?");
-            assert!(err.contains(&format!("SIGBUS at {at}")) && err.contains(text), "{kind} {name}: {err}");
+            ends_by_a_touch(kind, &library, name, env, text);
         }
+    }
+}
+
+/// The process ends by SIGBUS where it reads, and a message says so.
+fn ends_by_a_touch(kind: &str, library: &Path, name: &str, env: &[(&str, &str)], text: &str) {
+    let out = double::run_case(kind, library, name, env);
+    let err = String::from_utf8_lossy(&out.stderr).into_owned();
+    assert_eq!(out.status.signal(), Some(libc::SIGBUS), "{kind} {name} {env:?}: {err}");
+    let at = err.lines().find_map(|l| l.strip_prefix("reading ")).unwrap_or("?");
+    assert!(err.contains(&format!("SIGBUS at {at}")) && err.contains(text), "{kind} {name} {env:?}: {err}");
+}
+
+/// What ends with a device, with the fault engines of userfaultfd.
+#[test]
+fn devices_end_under_userfaultfd() {
+    if case().is_some() {
+        return;
+    }
+    for (kind, engine) in KINDS.into_iter().flat_map(|k| ["uffd", "uffd-thread"].map(|e| (k, e))) {
+        let library = double::library(kind);
+        let env = [("HMMRT_FAULT", engine)];
+        for name in ["has_engine", "given_up", "left_by_its_thread", "unmapped"] {
+            let out = double::run_case(kind, &library, name, &env);
+            let err = String::from_utf8_lossy(&out.stderr);
+            if name == "has_engine" && out.status.code() == Some(NO_ENGINE) {
+                eprintln!("skipped: this machine lacks {engine}: {err}");
+                break;
+            }
+            assert!(out.status.success(), "{kind} {name} {engine}: {:?}\n{err}", out.status);
+            if name == "unmapped" {
+                for name in ["lost", "lost_at_mark"] {
+                    ends_by_a_touch(kind, &library, name, &env, "brought home");
+                }
+            }
+        }
+    }
+}
+
+/// How a process ends whose fault engine this machine lacks.
+const NO_ENGINE: i32 = 77;
+
+fn has_engine() {
+    match hmmrt::raw::init(Some(common::config())) {
+        Err(hmmrt::Error::Unsupported { what: "HMMRT_FAULT", why }) => {
+            eprintln!("{why}");
+            std::process::exit(NO_ENGINE);
+        }
+        other => other.unwrap(),
     }
 }
 

@@ -14,7 +14,10 @@ mod closed;
 mod drivers;
 #[cfg(feature = "inject")]
 mod os;
+#[cfg(feature = "inject")]
+mod places;
 mod region;
 mod room;
 mod script;
+mod steps;
 mod touch;

@@ -3,7 +3,7 @@
 use super::cases::{Case, Settings, calls, is_case, numbers, run_all, told};
 
 /// What each call can answer; the first of them also for good. `EAGAIN` is never for good: the kernel means it.
-const ERRORS: [(&str, &[&str]); 22] = [
+pub const ERRORS: [(&str, &[&str]); 22] = [
     ("mmap", &["12", "11"]),
     ("munmap", &["12"]),
     ("mprotect", &["12"]),
@@ -33,7 +33,7 @@ const MISSING: [&str; 5] =
     ["pwrite64:1+=5", "mremap:1+=12", "madvise:1+=22", "openat:1+=24", "mprotect:30+=12"];
 
 /// The engines, ways to have faults served, and sizes that lead elsewhere.
-fn settings() -> Vec<Settings> {
+pub fn settings() -> Vec<Settings> {
     let of = |more: &[(&'static str, &str)]| -> Settings {
         let always = [("HMMRT_BACKEND", "host"), ("HMMRT_HOST_MEMORY", "14M"), ("HMMRT_SPARE", "8M")];
         always.iter().chain(more).map(|(n, v)| (*n, v.to_string())).collect()

@@ -30,7 +30,14 @@ pub struct World {
     stream: StreamId,
     /// What could not be freed, and what is not the heap's.
     adopted: bool,
+    /// Told of each step that begins.
+    begins: Begins,
+    /// All that is done now is done to a full device.
+    evicts: bool,
 }
+
+/// Who is told the name of each step that begins.
+pub type Begins = Box<dyn FnMut(&'static str)>;
 
 const BIG: usize = 0;
 const BLOCK: usize = 1;
@@ -54,14 +61,16 @@ fn add(bytes: &mut [u8]) {
 
 impl World {
     /// Makes the memory. What of the heap's can't be had now is the C library's, and stays out of it.
-    pub fn new(look: Look, fails: bool) -> World {
+    pub fn new(look: Look, fails: bool, begins: Begins) -> World {
         let own = own_memory();
         // SAFETY: inside the mapping.
         let (first, last) = unsafe { (own.add(PAGE), own.add(PAGE + OWN)) };
         let foreign = [Region::new("before", own, PAGE), Region::new("behind", last, PAGE)];
         let regions = Vec::new();
         let stream = StreamId::DEFAULT;
-        let mut w = World { look, fails, errors: 0, unreadable: 0, regions, foreign, stream, adopted: false };
+        let (errors, unreadable, adopted, evicts) = (0, 0, false, false);
+        let mut w =
+            World { look, fails, errors, unreadable, regions, foreign, stream, adopted, begins, evicts };
         w.foreign.iter_mut().for_each(|r| r.write(0..1, Look::Strict));
         for (name, len) in [("big", LARGE), ("block", SMALL), ("home", SMALL)] {
             let made = raw::calloc(len, 1);
@@ -78,6 +87,11 @@ impl World {
         w
     }
 
+    /// A step begins, and ends where the next one does.
+    pub fn step(&mut self, name: &'static str) {
+        (self.begins)(if self.evicts { "evict" } else { name });
+    }
+
     fn note<T>(&mut self, what: &str, result: Result<T, impl Display>) -> Option<T> {
         if let Err(e) = &result {
             eprintln!("{what}: {e}");
@@ -88,6 +102,7 @@ impl World {
     }
 
     fn write(&mut self, i: usize, pages: std::ops::Range<usize>) {
+        self.step("touch");
         let look = self.look;
         self.regions[i].write(pages, look);
     }
@@ -98,6 +113,7 @@ impl World {
 
     fn check_part(&mut self, i: usize, pages: std::ops::Range<usize>, when: &str) {
         // What has never left does not need a device.
+        self.step("touch");
         let look = if i == HOME && self.look == Look::Host { Look::Strict } else { self.look };
         self.unreadable += self.regions[i].check(pages, look, when);
     }
@@ -115,19 +131,31 @@ impl World {
     }
 
     fn migrate(&mut self, i: usize, to: i32) {
+        self.migrate_as(if to == HMM_HOST { "migrate home" } else { "migrate out" }, i, to);
+    }
+
+    fn migrate_as(&mut self, step: &'static str, i: usize, to: i32) {
+        self.step(step);
         let r = &self.regions[i];
         let done = raw::migrate(r.ptr, r.len, to);
         self.note("migrate", done);
     }
 
     fn prefetch(&mut self, i: usize, to: i32, stream: StreamId) {
+        self.step("prefetch");
         let r = &self.regions[i];
         let done = raw::prefetch(r.ptr, r.len, to, stream);
         self.note("prefetch", done);
+        self.wait();
     }
 
     /// Waits for both streams; what a release was not heard of for is not in use any more.
     pub fn synchronize(&mut self) {
+        self.step("synchronize");
+        self.wait();
+    }
+
+    fn wait(&mut self) {
         let done = raw::stream_synchronize(self.stream);
         self.note("synchronize", done);
         let done = raw::stream_synchronize(StreamId::DEFAULT);
@@ -136,6 +164,7 @@ impl World {
 
     /// A kernel adds to the first bytes, or overwrites all.
     fn launch(&mut self, i: usize, device: i32, stream: StreamId, overwrite: bool) {
+        self.step(if overwrite { "launch, overwriting" } else { "launch" });
         let name = if overwrite { "test_fill_bytes" } else { "test_add_bytes" };
         let kernel = kernels::try_kernel(device, name);
         let Some(kernel) = self.note("kernel", kernel) else { return };
@@ -165,6 +194,10 @@ impl World {
 
     /// Everything that moves pages, step by step.
     pub fn run(&mut self) {
+        self.step("open");
+        let count = raw::device_count();
+        self.note("open", count);
+        self.step("stream");
         let made = raw::stream_create(0);
         let stream = self.note("stream", made).unwrap_or(StreamId::DEFAULT);
         self.stream = stream;
@@ -174,21 +207,19 @@ impl World {
         self.launch(BLOCK, 0, stream, false);
         self.write(HOME, 0..2);
         self.synchronize();
-        self.migrate(BIG, 1); // from one device to the other
+        self.migrate_as("migrate over", BIG, 1);
         self.write(BIG, 3..4);
         self.check_part(BIG, 500..700, "a part comes home");
         self.launch(BIG, 1, StreamId::DEFAULT, false);
         self.migrate(BIG, HMM_HOST);
         self.check(BIG, "from the other device");
         self.prefetch(BLOCK, 1, StreamId::DEFAULT);
-        self.synchronize();
         self.launch(BLOCK, 1, StreamId::DEFAULT, false);
         self.pin();
         self.own();
         self.protections();
         self.discard();
         self.prefetch(BIG, 0, stream);
-        self.synchronize();
         self.fork();
         self.check_part(BIG, 0..520, "on both sides");
         self.resize();
@@ -196,6 +227,7 @@ impl World {
         self.synchronize();
         self.check_all("in the end");
         if stream != StreamId::DEFAULT {
+            self.step("stream");
             let done = raw::stream_destroy(stream);
             if self.note("stream_destroy", done).is_some() {
                 self.stream = StreamId::DEFAULT;
@@ -205,6 +237,7 @@ impl World {
 
     /// Home, to stay; and for a system call.
     fn pin(&mut self) {
+        self.step("pin");
         let (ptr, len) = (self.regions[BLOCK].ptr, self.regions[BLOCK].len);
         if self.note("pin", raw::pin(ptr, len)).is_some() {
             self.write(BLOCK, 1..3);
@@ -212,6 +245,7 @@ impl World {
         }
         self.check(BLOCK, "pinned");
         self.migrate(BLOCK, 0);
+        self.step("host_ready");
         self.note("host_ready", raw::host_ready(ptr, 2 * PAGE, AccessMode::Write));
         self.check(BLOCK, "ready");
         self.migrate(BLOCK, 1);
@@ -224,6 +258,7 @@ impl World {
     fn discard(&mut self) {
         self.migrate(BIG, 1);
         for pages in [50..66, 512..1024] {
+            self.step("discard");
             let r = &mut self.regions[BIG];
             // SAFETY: the model gives the bytes up, too.
             let done = unsafe { raw::discard(r.at(pages.start), pages.len() * PAGE) };
@@ -241,11 +276,13 @@ impl World {
 
     /// The child sees what the parent has.
     fn fork(&mut self) {
+        self.step("fork");
         // SAFETY: the child reads memory, says what it found, and ends.
         match unsafe { libc::fork() } {
             0 => {
                 // SAFETY: no preconditions.
                 unsafe { libc::alarm(120) };
+                self.begins = Box::new(|_| {}); // what it asks of the driver may be locked here
                 if self.look == Look::Host {
                     self.look = Look::Loose; // it has no device, and what could not be copied home is not there
                 }
@@ -279,6 +316,7 @@ impl World {
     fn resize(&mut self) {
         for (to, len) in [(0, LARGE + (3 << 20)), (1, 3 << 20), (0, LARGE)] {
             self.migrate(BIG, to);
+            self.step("realloc");
             let r = &mut self.regions[BIG];
             let old = r.pages();
             // SAFETY: after success only the new pointer is used.
@@ -295,6 +333,7 @@ impl World {
 
     /// More than a device has: others leave it. Then memory is freed, and comes back as zeros.
     fn evict(&mut self) {
+        self.evicts = true;
         for len in [5 << 20, SMALL] {
             let Some(ptr) = self.note("calloc", raw::calloc(len, 1)) else { continue };
             self.regions.push(Region::new("another", ptr, len));
@@ -308,11 +347,13 @@ impl World {
             self.synchronize();
             self.check(i, "evicted");
             self.migrate(i, 0);
+            (self.begins)("free");
             // SAFETY: not used any more.
             if self.note("free", unsafe { raw::free(ptr) }).is_some() {
                 self.regions.truncate(i);
             }
         }
+        self.evicts = false;
         for len in [5 << 20, SMALL] {
             let Some(ptr) = self.note("calloc", raw::calloc(len, 1)) else { continue };
             self.regions.push(Region::new("again", ptr, len));

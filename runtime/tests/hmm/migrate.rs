@@ -43,9 +43,9 @@ fn migrate_fault() {
 /// Catches: bytes that go with the device.
 #[test]
 fn migrate_release() {
-    let differs =
-        "the device is given up by ending the runtime, by hmm_disown, and by hmm_migrate to the host";
-    let Some(_row) = row("migrate::migrate_release", Kind::Same, differs) else { return };
+    let differs = "the device is given up by ending the runtime, by hmm_disown, by hmm_migrate to the host, and by a block that pushes out what is there";
+    let env = [("HMMRT_HOST_MEMORY", "14M"), ("HMMRT_DOUBLE_MEMORY", "14M")];
+    let Some(_row) = row_with("migrate::migrate_release", Kind::Same, differs, &env) else { return };
     for kind in [Small, Huge, Block] {
         let m = Memory::filled(kind, LEN, 1);
         m.send();
@@ -65,6 +65,22 @@ fn migrate_release() {
             assert!(!raw::owns(m.ptr));
         }
         assert!(m.holds(1));
+    }
+    pushed_out();
+}
+
+/// What is on a device leaves it for a block that has no room there otherwise.
+fn pushed_out() {
+    const MOST: usize = 10 << 20;
+    for kind in [Small, Huge, Block] {
+        let [first, second] = [3, 4].map(|salt| Memory::filled(kind, MOST, salt));
+        first.send();
+        second.send();
+        let left = first.flags().iter().filter(|f| **f & Page::DEVICE == 0).count();
+        assert!(left > MOST / PAGE / 2, "{kind:?}: only {left} pages have left");
+        assert!(first.flags().iter().all(|f| (*f & Page::HOST != 0) != (*f & Page::DEVICE != 0)));
+        assert_eq!(device::read(0, second.ptr, PAGE).unwrap(), pattern(0, PAGE, 4));
+        assert!(first.holds(3) && second.holds(4));
     }
 }
 

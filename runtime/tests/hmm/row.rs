@@ -21,6 +21,7 @@ pub enum Kind {
 /// What a row's process says to the one that started it.
 const CASES: &str = "row cases: ";
 const SKIPPED: &str = "row skipped: ";
+const LEFT_OUT: &str = "row case left out: ";
 const ABSENT: &str = "row without engine: ";
 
 /// A row that runs in this process.
@@ -30,6 +31,11 @@ impl Row {
     /// How many cases of the kernel's it stands for.
     pub fn cases(&self, n: usize) {
         eprintln!("{CASES}{n}");
+    }
+
+    /// This machine lacks what one of the cases needs: it is not counted.
+    pub fn left_out(&self, what: &str) {
+        eprintln!("{LEFT_OUT}{what}");
     }
 
     /// This machine lacks what the row needs: it ends here.
@@ -73,6 +79,7 @@ pub fn row_with(test: &str, kind: Kind, differs: &str, env: &[(&str, &str)]) -> 
     if outcome != "passed" {
         eprintln!("{test}: {outcome}: {why}");
     }
+    said.lines().filter(|l| l.starts_with(LEFT_OUT)).for_each(|l| eprintln!("{test}: {l}"));
     let kind = match kind {
         Kind::Same => "A",
         Kind::Changed => "B",

@@ -344,24 +344,30 @@ fn that_do_not_answer() {
     }
     let way = [("HMMRT_HOST_DIRECT", "0"), ("HMMRT_DRIVER_TIMEOUT", "1")];
     let told = "did not answer in time";
-    for case in ["stuck", "stuck for good"] {
+    // On the host backend, and on the doubles.
+    let backends: Vec<Option<&str>> = [None].into_iter().chain(double::KINDS.map(Some)).collect();
+    let on = |kind: Option<&str>, case: &str| {
         let mut command = child(TEST, case, &way);
-        command.stdin(std::process::Stdio::null());
-        assert!(passes(command).contains(told), "{case}");
-        for kind in double::KINDS {
+        if let Some(kind) = kind {
             let library = double::library(kind);
-            let mut command = child(TEST, case, &way);
             command.env("HMMRT_BACKEND", kind).env(double::variable(kind), &library);
             command.env("HMMRT_CASE_LIBRARY", &library).env("HMMRT_CASE_KIND", kind);
-            assert!(passes(command).contains(told), "{kind} {case}");
         }
+        command
+    };
+    for kind in backends {
+        for case in ["stuck", "stuck for good"] {
+            let mut command = on(kind, case);
+            command.stdin(std::process::Stdio::null());
+            assert!(passes(command).contains(told), "{kind:?} {case}");
+        }
+        let err = dies(on(kind, "no service"), libc::SIGBUS);
+        let at = err.lines().find_map(|l| l.strip_prefix("reading ")).unwrap_or("?");
+        assert!(err.contains(&format!("SIGBUS at {at}")) && err.contains(told), "{kind:?}: {err}");
+        let mut command = on(kind, "no service");
+        command.env("HMMRT_CASE_CALLS", "1");
+        passes(command);
     }
-    let err = dies(child(TEST, "no service", &way), libc::SIGBUS);
-    let at = err.lines().find_map(|l| l.strip_prefix("reading ")).unwrap_or("?");
-    assert!(err.contains(&format!("SIGBUS at {at}")) && err.contains(told), "{err}");
-    let mut command = child(TEST, "no service", &way);
-    command.env("HMMRT_CASE_CALLS", "1");
-    passes(command);
     if common::is_messaged() {
         for case in ["one handler", "one handler is stuck"] {
             passes(child(TEST, case, &[]));

@@ -1,6 +1,7 @@
 //! Limits of this process, set and lifted; and running a case in a child.
 
 use crate::common;
+use std::ffi::CStr;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Command, Output};
 
@@ -89,3 +90,24 @@ pub fn on_gpu() -> bool {
 
 /// The ways in which touches reach a device: by the toucher, and by the service thread.
 pub const WAYS: [&[(&str, &str)]; 2] = [&[], &[("HMMRT_HOST_DIRECT", "0")]];
+
+/// The command with something else at a path, for itself alone; it can't be started where that can't be had.
+pub fn with_mount(
+    mut command: Command,
+    what: &'static CStr,
+    path: &'static CStr,
+    kind: &'static CStr,
+    flags: u64,
+) -> Command {
+    // SAFETY: system calls only.
+    unsafe {
+        command.pre_exec(move || {
+            let none = std::ptr::null();
+            let done = libc::unshare(libc::CLONE_NEWNS) == 0
+                && libc::mount(none, c"/".as_ptr(), none, libc::MS_REC | libc::MS_PRIVATE, none.cast()) == 0
+                && libc::mount(what.as_ptr(), path.as_ptr(), kind.as_ptr(), flags, none.cast()) == 0;
+            if done { Ok(()) } else { Err(std::io::Error::last_os_error()) }
+        });
+    }
+    command
+}

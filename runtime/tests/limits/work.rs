@@ -1,8 +1,8 @@
 //! The scripted workload: a step for each thing that a program does with managed memory, on blocks whose every byte is known.
 
-use crate::common::kernels;
+use crate::common::{self, kernels};
 use crate::touch;
-use hmmrt::raw::{self, HMM_HOST};
+use hmmrt::raw::{self, HMM_HOST, mapping};
 use hmmrt::{AccessMode, Error, KernelId, LaunchArg, LaunchConfig, StreamId};
 
 const MIB: usize = 1 << 20;
@@ -128,6 +128,10 @@ pub const STEPS: [(&str, Step); 15] = [
     ("free", Work::free_one),
 ];
 
+/// What else a program does; not part of the script.
+pub const MORE: [(&str, Step); 3] =
+    [("discard", Work::discard), ("remap", Work::remap), ("restart", Work::restart)];
+
 impl Work {
     /// With the devices open.
     pub fn new() -> Work {
@@ -154,13 +158,19 @@ impl Work {
         self.all().for_each(|b| b.check(what));
     }
 
-    /// Ends all of it.
-    pub fn end(mut self) {
+    /// Ends all of it: nothing is managed any more.
+    pub fn end(self) {
+        self.end_but(0);
+    }
+
+    /// As [`Work::end`], where others have `bytes`.
+    pub fn end_but(mut self, bytes: usize) {
         self.disown().unwrap();
         self.check("at the end");
         self.all().for_each(|b| b.free().unwrap());
         let stats = raw::stats();
-        assert_eq!((stats.managed_bytes, stats.device_bytes), (0, 0));
+        assert_eq!(stats.managed_bytes, bytes as u64);
+        assert!(bytes > 0 || stats.device_bytes == 0);
     }
 
     fn allocate(&mut self) -> Result<(), Error> {
@@ -254,7 +264,10 @@ impl Work {
                 }
                 child => {
                     let mut status = 0;
-                    assert_eq!(libc::waitpid(child, &mut status, 0), child);
+                    while libc::waitpid(child, &mut status, 0) != child {
+                        let e = std::io::Error::last_os_error();
+                        assert_eq!(e.kind(), std::io::ErrorKind::Interrupted, "{e}");
+                    }
                     match status >> 8 {
                         0 if status == 0 => Ok(()),
                         // SIGBUS: there was no room to bring home what it was to have a copy of.
@@ -319,6 +332,41 @@ impl Work {
         raw::stream_destroy(stream).unwrap();
         let home = raw::prefetch(b.ptr, b.len, HMM_HOST, StreamId::DEFAULT);
         sent.and(done).and(home).and(raw::stream_synchronize(StreamId::DEFAULT))
+    }
+
+    /// A block that is away becomes zero, and what it was again.
+    fn discard(&mut self) -> Result<(), Error> {
+        let b = &mut self.blocks[1];
+        raw::migrate(b.ptr, b.len, 0)?;
+        // SAFETY: written anew below.
+        unsafe { raw::discard(b.ptr, b.len)? };
+        assert!((0..b.len).step_by(500).all(|i| b.byte(i) == 0), "what is discarded is not zero");
+        *b = Filled::fill(b.ptr, b.len, b.seed, b.adopted);
+        Ok(())
+    }
+
+    /// The program's own memory, away, becomes longer, somewhere else, and as short as before.
+    fn remap(&mut self) -> Result<(), Error> {
+        self.adopt()?;
+        raw::migrate(self.own.ptr, self.own.len, 0)?;
+        let len = self.own.len.next_multiple_of(4096);
+        for (from, to) in [(len, len + MIB), (len + MIB, len)] {
+            // SAFETY: memory of the test's, that it uses at the new address.
+            let at = unsafe { mapping::remap(self.own.ptr.addr(), from, to, libc::MREMAP_MAYMOVE, 0) };
+            let at = at.map_err(|errno| Error::System { call: "mremap", errno })?;
+            self.own.ptr = std::ptr::with_exposed_provenance_mut(at);
+        }
+        Ok(())
+    }
+
+    /// Everything comes home, and the runtime begins again.
+    fn restart(&mut self) -> Result<(), Error> {
+        self.send_out()?;
+        raw::shutdown()?;
+        self.check("after shutdown");
+        raw::init(Some(common::config()))?;
+        self.add = kernels::kernel(0, "test_add_bytes");
+        Ok(())
     }
 
     fn free_one(&mut self) -> Result<(), Error> {

@@ -36,6 +36,11 @@ pub struct Row {
 }
 
 impl Row {
+    /// The test and why it was skipped, if it was.
+    pub fn skipped(&self) -> Option<(&str, &str)> {
+        (self.outcome == Outcome::Skipped).then_some((&*self.test, &*self.why))
+    }
+
     /// Why there is no such fault engine, if there is none.
     pub fn missing_engine(&self) -> Option<&str> {
         (self.outcome == Outcome::NoEngine).then_some(&self.why)

@@ -17,7 +17,8 @@ impl World {
         self.launch(ADOPTED, 0, StreamId::DEFAULT, true);
         self.synchronize();
         self.write(ADOPTED, 20..30);
-        self.migrate(ADOPTED, 1);
+        self.migrate_as("migrate over", ADOPTED, 1);
+        self.step("advise");
         let r = &mut self.regions[ADOPTED];
         // SAFETY: the memory is this process's own, and these are what it may do to it.
         let answer = unsafe { mapping::advise(r.at(100).addr(), 16 * PAGE, libc::MADV_DONTNEED) };
@@ -29,6 +30,7 @@ impl World {
         }
         self.note_errno("advise", answer);
         self.check_part(ADOPTED, 90..130, "given up");
+        self.step("remap");
         let r = &self.regions[ADOPTED];
         let (old, old_len, len) = (r.ptr.addr(), r.len, r.len + (1 << 20));
         // SAFETY: as above.
@@ -40,6 +42,7 @@ impl World {
         }
         self.note_errno("remap", answer);
         self.migrate(ADOPTED, 0);
+        self.step("unmap");
         let r = &mut self.regions[ADOPTED];
         let less = r.len - 64 * PAGE;
         // SAFETY: as above.
@@ -49,16 +52,19 @@ impl World {
         }
         self.note_errno("unmap", answer);
         self.check(ADOPTED, "remapped");
+        self.migrate(ADOPTED, 0);
+        self.step("disown");
         let r = &self.regions[ADOPTED];
         // SAFETY: as above.
         let disowned = unsafe { raw::disown(r.at(64), 16 * PAGE) };
         self.note("disown", disowned);
         self.check_part(ADOPTED, 60..90, "disowned");
-        self.migrate_parts(ADOPTED, &[0..64, 80..300], 0);
+        self.migrate_parts(ADOPTED, &[0..64, 80..300], 1);
     }
 
     fn migrate_parts(&mut self, i: usize, parts: &[std::ops::Range<usize>], to: i32) {
         for p in parts {
+            self.step("migrate a part");
             let r = &self.regions[i];
             let done = raw::migrate(r.at(p.start), p.len() * PAGE, to);
             self.note("migrate", done);
@@ -102,6 +108,7 @@ impl World {
                 assert!(closed_now, "the program's own segfault is none");
                 self.migrate(BIG, 0);
                 self.check_part(BIG, 55..70, "read-only, untold");
+                self.step("protect");
                 let inside = self.regions[BIG].at(62);
                 let closed_now = touch::read(inside).is_none() || touch::is_read_only(inside);
                 assert!(closed_now, "an untold read-only page can be written");
