@@ -48,7 +48,7 @@ fn checksums_win_where_launches_change_a_tenth_of_what_they_name() {
         for (name, most) in [("changed-0.1-all", 0.9), ("changed-0.1-some", 0.75)] {
             let check = of(name, seed);
             assert!(check.ratio(1) < most && check.ratio(2) < most, "{name} {seed}: {check:?}");
-            assert!(check.of[1].bytes_home * 2 < check.of[0].bytes_home, "{name} {seed}");
+            assert!(check.of[1].bytes_home * 3 < check.of[0].bytes_home * 2, "{name} {seed}: {check:?}");
         }
         let (all, none) = (of("changed-1-all", seed), of("changed-0.1-none", seed));
         assert!((1.0..1.15).contains(&all.ratio(1)), "{seed}: {all:?}");

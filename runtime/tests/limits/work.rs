@@ -69,14 +69,23 @@ impl Filled {
     pub fn check(&self, what: &str) {
         let more =
             self.more().unwrap_or_else(|| panic!("{what}: {:p} begins with {}", self.ptr, self.byte(0)));
-        let wrong = (0..self.len).step_by(13).find(|i| !self.is_right(*i, more));
-        assert_eq!(
-            wrong,
-            None,
-            "{what}: {:p} of {}: byte is {}",
+        let Some(wrong) = (0..self.len).step_by(13).find(|i| !self.is_right(*i, more)) else { return };
+        // Where, and what is there: which pages, and whether they are zero.
+        let first = wrong / 4096;
+        let of = |page: usize| page * 4096..self.len.min((page + 1) * 4096);
+        let count = |page: usize| of(page).filter(|i| !self.is_right(*i, more)).count();
+        let is_zero = |page: usize| of(page).all(|i| self.byte(i) == 0);
+        let pages: Vec<_> = (first..self.len.div_ceil(4096))
+            .filter(|p| count(*p) > 0)
+            .map(|p| (p, count(p), is_zero(p)))
+            .collect();
+        let byte = self.byte(wrong);
+        let shown = &pages[..pages.len().min(20)];
+        panic!(
+            "{what}: {:p} of {}: byte {wrong} is {byte}; {} pages, of which (page, wrong bytes, all zero) {shown:?}",
             self.ptr,
             self.len,
-            self.byte(wrong.unwrap_or(0))
+            pages.len(),
         );
     }
 
