@@ -266,7 +266,16 @@ fn a_full_device_says_so() {
     (0..b.words()).for_each(|i| b.word(i).store(i as u64, std::sync::atomic::Ordering::Relaxed));
     let e = raw::migrate(b.ptr, b.len, 0).unwrap_err();
     assert!(matches!(e, Error::DeviceMemory { device: 0, .. }), "{e}");
+    assert_eq!(raw::device_info(0).unwrap().memory_free, 8 << 20, "what can't be there is refused at once");
+    raw::migrate(b.ptr, 8 << 20, 0).unwrap();
     assert_eq!(raw::device_info(0).unwrap().memory_free, 0);
+    let held = [Access { ptr: b.ptr.cast_const(), len: 8 << 20, mode: AccessMode::Read }];
+    // SAFETY: nothing is written.
+    unsafe { raw::acquire(0, StreamId::DEFAULT, &held).unwrap() };
+    let e = raw::migrate(b.ptr.wrapping_add(8 << 20), 4 << 20, 0).unwrap_err();
+    assert!(matches!(e, Error::DeviceMemory { device: 0, .. }), "{e}");
+    raw::release(0, StreamId::DEFAULT).unwrap();
+    raw::stream_synchronize(StreamId::DEFAULT).unwrap();
     assert!((0..b.words()).all(|i| b.word(i).load(std::sync::atomic::Ordering::Relaxed) == i as u64));
     assert_eq!(raw::migrate(b.ptr, 6 << 20, 0).unwrap_or(0) % 512, 0);
 }

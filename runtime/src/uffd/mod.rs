@@ -17,6 +17,7 @@ use crate::config::FaultEngine;
 use crate::error::{Error, Result};
 use crate::fork;
 use crate::log::log;
+use crate::sys::pagemap::Pagemap;
 use crate::sys::segv::Verdict;
 use crate::sys::uffd::{self as kernel, Mode, Request, feature};
 use crate::sys::{map, own_file, thread};
@@ -254,6 +255,15 @@ pub(crate) fn place(to: HostAddr, from: HostAddr, len: usize, protected: bool, m
         match errno {
             0 => {}
             kernel::EAGAIN if idle < 1000 => {}
+            // A page that has gone from where it was is in place, however far the kernel says that it came.
+            kernel::EEXIST if moving && Pagemap::open().is_hole(from.add(done)) => {
+                bytes += PAGE;
+                moved = true;
+            }
+            // What is not there can't be copied: zeros would be taken for it. Whoever filled it does so again.
+            kernel::ENOENT if moving && Pagemap::open().is_hole(from.add(done)) => {
+                return Placed { bytes, moved, result: answer(errno, "UFFDIO_MOVE", rest) };
+            }
             // Something is there that nobody has put there: written by a debugger, or through /proc/self/mem.
             kernel::EEXIST if idle < 3 => {
                 let _ = map::give_back(to.add(done), PAGE);
@@ -345,4 +355,58 @@ pub(crate) fn fill_hole(addr: HostAddr) -> Verdict {
 /// wait for that lock.
 pub(crate) fn reading(at: HostAddr) -> Option<threads::Reading> {
     (delivery() == Delivery::Message).then(|| threads::Reading::begin(at))
+}
+
+#[cfg(all(test, not(hmmrt_standin)))] // what the kernel itself does
+mod tests {
+    use super::*;
+    use crate::sys::map::Prot;
+    use crate::sys::thread::is_so_in_child;
+
+    const PAGES: usize = 4;
+
+    /// Four pages to be placed, one of which has gone already: what is in place of them, and how placing ended.
+    fn placed_without_one(is_there: bool) -> Option<([u8; PAGES], Placed)> {
+        let (fd, offered) = kernel::open(Mode::UserOnly, feature::MOVE).ok()?;
+        if offered & feature::MOVE == 0 {
+            return None;
+        }
+        own_file::set(fd);
+        MOVES.store(true, Relaxed);
+        let [to, from] = [0, 1].map(|_| map::map(PAGES * PAGE, PAGE, Prot::ReadWrite, "test").unwrap());
+        for page in 0..PAGES {
+            // SAFETY: memory of the test's.
+            unsafe { from.add(page * PAGE).ptr().write_bytes(1 + page as u8, PAGE) };
+        }
+        watch(to.range(PAGES * PAGE)).ok()?;
+        let second = place(to.add(PAGE), from.add(PAGE), PAGE, false, true);
+        assert!(second.moved && second.result.is_ok());
+        if !is_there {
+            map::give_back(to.add(PAGE), PAGE).unwrap();
+        }
+        let placed = place(to, from, PAGES * PAGE, false, true);
+        unwatch(to.range(PAGES * PAGE)); // what is missing can be read
+        // SAFETY: memory of the test's.
+        Some((core::array::from_fn(|page| unsafe { to.add(page * PAGE).ptr().read_volatile() }), placed))
+    }
+
+    /// Catches: a page that has been moved is given up for what was left in its place, which is nothing.
+    #[test]
+    fn what_has_gone_is_in_place() {
+        assert!(is_so_in_child(|| {
+            placed_without_one(true).is_none_or(|(bytes, placed)| {
+                bytes == [1, 2, 3, 4] && placed.bytes == PAGES * PAGE && placed.moved && placed.result.is_ok()
+            })
+        }));
+    }
+
+    /// Catches: zeros for a page that is nowhere.
+    #[test]
+    fn what_is_nowhere_is_not_placed() {
+        assert!(is_so_in_child(|| {
+            placed_without_one(false).is_none_or(|(bytes, placed)| {
+                bytes == [1, 0, 0, 0] && placed.bytes == PAGE && placed.result.is_err()
+            })
+        }));
+    }
 }

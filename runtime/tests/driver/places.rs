@@ -141,9 +141,13 @@ pub fn full() {
     raw::device_count().unwrap();
     let b = Block::new(64 << 20); // the device has 41 MiB
     fill(&b);
+    let free = || raw::device_info(0).unwrap().memory_free;
+    let before = free();
     let e = raw::migrate(b.ptr, b.len, 0).unwrap_err();
     assert!(matches!(e, Error::DeviceMemory { device: 0, .. }), "{e}");
-    assert!(raw::device_info(0).unwrap().memory_free < 2 << 20);
+    assert_eq!(free(), before, "what can't be there is refused at once");
+    raw::migrate(b.ptr, 40 << 20, 0).unwrap();
+    assert!(free() < 2 << 20);
     check(&b);
 }
 
