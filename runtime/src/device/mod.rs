@@ -127,6 +127,8 @@ pub(crate) trait Device: Send + Sync {
     fn backend(&self) -> &'static str;
     /// What it is. Of a GPU it makes the context, if need be.
     fn info(&self) -> DeviceInfo;
+    /// How much memory it has, in bytes; 0 if the driver does not say.
+    fn memory_total(&self) -> u64;
     /// Its number.
     fn number(&self) -> i32;
 
@@ -316,7 +318,7 @@ impl Devices {
     /// How much memory a device has, whoever uses it, if its driver says so. That is asked once.
     pub(crate) fn memory(&self, device: usize) -> Option<u64> {
         let total = match self.totals[device].load(Relaxed) {
-            0 => self.at(device).info().memory_total,
+            0 => self.at(device).memory_total(),
             total => return Some(total),
         };
         self.totals[device].store(total, Relaxed);

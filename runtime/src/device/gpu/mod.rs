@@ -125,6 +125,11 @@ impl<V: Vendor> Device for GpuDevice<V> {
         }
     }
 
+    fn memory_total(&self) -> u64 {
+        let _blocked = Blocked::new();
+        self.context.memory().map_or(0, |(total, _)| total as u64)
+    }
+
     fn is_started(&self) -> bool {
         self.context.is_made()
     }

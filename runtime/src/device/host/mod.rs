@@ -94,6 +94,9 @@ impl Device for HostDevice {
             same_address: false,
         }
     }
+    fn memory_total(&self) -> u64 {
+        self.memory.size().0 as u64
+    }
 
     fn reserve(&self, host: ByteRange) -> Result<DeviceAddr> {
         inject::call(self.number, Call::Reserve)?;
