@@ -199,8 +199,9 @@ fn leave(devices: &Devices, device: usize, at: HostAddr, peer: Option<usize>) ->
 
 /// Refuses what needs more than the device has before anything has moved for it.
 pub(crate) fn check_size(devices: &Devices, device: usize, ranges: &[ByteRange]) -> Result<()> {
-    let chunks = |r: &ByteRange| (r.end.next_multiple_of(CHUNK) - (r.start & !(CHUNK - 1))) / CHUNK;
-    let most = ranges.iter().map(chunks).sum::<usize>() * CHUNK;
+    // An empty range may be anywhere, at the very end too.
+    let chunks = |r: &ByteRange| if r.len() == 0 { 0 } else { (r.end - 1) / CHUNK - r.start / CHUNK + 1 };
+    let most = ranges.iter().map(chunks).sum::<usize>().saturating_mul(CHUNK);
     match devices.memory(device) {
         Some(memory) if most as u64 > memory => match too_large(device, ranges) {
             e @ Error::DeviceMemory { bytes, .. } if bytes as u64 > memory => Err(e),
