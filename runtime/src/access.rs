@@ -250,8 +250,8 @@ fn send_ahead(stream: Stream, by: Claimer, w: &Wanted) -> Vec<AtomicBool> {
     done
 }
 
-/// Makes one range resident, chunk by chunk, but for what is `done`; where room has been made, again with the crew's help. If the device is full, others than `keep` leave it. Of two
-/// threads each of which has what the other needs room for, the one with the higher number gives up what it has claimed.
+/// Makes one range resident, chunk by chunk, but for what is `done`; where room has been made, again with the crew's help. If the
+/// device is full, others than `keep` leave it. Of two threads each of which has what the other needs room for, the one with the higher number gives up what it has claimed.
 fn settle(
     devices: &Devices,
     stream: Stream,

@@ -73,6 +73,9 @@ fn try_to_make_room(devices: &Devices, device: usize, keep: &[ByteRange]) -> (Ro
     (room, gone.ends)
 }
 
+/// So many chunks leave at once for what may be needed: a fork waits for it.
+const MOST_EARLY: usize = 32;
+
 /// Makes room on `device` for what of `keep` may be needed by the next launch: of what is not expected to be used in that, nor advised
 /// to be there. Whether anything has left. For the background: no lock is held, and nothing is waited for.
 pub(crate) fn make_room_early(devices: &Devices, device: usize, keep: ByteRange) -> bool {
@@ -83,7 +86,8 @@ pub(crate) fn make_room_early(devices: &Devices, device: usize, keep: ByteRange)
         return false;
     }
     let order = victims(device, &[keep], 2);
-    let made = send_away(devices, device, &order, lacking(device, &[keep]).max(1)).count > 0;
+    let wanted = lacking(device, &[keep]).clamp(1, MOST_EARLY);
+    let made = send_away(devices, device, &order, wanted).count > 0;
     if !made {
         IN_VAIN[device].store(now, Relaxed);
     }
