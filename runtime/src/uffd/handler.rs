@@ -38,6 +38,8 @@ const MOST: usize = 8;
 
 /// Pages that are touched only to tell a thread that it is to end: one for each.
 static DOORBELLS: AtomicUsize = AtomicUsize::new(0);
+/// Whether each was heard: a touch that a signal interrupts is told of twice, and is to end one thread only.
+static HEARD: [AtomicBool; MOST] = [const { AtomicBool::new(false) }; MOST];
 static STOP: AtomicBool = AtomicBool::new(false);
 /// Whether each thread is still there.
 static LIVES: [Life; MOST] = [const { Life::new() }; MOST];
@@ -55,6 +57,7 @@ pub(super) struct Handler {
 pub(super) fn begin() {
     STOP.store(false, SeqCst);
     LIVES.iter().for_each(Life::reset);
+    HEARD.iter().for_each(|heard| heard.store(false, SeqCst));
 }
 
 impl Handler {
@@ -124,7 +127,7 @@ impl Answerer {
         Answerer { fd, aside: Vec::with_capacity(MOST_ASIDE) }
     }
 
-    /// Answers what there is, or comes within `idle_ns`. Whether a doorbell was among it. Allocates nothing: who touched may
+    /// Answers what there is, or comes within `idle_ns`. Whether a doorbell that nobody had heard was among it. Allocates nothing: who touched may
     /// have the allocator's locks.
     fn answer(&mut self, idle_ns: Option<u64>) -> bool {
         let nothing = Message { addr: HostAddr(0), write: false, thread: 0 };
@@ -136,17 +139,9 @@ impl Answerer {
         }
         let count = kernel::read(self.fd, &mut messages);
         for m in &messages[..count] {
-            if m.addr.0.wrapping_sub(DOORBELLS.load(SeqCst)) < MOST * PAGE && STOP.load(SeqCst) {
-                match super::fill_hole(m.addr) {
-                    Verdict::Resolved => {}
-                    // Unwatched it is the kernel's to fill; who rings must not wait for ever.
-                    _ if super::unwatch(HostAddr(m.addr.0 & !(PAGE - 1)).range(PAGE)) => {}
-                    _ => {
-                        super::wake(m.addr); // and rings again
-                        continue;
-                    }
-                }
-                rung = true;
+            let doorbell = m.addr.0.wrapping_sub(DOORBELLS.load(SeqCst)) / PAGE;
+            if doorbell < MOST && STOP.load(SeqCst) {
+                rung |= hear(doorbell, m.addr);
                 continue;
             }
             let begun = trace::now();
@@ -184,6 +179,20 @@ impl Answerer {
             self.aside.rotate_left(1);
         }
     }
+}
+
+/// Lets run on who rings. Whether nobody has heard this one before.
+fn hear(doorbell: usize, addr: HostAddr) -> bool {
+    match super::fill_hole(addr) {
+        Verdict::Resolved => {}
+        // Unwatched it is the kernel's to fill; who rings must not wait for ever.
+        _ if super::unwatch(HostAddr(addr.0 & !(PAGE - 1)).range(PAGE)) => {}
+        _ => {
+            super::wake(addr); // and rings again
+            return false;
+        }
+    }
+    !HEARD[doorbell].swap(true, SeqCst)
 }
 
 fn run(fd: i32, life: &'static Life) {
@@ -329,5 +338,41 @@ fn close(chunk: &'static Chunk, addr: HostAddr) {
     }
     if migrate::close(chunk, addr).is_err() {
         stderr::fatal("a touch that can't be answered can't be told either", addr.0);
+    }
+}
+
+#[cfg(all(test, not(hmmrt_standin)))] // what the kernel itself does
+mod tests {
+    use super::*;
+    use crate::config::FaultEngine;
+    use crate::sys::thread::is_so_in_child;
+    use std::sync::Barrier;
+
+    /// A touch of a doorbell is told of twice if a signal interrupts it between; here, because two threads touch it.
+    fn rings_twice() -> bool {
+        let Ok(Some(threads)) = crate::uffd::start(FaultEngine::UffdThread, true) else { return true };
+        STOP.store(true, SeqCst);
+        let (bell, both) = (HostAddr(DOORBELLS.load(SeqCst)), Barrier::new(2));
+        std::thread::scope(|s| {
+            for _ in 0..2 {
+                s.spawn(|| {
+                    both.wait();
+                    // SAFETY: a page that is missing until it is heard.
+                    unsafe { bell.ptr().read_volatile() }
+                });
+            }
+        });
+        crate::uffd::stop(threads, std::iter::empty());
+        true
+    }
+
+    /// Catches: both messages end a thread, and the next doorbell is heard by nobody.
+    #[test]
+    fn a_doorbell_ends_one_thread() {
+        assert!(is_so_in_child(|| {
+            // SAFETY: what hangs is ended.
+            unsafe { libc::alarm(60) };
+            (0..100).all(|_| rings_twice())
+        }));
     }
 }
