@@ -2,7 +2,7 @@
 //! system calls: signal-safe. Addresses are those of memory that the caller owns; the table's lock order is the caller's.
 
 use super::{kernel, limits, os_error};
-use crate::addr::{CHUNK, HostAddr};
+use crate::addr::{CHUNK, HostAddr, PAGE};
 use crate::error::{Error, Result};
 
 /// What the CPU may do with pages.
@@ -160,7 +160,7 @@ pub(crate) fn forget_advice(at: HostAddr, len: usize) {
 /// Makes all pages of a writable chunk present, by touching them: an ordinary fault holds only its own mapping's lock,
 /// MADV_POPULATE_WRITE the whole address space's, and every fault handler would wait for it (0.2 ms a huge page).
 pub(crate) fn populate(at: HostAddr) {
-    for page in (0..CHUNK).step_by(crate::addr::PAGE) {
+    for page in (0..CHUNK).step_by(PAGE) {
         // SAFETY: the chunk is ours, writable, and its contents do not matter.
         unsafe { at.add(page).ptr().write_volatile(0) };
     }
@@ -178,6 +178,12 @@ pub(crate) fn populate_read(at: HostAddr, len: usize) -> bool {
 pub(crate) fn zero(at: HostAddr, len: usize) {
     // SAFETY: the caller owns writable memory there.
     unsafe { core::ptr::write_bytes(at.ptr(), 0, len) }
+}
+
+/// Whether a page of ours, which can be read, holds nothing but zeros. Signal-safe.
+pub(crate) fn is_zero(page: HostAddr) -> bool {
+    // SAFETY: the caller owns readable memory there.
+    (0..PAGE / 8).all(|i| unsafe { page.add(i * 8).ptr().cast::<u64>().read_volatile() } == 0)
 }
 
 #[cfg(all(test, not(hmmrt_standin)))] // what the kernel itself does

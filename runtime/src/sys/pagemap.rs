@@ -45,18 +45,24 @@ impl Pagemap {
         Pagemap(super::open_read(c"/proc/self/pagemap"))
     }
 
+    /// As where there is none.
+    #[cfg(test)]
+    pub(crate) fn nowhere() -> Pagemap {
+        Pagemap(None)
+    }
+
     /// The pages of the chunk at `chunk` that hold anything but zeros the kernel knows of.
     pub(crate) fn touched(&self, chunk: HostAddr) -> PageMask {
         let Some(fd) = self.0 else { return PageMask::FULL };
         scan(fd, chunk).or_else(|| read(fd, chunk)).unwrap_or(PageMask::FULL)
     }
 
-    /// Whether it is certain that there is nothing at this page. Needs little stack.
-    pub(crate) fn is_hole(&self, page: HostAddr) -> bool {
+    /// Whether there is nothing at this page, if that can be said. Needs little stack.
+    pub(crate) fn is_hole(&self, page: HostAddr) -> Option<bool> {
         let (mut entry, at) = (0_u64, (page.0 / PAGE * 8) as i64);
         // SAFETY: the buffer is valid for its size.
-        let read = self.0.map(|fd| unsafe { kernel::pread(fd, (&raw mut entry).cast(), 8, at) });
-        read == Some(8) && entry >> 62 == 0 // neither present (63) nor swapped (62)
+        let read = unsafe { kernel::pread(self.0?, (&raw mut entry).cast(), 8, at) };
+        (read == 8).then_some(entry >> 62 == 0) // neither present (63) nor swapped (62)
     }
 
     /// The pages of the chunk that are there, zero pages too; if the kernel can say it (Linux 6.7). Needs little stack.
@@ -160,8 +166,8 @@ mod tests {
         let pagemap = Pagemap::open();
         assert_eq!(read(pagemap.0.unwrap(), at), Some(expected));
         assert_eq!(pagemap.touched(at), expected);
-        assert!(pagemap.is_hole(at.add(2 * PAGE)) && !pagemap.is_hole(at.add(5 * PAGE)));
-        assert!(!Pagemap(None).is_hole(at.add(2 * PAGE)), "not known");
+        assert_eq!([2, 5].map(|page| pagemap.is_hole(at.add(page * PAGE))), [Some(true), Some(false)]);
+        assert_eq!(Pagemap::nowhere().is_hole(at.add(2 * PAGE)), None);
         // SAFETY: as above; a read maps the zero page, which holds nothing.
         unsafe { at.add(7 * PAGE).ptr().read_volatile() };
         if let Some(scanned) = scan(pagemap.0.unwrap(), at) {

@@ -236,6 +236,14 @@ pub(crate) struct Placed {
     pub(crate) result: Result<()>,
 }
 
+/// Whether a page that could not be moved is not where it was any more, and so is in place: Linux 6.18 says less than it has
+/// moved, or that it has moved nothing, where the kernel itself moves pages at the same time (compaction), and refuses those then
+/// as there already. Without /proc a page that is not zero has stayed; one that is, and that something is in the place of, may
+/// be either.
+fn has_gone(pagemap: &Pagemap, page: HostAddr, errno: i32) -> bool {
+    pagemap.is_hole(page).unwrap_or_else(|| errno == kernel::EEXIST && map::is_zero(page))
+}
+
 /// Puts filled pages where pages are missing, each in one step: the pages themselves, or copies of them. Only copies can be
 /// write-protected from the first moment on, and only pages of writable mappings can be moved.
 pub(crate) fn place(to: HostAddr, from: HostAddr, len: usize, protected: bool, movable: bool) -> Placed {
@@ -255,14 +263,13 @@ pub(crate) fn place(to: HostAddr, from: HostAddr, len: usize, protected: bool, m
         match errno {
             0 => {}
             kernel::EAGAIN if idle < 1000 => {}
-            // A page that has gone from where it was is in place, however far the kernel says that it came.
-            kernel::EEXIST if moving && Pagemap::open().is_hole(from.add(done)) => {
+            _ if moving && has_gone(&Pagemap::open(), from.add(done), errno) => {
+                // What is nowhere can't be copied: zeros would be taken for it. Whoever filled it does so again.
+                if Pagemap::open().is_hole(to.add(done)) == Some(true) {
+                    return Placed { bytes, moved, result: answer(kernel::ENOENT, "UFFDIO_MOVE", rest) };
+                }
                 bytes += PAGE;
-                moved = true;
-            }
-            // What is not there can't be copied: zeros would be taken for it. Whoever filled it does so again.
-            kernel::ENOENT if moving && Pagemap::open().is_hole(from.add(done)) => {
-                return Placed { bytes, moved, result: answer(errno, "UFFDIO_MOVE", rest) };
+                (moved, idle) = (true, 0);
             }
             // Something is there that nobody has put there: written by a debugger, or through /proc/self/mem.
             kernel::EEXIST if idle < 3 => {
@@ -398,6 +405,19 @@ mod tests {
                 bytes == [1, 2, 3, 4] && placed.bytes == PAGES * PAGE && placed.moved && placed.result.is_ok()
             })
         }));
+    }
+
+    /// Catches, where there is no /proc: what was there is given up for a page that has gone, or taken for one that has not.
+    #[test]
+    fn what_has_gone_is_zero() {
+        let at = map::map(PAGE, PAGE, Prot::ReadWrite, "test").unwrap();
+        let nothing = Pagemap::nowhere();
+        assert!(has_gone(&nothing, at, kernel::EEXIST) && !has_gone(&nothing, at, libc::EBUSY));
+        // SAFETY: memory of the test's.
+        unsafe { at.add(PAGE - 1).ptr().write_volatile(1) };
+        assert!(!has_gone(&nothing, at, kernel::EEXIST));
+        assert!(!has_gone(&Pagemap::open(), at, kernel::EEXIST));
+        map::unmap(at, PAGE);
     }
 
     /// Catches: zeros for a page that is nowhere.

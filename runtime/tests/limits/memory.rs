@@ -1,11 +1,13 @@
-//! No more address space, no more data: at every step of the script, with no room left and with a little.
+//! No more address space, no more data: at every step of the script, with no room left and with a little. And memory that the
+//! kernel itself moves meanwhile, to make room for huge pages.
 
-use crate::common;
+use crate::common::{self, Block};
 use crate::room::{WAYS, child, lift, limit, on_gpu, passes, used};
 use crate::touch;
 use crate::work::{STEPS, Work};
 use hmmrt::Error;
 use hmmrt::raw;
+use std::sync::atomic::Ordering::Relaxed;
 
 /// What is left in each round.
 const LEFT: [u64; 2] = [0, 3 << 20];
@@ -120,4 +122,48 @@ fn address_space_and_data() {
             passes(child("memory::address_space_and_data", case, way));
         }
     }
+}
+
+/// Has the kernel compact all memory; whether this process may.
+fn compact() -> bool {
+    std::fs::write("/proc/sys/vm/compact_memory", "1").is_ok()
+}
+
+/// Threads whose blocks go and come while the kernel moves their pages.
+fn compacted() {
+    start();
+    const THREADS: usize = 8;
+    let rounds = (200.0 * common::scale()) as u64 + 20;
+    let mut times = 0;
+    std::thread::scope(|s| {
+        let workers = [(); THREADS].map(|()| {
+            s.spawn(|| {
+                let b = Block::new((1 << 20) + 12_000);
+                for round in 0..rounds {
+                    (0..b.words()).step_by(100).for_each(|i| b.word(i).store(round + i as u64, Relaxed));
+                    raw::migrate(b.ptr, b.len, 0).unwrap();
+                    let is_wrong = |i: &usize| b.word(*i).load(Relaxed) != round + *i as u64;
+                    let wrong = (0..b.words()).step_by(100).find(is_wrong);
+                    assert_eq!(wrong, None, "{:p} {round}", b.ptr);
+                }
+            })
+        });
+        while workers.iter().any(|w| !w.is_finished()) {
+            times += u64::from(compact());
+        }
+    });
+    raw::shutdown().unwrap();
+    eprintln!("  {rounds} rounds, compacted {times} times");
+}
+
+/// Catches: the kernel's pages move says less than it has done then (`uffd::place`).
+#[test]
+fn what_the_kernel_moves() {
+    if common::case().is_some() {
+        return compacted();
+    }
+    if !compact() {
+        return eprintln!("SKIPPED: only root can have the kernel compact memory");
+    }
+    passes(child("memory::what_the_kernel_moves", "compacted", &[]));
 }
