@@ -94,9 +94,7 @@ fn one(workspace: &Workspace, engine: &str, backend: &str, driver: Option<&str>)
     };
     let run = |which: &[&str]| tests(workspace, which, engine, backend, &record, double.as_ref());
     run(&["--package", "hmmrt", "--test", "hmm"])?;
-    if backend == "host" {
-        run(&["--package", "hmmrt-preload", "--test", "hmm_gup"])?;
-    }
+    run(&["--package", "hmmrt-preload", "--test", "hmm_gup"])?;
     Ok(record)
 }
 
