@@ -65,6 +65,24 @@ fn device_code_and_same_addresses() {
     }
 }
 
+/// The kernel's own accesses, by calls that nobody wraps: with `uffd-thread` the whole table works.
+#[test]
+fn every_call_works_unwrapped() {
+    let folder = common::scratch("unwrapped-files");
+    let program = compile(&["unwrapped.c"], Shared);
+    for direct in ["1", "0"] {
+        let settings = [("HMMRT_FAULT", "uffd-thread"), ("HMMRT_HOST_DIRECT", direct)];
+        let output = run_with(&program, &[&folder], &settings);
+        let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(output.status.success(), "{}: {out}{err}", output.status);
+        if let Some(why) = out.strip_prefix("skipped: ") {
+            return eprintln!("skipped: {why}");
+        }
+        let parts = out.lines().filter(|line| line.starts_with("ok ")).count();
+        assert!(parts == 10 && out.ends_with("all well\n"), "{out}{err}");
+    }
+}
+
 #[test]
 fn the_whole_interface_in_cpp() {
     if has_cpp() {
