@@ -162,9 +162,26 @@ pub(crate) fn close(chunk: &Chunk, addr: HostAddr) -> Result<()> {
     closed
 }
 
+/// How often what got lost on its way home is fetched again.
+const TRIES: usize = 3;
+
 /// Brings `missing` home.
 #[inline(never)] // the signal stack may be 8 KiB: no frame holds what another path needs
 pub(super) fn bring(g: &Guard, devices: &Devices, missing: PageMask, write: bool) -> Result<()> {
+    let mut rest = missing;
+    for _ in 0..TRIES {
+        bring_once(g, devices, rest, write)?;
+        rest = missing & !g.chunk.host.get();
+        if rest.is_empty() {
+            return Ok(());
+        }
+    }
+    Err(Error::System { call: "UFFDIO_MOVE", errno: uffd::NOWHERE })
+}
+
+/// Brings `missing` home. On success what is not there got lost on its way, and the devices have it still.
+#[inline(never)] // the signal stack may be 8 KiB: no frame holds what another path needs
+fn bring_once(g: &Guard, devices: &Devices, missing: PageMask, write: bool) -> Result<()> {
     if missing.is_full()
         && let Some(spare) = pool::take()
     {
@@ -201,7 +218,9 @@ fn place(g: &Guard, missing: PageMask, from: HostAddr, write: bool) -> Landed {
         let placed = uffd::place(g.page(first), from.add(first * PAGE), count * PAGE, !write, movable);
         landed.moved |= placed.moved;
         if placed.bytes > 0 {
-            arrived(g, PageMask::span(first, placed.bytes / PAGE), write);
+            let lost = placed.nowhere.runs().map(|(n, count)| PageMask::span(first + n, count));
+            let lost = lost.fold(PageMask::EMPTY, |all, run| all | run);
+            arrived(g, PageMask::span(first, placed.bytes / PAGE) & !lost, write);
         }
         if placed.result.is_err() {
             landed.result = placed.result;

@@ -79,7 +79,12 @@ impl Life {
 
     /// Whether its last thread has ended as it should not.
     pub(crate) fn has_died(&self) -> bool {
-        self.word.load(SeqCst) & OWNER_DIED != 0
+        Life::says_died(self.word.load(SeqCst))
+    }
+
+    /// The same of a word that was read before.
+    pub(crate) fn says_died(word: u32) -> bool {
+        word & OWNER_DIED != 0
     }
 
     /// If nobody has begun to use it, nobody will: it is as if its thread had died.

@@ -145,7 +145,7 @@ impl Answerer {
                 continue;
             }
             let begun = trace::now();
-            match answer(*m, begun, 0) {
+            match answer(*m, begun, 0, true) {
                 None => {}
                 Some(until) if self.aside.len() < MOST_ASIDE => {
                     STATS.waits.add(u64::from(until == Until::Unused));
@@ -170,7 +170,7 @@ impl Answerer {
         let mut patience = AGAIN_NS;
         self.aside.retain_mut(|a| {
             let wait = if a.until == Until::Unlocked { core::mem::take(&mut patience) } else { 0 };
-            let Some(until) = answer(a.touch, a.begun, wait) else { return false };
+            let Some(until) = answer(a.touch, a.begun, wait, false) else { return false };
             STATS.waits.add(u64::from(until == Until::Unused && a.until != until));
             a.until = until;
             true
@@ -245,17 +245,17 @@ impl Watch {
 
     /// Waits until `state` is something else than `expected`, or something has been done.
     pub(super) fn wait(&mut self, state: &AtomicU32, expected: u32) {
+        // One look: whoever ends from here on is seen the next time, and what it had read then is sent again.
         let now: [u32; MOST] = core::array::from_fn(|i| LIVES[i].word().load(SeqCst));
-        let died = |i: usize| LIVES[i].has_died();
-        if (0..MOST).any(|i| now[i] != self.seen[i] && died(i)) {
+        if (0..MOST).any(|i| now[i] != self.seen[i] && Life::says_died(now[i])) {
             super::wake_all(); // what it had read, and not answered, is sent again
         }
         self.seen = now;
         let mut lacks = false;
-        for (life, seen) in LIVES.iter().zip(&mut self.seen).filter(|(life, _)| life.has_died()) {
-            match STOP.load(SeqCst) || !replace(self.answerer.fd, life) {
+        for i in (0..MOST).filter(|i| Life::says_died(now[*i])) {
+            match STOP.load(SeqCst) || !replace(self.answerer.fd, &LIVES[i]) {
                 true => lacks = true,
-                false => *seen = 0, // its end will look the same
+                false => self.seen[i] = 0, // its end will look the same
             }
         }
         if lacks && !LIVES.iter().any(Life::is_alive) || !self.answerer.aside.is_empty() {
@@ -267,8 +267,9 @@ impl Watch {
     }
 }
 
-/// Answers a touch, if the chunk can be had within about `wait_ns`; or what it has to wait for.
-fn answer(m: Message, begun: u64, wait_ns: u64) -> Option<Until> {
+/// Answers a touch, if the chunk can be had within about `wait_ns`; or what it has to wait for. `fresh`: it has just been read, so its
+/// thread still waits for it. Otherwise that may have gone on long ago, interrupted by a signal; if not, it comes again.
+fn answer(m: Message, begun: u64, wait_ns: u64, fresh: bool) -> Option<Until> {
     let Some(chunk) = table::get(m.addr) else {
         fill_hole(m.addr); // watched, and nothing of ours: cannot be, and does not hang
         return None;
@@ -283,7 +284,7 @@ fn answer(m: Message, begun: u64, wait_ns: u64) -> Option<Until> {
     }
     if fork::is_by(m.thread) {
         // It holds every chunk's lock, and serves itself: by SIGSEGV.
-        if migrate::close(chunk, m.addr).is_err() {
+        if fresh && migrate::close(chunk, m.addr).is_err() {
             stderr::fatal("a forking thread can't be told of its touch", m.addr.0);
         }
         super::wake(m.addr);
@@ -293,7 +294,13 @@ fn answer(m: Message, begun: u64, wait_ns: u64) -> Option<Until> {
     let verdict = match look(chunk, &m, wait_ns) {
         None => return Some(Until::Unlocked),
         Some(Step::Done(verdict)) => verdict,
-        Some(Step::Wait(b)) if waits_for_itself(&b, m.thread) => fault::OWN,
+        Some(Step::Wait(b)) if waits_for_itself(&b, m.thread) => {
+            if !fresh {
+                super::wake(m.addr);
+                return None;
+            }
+            fault::OWN
+        }
         Some(Step::Wait(_)) => return Some(Until::Unused),
     };
     match verdict {
@@ -309,9 +316,8 @@ fn answer(m: Message, begun: u64, wait_ns: u64) -> Option<Until> {
 
 /// Fills a page that is missing; its toucher goes on, and comes again if it can't be filled now.
 fn fill_hole(addr: HostAddr) {
-    if super::fill_hole(addr) != Verdict::Resolved {
-        super::wake(addr);
-    }
+    super::fill_hole(addr);
+    super::wake(addr); // nobody does where it was there already
 }
 
 /// One look at the page, by whoever may call the devices' drivers; `None`: somebody has the chunk.

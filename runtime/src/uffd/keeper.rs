@@ -75,6 +75,7 @@ pub(super) fn replace() {
     let mut running = running();
     if LIFE.has_died() && running.take().map(thread::Thread::join).is_some() {
         let _ = start_as(&mut running, true);
+        super::wake_all(); // what it had put aside is sent again
     }
 }
 

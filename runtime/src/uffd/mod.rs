@@ -17,6 +17,7 @@ use crate::config::FaultEngine;
 use crate::error::{Error, Result};
 use crate::fork;
 use crate::log::log;
+use crate::mask::PageMask;
 use crate::sys::pagemap::Pagemap;
 use crate::sys::segv::Verdict;
 use crate::sys::uffd::{self as kernel, Mode, Request, feature};
@@ -226,29 +227,35 @@ pub(crate) fn protect(at: HostAddr, len: usize, on: bool) -> Result<()> {
     Ok(())
 }
 
+/// The error for pages that are [`Placed::nowhere`].
+pub(crate) const NOWHERE: i32 = kernel::ENOENT;
+
 /// How far pages were put in place.
 pub(crate) struct Placed {
     /// So many bytes, whole pages.
     pub(crate) bytes: usize,
     /// Some of the source's pages are in place themselves: they are gone from where they were.
     pub(crate) moved: bool,
+    /// Those of them that are nowhere: not where they were filled, nor in place. Counted from the first, among `bytes`.
+    pub(crate) nowhere: PageMask,
     /// Why not all.
     pub(crate) result: Result<()>,
 }
 
 /// Whether a page that could not be moved is not where it was any more, and so is in place: Linux 6.18 says less than it has
 /// moved, or that it has moved nothing, where the kernel itself moves pages at the same time (compaction), and refuses those then
-/// as there already. Without /proc a page that is not zero has stayed; one that is, and that something is in the place of, may
-/// be either.
+/// as there already. A page that is zero, and that something is in the place of, may be either: where there is no /proc, or where a huge
+/// page has been made of what is left of the source. What is in place stays.
 fn has_gone(pagemap: &Pagemap, page: HostAddr, errno: i32) -> bool {
-    pagemap.is_hole(page).unwrap_or_else(|| errno == kernel::EEXIST && map::is_zero(page))
+    pagemap.is_hole(page) == Some(true) || errno == kernel::EEXIST && map::is_zero(page)
 }
 
 /// Puts filled pages where pages are missing, each in one step: the pages themselves, or copies of them. Only copies can be
 /// write-protected from the first moment on, and only pages of writable mappings can be moved.
 pub(crate) fn place(to: HostAddr, from: HostAddr, len: usize, protected: bool, movable: bool) -> Placed {
     let mut moving = movable && !protected && MOVES.load(Relaxed);
-    let (mut bytes, mut most, mut moved, mut idle) = (0, len, false, 0);
+    let may_have_gone = moving;
+    let (mut bytes, mut most, mut moved, mut idle, mut nowhere) = (0, len, false, 0, PageMask::EMPTY);
     while bytes < len {
         let (to, from, rest) = (to.add(bytes), from.add(bytes), most.min(len - bytes));
         let mut request = match moving {
@@ -263,10 +270,10 @@ pub(crate) fn place(to: HostAddr, from: HostAddr, len: usize, protected: bool, m
         match errno {
             0 => {}
             kernel::EAGAIN if idle < 1000 => {}
-            _ if moving && has_gone(&Pagemap::open(), from.add(done), errno) => {
+            _ if may_have_gone && has_gone(&Pagemap::open(), from.add(done), errno) => {
                 // What is nowhere can't be copied: zeros would be taken for it. Whoever filled it does so again.
                 if Pagemap::open().is_hole(to.add(done)) == Some(true) {
-                    return Placed { bytes, moved, result: answer(kernel::ENOENT, "UFFDIO_MOVE", rest) };
+                    nowhere = nowhere | PageMask::span(bytes / PAGE, 1);
                 }
                 bytes += PAGE;
                 (moved, idle) = (true, 0);
@@ -278,11 +285,11 @@ pub(crate) fn place(to: HostAddr, from: HostAddr, len: usize, protected: bool, m
             _ if moving => moving = false, // in use by somebody, say: a copy does
             kernel::ENOENT if rest > PAGE => most = half(rest),
             errno => {
-                return Placed { bytes, moved, result: answer(errno, "UFFDIO_COPY", rest) };
+                return Placed { bytes, moved, nowhere, result: answer(errno, "UFFDIO_COPY", rest) };
             }
         }
     }
-    Placed { bytes, moved, result: Ok(()) }
+    Placed { bytes, moved, nowhere, result: Ok(()) }
 }
 
 /// Puts zero pages where there are none.
@@ -372,8 +379,9 @@ mod tests {
 
     const PAGES: usize = 4;
 
-    /// Four pages to be placed, one of which has gone already: what is in place of them, and how placing ended.
-    fn placed_without_one(is_there: bool) -> Option<([u8; PAGES], Placed)> {
+    /// Four pages to be placed, one of which has gone already, and may have become zero: what is in place of them, and how placing
+    /// ended.
+    fn placed_without_one(is_there: bool, is_zero: bool) -> Option<([u8; PAGES], Placed)> {
         let (fd, offered) = kernel::open(Mode::UserOnly, feature::MOVE).ok()?;
         if offered & feature::MOVE == 0 {
             return None;
@@ -391,6 +399,9 @@ mod tests {
         if !is_there {
             map::give_back(to.add(PAGE), PAGE).unwrap();
         }
+        if is_zero {
+            map::zero(from.add(PAGE), PAGE);
+        }
         let placed = place(to, from, PAGES * PAGE, false, true);
         unwatch(to.range(PAGES * PAGE)); // what is missing can be read
         // SAFETY: memory of the test's.
@@ -401,9 +412,15 @@ mod tests {
     #[test]
     fn what_has_gone_is_in_place() {
         assert!(is_so_in_child(|| {
-            placed_without_one(true).is_none_or(|(bytes, placed)| {
-                bytes == [1, 2, 3, 4] && placed.bytes == PAGES * PAGE && placed.moved && placed.result.is_ok()
-            })
+            [false, true].into_iter().filter_map(|is_zero| placed_without_one(true, is_zero)).all(
+                |(bytes, placed)| {
+                    bytes == [1, 2, 3, 4]
+                        && placed.bytes == PAGES * PAGE
+                        && placed.moved
+                        && placed.nowhere.is_empty()
+                        && placed.result.is_ok()
+                },
+            )
         }));
     }
 
@@ -416,7 +433,6 @@ mod tests {
         // SAFETY: memory of the test's.
         unsafe { at.add(PAGE - 1).ptr().write_volatile(1) };
         assert!(!has_gone(&nothing, at, kernel::EEXIST));
-        assert!(!has_gone(&Pagemap::open(), at, kernel::EEXIST));
         map::unmap(at, PAGE);
     }
 
@@ -424,8 +440,11 @@ mod tests {
     #[test]
     fn what_is_nowhere_is_not_placed() {
         assert!(is_so_in_child(|| {
-            placed_without_one(false).is_none_or(|(bytes, placed)| {
-                bytes == [1, 0, 0, 0] && placed.bytes == PAGE && placed.result.is_err()
+            placed_without_one(false, false).is_none_or(|(bytes, placed)| {
+                bytes == [1, 0, 3, 4]
+                    && placed.bytes == PAGES * PAGE
+                    && placed.nowhere == PageMask::span(1, 1)
+                    && placed.result.is_ok()
             })
         }));
     }
