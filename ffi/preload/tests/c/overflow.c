@@ -11,7 +11,7 @@
 
 #include "check.h"
 
-enum { PAGE = 4096, STACK = 16 * PAGE };
+enum { PAGE = 4096, STACK = 16 * PAGE, LEAST = 2048 /* that sigaltstack takes: MINSIGSTKSZ */ };
 static char *stack;
 static volatile size_t frame; // the kernel's, and what was on the stack of this program's handler
 
@@ -42,6 +42,7 @@ static void ends(int signum, size_t left) {
     if (child == 0) {
         // Below the stack's page there is nothing.
         size_t size = (frame + left + 15) / 16 * 16;
+        if (size < LEAST) size = LEAST; // where the processor has few registers
         char *at = stack + STACK - size - PAGE;
         at -= (uintptr_t)at % PAGE;
         CHECK(mprotect(stack, (size_t)(at - stack) + PAGE, PROT_NONE) == 0);
