@@ -1,7 +1,7 @@
 //! What the CPU writes again and again for a launch: it goes to the device behind the writer, and is taken from the device before it
 //! writes. Cases of `main`.
 
-use crate::common::{Block, kernels};
+use crate::common::{self, Block, kernels};
 use crate::{CHUNK, WORDS, launch, let_it_happen, read};
 use hmmrt::raw::{self, Advice, HMM_HOST};
 use hmmrt::{AccessMode, KernelId, LaunchArg, LaunchConfig, Page, StreamId};
@@ -71,11 +71,19 @@ impl Refilled {
         (0..self.source.len / CHUNK).filter(|c| pages[c * 512].flags & Page::DEVICE != 0).collect()
     }
     fn await_shared(&self, chunks: &[usize], what: &str) {
+        let shared = self.get_shared(chunks, Duration::from_secs(60));
+        assert!(shared, "{what}: {:?} are shared", self.shared());
+    }
+    /// Whether these, and no others, are shared within `most`.
+    fn get_shared(&self, chunks: &[usize], most: Duration) -> bool {
         let begun = Instant::now();
         while self.shared() != chunks {
-            assert!(begun.elapsed() < Duration::from_secs(60), "{what}: {:?} are shared", self.shared());
+            if begun.elapsed() > most {
+                return false;
+            }
             std::thread::sleep(Duration::from_millis(1));
         }
+        true
     }
 }
 
@@ -87,27 +95,36 @@ pub fn what_is_filled_again_is_taken_ahead() {
     const WIRES: [usize; 6] = [0, 2, 4, 5, 6, 7];
     let r = Refilled::new(CHUNKS);
     let all: Vec<usize> = (0..CHUNKS).collect();
-    let mut faults = Vec::new();
+    let (mut faults, mut missed, mut round) = (Vec::new(), Vec::new(), 0);
     let copied_for_launches = || raw::stats().launch_bytes_to_device as usize / CHUNK;
-    for round in 1..=16 {
+    // Where threads answer touches, the writer is further than they are when those have to wait for a processor, and a round may not be
+    // taken for one like the last: then the launch copies it, and it is learnt anew.
+    let may_miss = common::is_messaged();
+    let patience = Duration::from_secs(if may_miss { 5 } else { 60 });
+    while round < 16 || missed.last() == Some(&round) {
+        round += 1;
         let before = raw::stats();
         (0..CHUNKS).for_each(|c| r.fill_chunk(c, round));
-        faults.push((raw::stats().write_faults - before.write_faults) as usize);
-        if round > 1 {
-            r.await_shared(&all[..CHUNKS - 1], &format!("round {round}, written"));
+        let counted = || (raw::stats().write_faults - before.write_faults) as usize;
+        if round > 2 {
+            // By those threads, which may come to it when the writer goes on already.
+            common::until("the last fault's count", || counted() >= WIRES.len());
+        }
+        faults.push(counted());
+        let sent = round == 1 || r.get_shared(&all[..CHUNKS - 1], patience);
+        assert!(sent || may_miss, "round {round}, written: {:?} are shared", r.shared());
+        if sent && round > 1 {
             let early = raw::stats().ahead_bytes_to_device - before.ahead_bytes_to_device;
             assert_eq!(early as usize / CHUNK, CHUNKS - 1, "round {round}");
         }
         let copied = copied_for_launches();
         r.launch(20_000_000);
         let copied = copied_for_launches() - copied;
-        assert_eq!(
-            copied,
-            if round > 1 { 1 } else { CHUNKS },
-            "round {round}: only the last chunk waits for the launch"
-        );
+        let expected = if round > 1 { 1 } else { CHUNKS }; // only the last chunk waits for the launch
+        assert!(copied == expected || !sent, "round {round}: {copied}");
+        let taken = round <= 2 || r.get_shared(&WIRES, patience);
+        assert!(taken || may_miss, "round {round}, launched: {:?} are shared", r.shared());
         if round > 2 {
-            r.await_shared(&WIRES, &format!("round {round}, launched"));
             r.fill_chunk(1, round + 1); // the kernel goes on with what it was launched with
         }
         r.check(round);
@@ -116,6 +133,10 @@ pub fn what_is_filled_again_is_taken_ahead() {
             "nothing of it has left the host"
         );
         (2..CHUNKS).for_each(|c| read(&r.source, c, round));
+        if !sent || !taken {
+            missed.push(round);
+            assert!(missed.len() < 12, "{missed:?} of {round}");
+        }
     }
     // A chunk that had been taken is written without a fault.
     assert_eq!(faults[2..].iter().min(), Some(&WIRES.len()), "{faults:?}");
@@ -132,8 +153,8 @@ pub fn what_is_filled_again_is_taken_ahead() {
     assert_eq!(copied, [CHUNKS - WIRES.len(), 0, 0, 0]);
     assert_eq!(r.shared(), all);
     assert!(
-        (WORDS..2 * WORDS).step_by(512).all(|i| r.result.word(i).load(Relaxed) == i as u64 ^ 17),
-        "the chunk of round 17"
+        (WORDS..2 * WORDS).step_by(512).all(|i| r.result.word(i).load(Relaxed) == i as u64 ^ (round + 1)),
+        "the chunk of one round more"
     );
     assert_eq!(raw::stats().errors, 0);
 }
