@@ -64,7 +64,8 @@ fn has_call(file: &str, line: &str) -> bool {
             line.match_indices(&call).any(|(i, _)| begins_word(i) || line[..i].ends_with("sys::"))
         })
     };
-    let watches = file == "uffd/mod.rs" && line.contains("make(") && !line.contains("fn make(");
+    let asks = ["uffd/mod.rs", "uffd/place.rs"].contains(&file);
+    let watches = asks && line.contains("make(") && !line.contains("fn make(");
     let std = line.contains("std::thread::");
     !line.trim_start().starts_with("//")
         && !std
