@@ -2,6 +2,7 @@
 //! are published figures, at the end of the range that is in their favour.
 
 use crate::replay::Checksums;
+use hmmrt::policy::PageMask;
 
 /// The model's parameters.
 #[derive(Clone, Copy, Debug)]
@@ -21,6 +22,9 @@ pub struct Costs {
     /// Changing one chunk's protection in the background: a call for each, as the runtime does it. (One call for 16 chunks with a
     /// mapping each takes 7.8 us where 16 calls take 18.2: 0.65 us less a chunk.)
     pub protect: u64,
+    /// Pages of a chunk that are not in one piece: each further piece is protected, or put in place, by a call of its own, which splits
+    /// the mapping (`mprotect` of single pages, 4 to 5 us on a virtual machine without page tables of its own).
+    pub piece: u64,
     /// Sending one chunk: protecting it and taking its pages out.
     pub send: u64,
     /// Sending a copy of one chunk that stays: protecting it and asking what was touched.
@@ -61,6 +65,7 @@ impl Default for Costs {
             opening: 4_000,
             place: 6_700,
             protect: 800,
+            piece: 4_000,
             send: 4_400,
             share: 2_000,
             crew: (4, 8),
@@ -90,10 +95,16 @@ impl Costs {
             opening: 0,
             place: 0,
             protect: 0,
+            piece: 0,
             send: 0,
             share: 0,
             ..Costs::default()
         }
+    }
+
+    /// What pages of a chunk cost for not being in one piece.
+    pub fn pieces(&self, pages: PageMask) -> u64 {
+        self.piece * pages.runs().count().saturating_sub(1) as u64
     }
 
     /// The bus's time for so many bytes.

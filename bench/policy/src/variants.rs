@@ -4,7 +4,7 @@
 use crate::costs::Costs;
 use crate::replay::{Contender, Side, ideal, replay};
 use crate::trace::{PAGES, Trace};
-use hmmrt::policy::{Auto, Bring, Candidate, History, Order, PageMask, Policy, Touch, Uvm};
+use hmmrt::policy::{Auto, Bring, Candidate, History, Order, PageMask, Policy, Regular, Touch, Uvm};
 
 /// Where the tree decides.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -34,14 +34,14 @@ impl Policy for Tree {
         }
     }
 
-    fn bring(&self, touch: &Touch, history: &mut History) -> Bring {
+    fn bring(&self, touch: &Touch, history: &mut History, regular: &mut Regular) -> Bring {
         let known = touch.order != Order::Unknown || touch.alike.count() <= CHEAP;
         let grown = Uvm::grow(PageMask::span(touch.page, 1), touch.done) & touch.alike;
         if known {
-            return Auto.bring(touch, history);
+            return Auto.bring(touch, history, regular);
         }
         if touch.done.is_empty() {
-            let mut bring = Auto.bring(touch, history);
+            let mut bring = Auto.bring(touch, history, regular);
             match self {
                 Tree::Within => {}
                 Tree::Leaves => bring.pages = bring.pages | grown,

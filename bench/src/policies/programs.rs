@@ -27,6 +27,8 @@ pub enum Program {
     Lookups,
     /// The CPU changes 2,000 words here and there of 128 MiB, a kernel reads all
     Updates,
+    /// A kernel changes 64 MiB, the CPU six planes of 16 KiB in each 2 MiB of that
+    Planes,
     /// CPU and device write the same 2 MiB in turn
     PingPong,
     /// Sixteen blocks of 64 KiB: the device uses eight, the CPU the others
@@ -60,6 +62,7 @@ pub fn run(program: Program, by_hand: bool, quick: bool) -> Result<f64> {
         Program::Solver => w.solver(),
         Program::Lookups => w.lookups(),
         Program::Updates => w.updates(),
+        Program::Planes => w.planes(),
         Program::PingPong => w.ping_pong(),
         Program::Neighbours => w.neighbours(),
         Program::Sweep => w.sweep(),
@@ -182,6 +185,24 @@ impl World {
             kernels::sum(&self.stream, &mut sum, &x)?;
             before += u64::from(round) * places.len() as u64;
             same(sum[0], before)
+        })
+    }
+
+    fn planes(&self) -> Result<f64> {
+        let n = self.size(64) / 4;
+        let (mut x, p) = (ManagedVec::<f32>::zeroed(n)?, ManagedVec::from_slice(&vec![1.0_f32; n])?);
+        let (plane, apart, block) = ((16 << 10) / 4, (320 << 10) / 4, (2 << 20) / 4);
+        let planes = || (0..n).step_by(block).flat_map(move |b| (0..6).map(move |i| b + i * apart));
+        self.time(self.rounds(24), |round| {
+            kernels::saxpy(&self.stream, &mut x, 1.0, &p)?;
+            for at in planes() {
+                self.bring_home(&x[at..at + plane])?;
+            }
+            for at in planes() {
+                same(x[at + plane - 1] as u64, u64::from(2 * round + 1))?;
+                x[at..at + plane].iter_mut().for_each(|v| *v += 1.0);
+            }
+            Ok(())
         })
     }
 

@@ -2,6 +2,7 @@
 //! followed by. Fixed memory, plain values; the fault path writes here under a lock that it only tries: signal-safe.
 
 use crate::addr::{ByteRange, CHUNK, HostAddr};
+use crate::mask::PageMask;
 
 /// What to do with a range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,9 +54,24 @@ pub(super) struct Step {
     pub(super) key: u64,
     pub(super) at: HostAddr,
     pub(super) part: ByteRange,
+    /// Pages of the same chunk that other jobs have the same done with: they are one step.
+    with: PageMask,
     pub(super) kind: Kind,
     /// Where the job ends.
     pub(super) end: usize,
+}
+
+impl Step {
+    /// Its pages.
+    pub(super) fn pages(&self) -> PageMask {
+        PageMask::of(self.part) | self.with
+    }
+
+    fn overlaps(&self, range: ByteRange) -> bool {
+        let whole = self.at.range(CHUNK);
+        let here = ByteRange { start: range.start.max(whole.start), end: range.end.min(whole.end) };
+        self.part.overlaps(range) || here.start < here.end && self.with.meets(PageMask::of(here))
+    }
 }
 
 /// How many ranges there can be; what comes on top of that is not moved.
@@ -137,13 +153,30 @@ impl Queue {
         self.turn[way as usize] = i + 1;
         let job = self.jobs[i].as_mut()?;
         let (at, part) = job.rest.chunks().next()?;
-        let step = Step { key: job.key, at, part, kind: job.kind, end: job.rest.end };
+        let (key, kind, end) = (job.key, job.kind, job.rest.end);
         job.rest.start = part.end;
-        if job.rest.len() == 0 {
-            self.jobs[i] = None;
-        }
+        let with = if matches!(kind, Kind::Home { .. } | Kind::Take) {
+            self.others(key, kind, at)
+        } else {
+            PageMask::EMPTY
+        };
+        let step = Step { key, at, part, with, kind, end };
+        self.retain(|j| j.rest.len() > 0);
         self.now[way as usize] = Some(step);
         Some(step)
+    }
+
+    /// What other jobs of the kind have next in the chunk at `at`: it costs hardly more to do all of that at once. They are done with it.
+    fn others(&mut self, key: u64, kind: Kind, at: HostAddr) -> PageMask {
+        let mut pages = PageMask::EMPTY;
+        let same = |j: &&mut Job| j.behind.is_none() && (j.key, j.kind) == (key, kind);
+        for job in self.jobs.iter_mut().flatten().filter(same) {
+            if let Some((_, part)) = job.rest.chunks().next().filter(|(chunk, _)| *chunk == at) {
+                pages = pages | PageMask::of(part);
+                job.rest.start = part.end;
+            }
+        }
+        pages
     }
 
     /// Whether something is to go out now.
@@ -157,7 +190,7 @@ impl Queue {
     }
 
     fn no_more_taking(&mut self, range: ByteRange) {
-        let over = |s: &&mut Option<Step>| s.is_some_and(|s| s.kind == Kind::Take && s.part.overlaps(range));
+        let over = |s: &&mut Option<Step>| s.is_some_and(|s| s.kind == Kind::Take && s.overlaps(range));
         self.now.iter_mut().filter(over).for_each(|s| *s = None);
     }
 
@@ -232,6 +265,7 @@ impl Queue {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::addr::PAGE;
 
     const AT: HostAddr = HostAddr(10 * CHUNK);
 
@@ -263,6 +297,47 @@ mod tests {
         let mut all = numbers(&mut q);
         assert_eq!(all.split_off(6), [10, 11]);
         assert!(all[..2] == [20, 30] || all[..2] == [30, 20], "{all:?}");
+    }
+
+    #[test]
+    fn pieces_of_a_chunk_are_one_step() {
+        let mut q = Queue::new();
+        let page = |i: usize, count: usize| AT.add(i * PAGE).range(count * PAGE);
+        let [read, write] = [false, true].map(|write| Kind::Home { write });
+        for (range, kind, behind) in [
+            (page(0, 1), read, None),
+            (page(8, 2), read, None),
+            (page(511, 2), read, None),
+            (page(300, 1), read, Some(3)),
+            (page(4, 1), write, None),
+            (page(600, 1), read, None),
+        ] {
+            assert!(q.push(0, range, kind, behind));
+        }
+        let steps: Vec<Step> = core::iter::from_fn(|| q.next(Way::Home)).collect();
+        let found: Vec<_> = steps.iter().map(|s| (s.at, s.kind, s.pages())).collect();
+        let first = PageMask::span(0, 1) | PageMask::span(8, 2) | PageMask::span(511, 1);
+        let second = PageMask::span(0, 1) | PageMask::span(88, 1);
+        assert_eq!(found.len(), 3, "{found:?}");
+        for step in [(AT, read, first), (AT, write, PageMask::span(4, 1)), (AT.add(CHUNK), read, second)] {
+            assert!(found.contains(&step), "{step:?} of {found:?}");
+        }
+        assert!(q.has_behind(3));
+    }
+
+    /// All of the pieces: the one that a launch has ends the step.
+    #[test]
+    fn a_step_of_pieces_is_overtaken_by_any() {
+        let mut q = Queue::new();
+        for i in [0, 9] {
+            q.push(0, AT.add(i * PAGE).range(PAGE), Kind::Take, None);
+        }
+        q.next(Way::Home).unwrap();
+        q.overtaken(AT.add(4 * PAGE).range(PAGE));
+        q.overtaken(AT.add(CHUNK).range(CHUNK));
+        assert!(q.is_wanted(Way::Home));
+        q.overtaken(AT.add(9 * PAGE).range(3 * CHUNK));
+        assert!(!q.is_wanted(Way::Home));
     }
 
     #[test]

@@ -194,7 +194,7 @@ fn is_meant(step: &Step, chunk: &Chunk) -> bool {
 /// The managed pages of a step: what is for one allocation leaves others in the same chunk alone.
 fn pages_of(step: &Step, chunk: &Chunk) -> PageMask {
     let managed = chunk.managed.get();
-    PageMask::of(step.part)
+    step.pages()
         & match managed.first().filter(|_| step.key != 0) {
             Some(page) => policy::same_block(chunk, page),
             None => managed,
@@ -225,6 +225,9 @@ fn home(step: Step, chunk: &'static Chunk, write: bool, why: Why) -> Found {
     if write {
         pages = pages & !chunk.user_read_only.get();
     }
+    if why == Why::Predicted {
+        pages = pages & policy::moved_early(&g, true);
+    }
     let many = g.is_watched() && pages.count() > migrate::FEW;
     let take = write || many && !advised::keeps_copies(chunk.advice.load(Relaxed));
     // What would be taken from a device is left to the kernels that use it, also to those that only read.
@@ -242,7 +245,7 @@ fn home(step: Step, chunk: &'static Chunk, write: bool, why: Why) -> Found {
 /// What both sides have of a step's pages becomes the CPU's alone, as its write would make it; kernels go on reading the copy that
 /// they were launched with.
 fn take_from_devices(step: Step, chunk: &'static Chunk, way: Way) -> Found {
-    let both = || PageMask::of(step.part) & chunk.managed.get() & chunk.host.get() & chunk.on_devices();
+    let both = || step.pages() & chunk.managed.get() & chunk.host.get() & chunk.on_devices();
     if !is_meant(&step, chunk) {
         return Found::Other;
     }
@@ -257,7 +260,8 @@ fn take_from_devices(step: Step, chunk: &'static Chunk, way: Way) -> Found {
         return Found::It; // its writer has come and gone, and it is on its way back
     }
     let closed = chunk.pinned.get() | chunk.user_none.get() | chunk.user_read_only.get();
-    let pages = both() & !closed & !holds::pages_in(step.at) & !inflight::written_by_kernels(step.at);
+    let kept = closed | holds::pages_in(step.at) | inflight::written_by_kernels(step.at);
+    let pages = both() & !kept & policy::moved_early(&g, false);
     if !pages.is_empty() && !chunk.is_early() {
         g.why.set(Why::Predicted);
         let _ = migrate::to_host(&g, pages, true); // whoever writes tries again

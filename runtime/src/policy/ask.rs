@@ -1,7 +1,7 @@
 //! From chunk records to the policy's plain values. Asked by the fault path with the chunk's lock held: signal-safe.
 
 use super::histories::Histories;
-use super::{ALL, Bring, History, Order, Policy, Touch, advised};
+use super::{ALL, Bring, History, Order, Policy, Regulars, Touch, advised};
 use crate::addr::{ByteRange, CHUNK, HostAddr, PAGE, PAGES};
 use crate::ahead;
 use crate::chunk::{Chunk, Guard, Kind};
@@ -99,6 +99,9 @@ const MOST_LEARNT: usize = 12;
 /// Holders touch no managed memory and have signals blocked, or are the signal handler.
 static HISTORIES: Locked<Histories> = Locked::new(Histories::new());
 
+/// Locked after the former.
+static REGULARS: Locked<Regulars> = Locked::new(Regulars::new());
+
 fn with_history<T>(key: u64, f: impl FnOnce(&mut History) -> T) -> T {
     f(HISTORIES.lock().of(key))
 }
@@ -122,6 +125,11 @@ pub(crate) fn device_uses(ranges: impl Iterator<Item = ByteRange>) {
             at = chunk.block().map_or(0, |b| b.range().end & !(CHUNK - 1)).max(here.0 + CHUNK);
         }
     }
+}
+
+/// The pages of a chunk that are worth moving before they are touched (`fetch`: that have to come), which is about to happen.
+pub(crate) fn moved_early(g: &Guard, fetch: bool) -> PageMask {
+    REGULARS.lock().moved_early((g.at.0 / CHUNK) as u64, fetch)
 }
 
 /// A chunk that came home early was touched, or left without having been. Signal-safe.
@@ -180,7 +188,7 @@ fn bring(g: &Guard, page: usize, write: bool) -> Bring {
         return Bring::only(pages | one);
     }
     let touch = Touch { chunk: (g.at.0 / CHUNK) as u64, page, write, fetch, alike, done, order };
-    let mut bring = with_history(key, |h| the().bring(&touch, h));
+    let mut bring = with_history(key, |h| the().bring(&touch, h, REGULARS.lock().of(&touch)));
     if bring.ahead > 0 {
         ahead::read_ahead(key, HostAddr(g.at.0 + CHUNK), bring.ahead, write);
     }
@@ -189,7 +197,8 @@ fn bring(g: &Guard, page: usize, write: bool) -> Bring {
         bring.pages = bring.pages & !chunk.user_read_only.get() | one;
     }
     if the().predicts() {
-        for (first, count) in bring.pages.runs().take(MOST_LEARNT) {
+        let touched = if bring.regular { block } else { bring.pages };
+        for (first, count) in touched.runs().take(MOST_LEARNT) {
             ahead::touched(g.page(first).range(count * PAGE), write, fetch);
         }
         if !fetch {

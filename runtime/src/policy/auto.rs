@@ -3,7 +3,7 @@
 //! learns by opening some of them with one page; who reads on is read ahead of, with twice as many chunks each time; strides
 //! are followed (Leap's vote). Devices give up what is needed again last, as far as the past tells.
 
-use super::{Bring, Candidate, History, Order, PageMask, Pattern, Policy, Touch};
+use super::{Bring, Candidate, History, Order, PageMask, Pattern, Policy, Regular, Touch};
 
 /// Pages of a chunk.
 const PAGES: u64 = 512;
@@ -14,8 +14,9 @@ const FULL_ENOUGH: usize = 5;
 /// The same in the round in which touches come back, in a few chunks: which places they are is worth knowing, and can be
 /// remembered. From then on each of them is brought before it is touched, for a third of what a fault costs.
 const WORTH_KNOWING: usize = 12;
-/// The same of places that are taken without a copy (5 us each).
-const TAKEN_ENOUGH: usize = 16;
+/// The same of places that are taken without a copy (5 us each, and 4 for a piece that has to be protected by itself again; 84 us
+/// for the copy of a chunk). Half as many where others have had so many.
+const TAKEN_ENOUGH: usize = 10;
 /// A run that goes on goes on for so many pages: copying them costs less than the next fault and its wait.
 const RUN: usize = 64;
 /// A run of so many pages, and the rest of the chunk is expected to be part of it.
@@ -33,7 +34,7 @@ impl Policy for Auto {
         "auto"
     }
 
-    fn bring(&self, touch: &Touch, history: &mut History) -> Bring {
+    fn bring(&self, touch: &Touch, history: &mut History, regular: &mut Regular) -> Bring {
         let one = PageMask::span(touch.page, 1);
         let round = history.rounds;
         let p = if touch.fetch { &mut history.fetch } else { &mut history.take };
@@ -44,17 +45,22 @@ impl Policy for Auto {
         if touch.order == Order::Sequential {
             return whole(touch, p, true);
         }
-        if touch.alike.count() <= CHEAP {
+        if touch.alike.count() <= if touch.fetch { CHEAP } else { RUN } {
             let mut bring = Bring::only(touch.alike);
             bring.behind = !touch.fetch && expected && p.streak > 1;
             p.next = (touch.chunk + 1) * PAGES;
             return bring;
         }
+        let may_learn = [p.returns > 0 && p.streak < SURE, p.is_filled()];
+        if let Some(pages) = regular.touched(touch, &mut p.habit, round, may_learn) {
+            p.next = (touch.chunk + 1) * PAGES;
+            return Bring { regular: regular.is_known(), ..Bring::only(pages & touch.alike | one) };
+        }
         let like = match touch.fetch {
             true => history.places.touched(touch.chunk, touch.page, touch.write),
             false => PageMask::EMPTY,
         };
-        let mut bring = opening(touch, p, expected);
+        let mut bring = opening(touch, p, regular, round, expected);
         bring.pages = bring.pages | like & touch.alike;
         if touch.fetch {
             match bring.pages == touch.alike {
@@ -93,9 +99,9 @@ impl Policy for Auto {
 }
 
 /// What a touch brings where nothing was said and there is more than a little.
-fn opening(touch: &Touch, p: &mut Pattern, expected: bool) -> Bring {
+fn opening(touch: &Touch, p: &mut Pattern, regular: &mut Regular, round: u32, expected: bool) -> Bring {
     if !touch.done.is_empty() {
-        return within(touch, p);
+        return within(touch, p, regular, round);
     }
     // Nothing is known of the first chunk: a few faults for it, and it is of all of them.
     if p.is_dense() != Some(true) || p.is_time_to_look() {
@@ -117,14 +123,18 @@ fn whole(touch: &Touch, p: &mut Pattern, expected: bool) -> Bring {
 }
 
 /// The chunk is open: the run that the page goes on with gets longer by 64 pages; many runs or a long one, and the rest comes.
-fn within(touch: &Touch, p: &mut Pattern) -> Bring {
+fn within(touch: &Touch, p: &mut Pattern, regular: &mut Regular, round: u32) -> Bring {
     let enough = match () {
+        () if !touch.fetch && p.have_filled() => TAKEN_ENOUGH / 2,
         () if !touch.fetch => TAKEN_ENOUGH,
         () if p.returns == 1 && p.are_few() => WORTH_KNOWING,
         () => FULL_ENOUGH,
     };
     let before =
         touch.done.runs().find(|(first, count)| first + count == touch.page).map_or(0, |(_, count)| count);
+    if before == 0 {
+        regular.has_places(touch.chunk, round);
+    }
     if before >= LONG || touch.done.runs().count() >= enough {
         p.filled(before >= LONG);
         if before >= LONG {

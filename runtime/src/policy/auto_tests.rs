@@ -1,12 +1,35 @@
+use super::super::Regulars;
 use super::*;
+use core::ops::{Deref, DerefMut};
+
+/// What there is to remember of one allocation.
+#[derive(Default)]
+struct Past {
+    history: History,
+    regulars: Box<Regulars>,
+}
+
+impl Past {
+    fn bring(&mut self, touch: &Touch) -> Bring {
+        Auto.bring(touch, &mut self.history, self.regulars.of(touch))
+    }
+}
+
+impl Deref for Past {
+    type Target = History;
+    fn deref(&self) -> &History {
+        &self.history
+    }
+}
+
+impl DerefMut for Past {
+    fn deref_mut(&mut self) -> &mut History {
+        &mut self.history
+    }
+}
 
 /// Touches the pages in order over chunks that are all away; how many faults it took, and how many pages came.
-fn touch_all(
-    h: &mut History,
-    chunks: usize,
-    pages: impl IntoIterator<Item = u64>,
-    fetch: bool,
-) -> (u32, usize) {
+fn touch_all(h: &mut Past, chunks: usize, pages: impl IntoIterator<Item = u64>, fetch: bool) -> (u32, usize) {
     let mut done = vec![PageMask::EMPTY; chunks];
     let mut faults = 0;
     for at in pages {
@@ -24,7 +47,7 @@ fn touch_all(
             done: done[chunk],
             order: Order::Unknown,
         };
-        let b = Auto.bring(&touch, h);
+        let b = h.bring(&touch);
         assert!(b.pages.has(page) && b.pages.within(touch.alike));
         done[chunk] = done[chunk] | b.pages;
         (chunk + 1..chunks).take(b.ahead as usize).for_each(|c| done[c] = PageMask::FULL);
@@ -34,27 +57,27 @@ fn touch_all(
 
 #[test]
 fn a_reader_in_order_is_read_ahead_of() {
-    let (faults, pages) = touch_all(&mut History::default(), 64, 0..64 * PAGES, true);
+    let (faults, pages) = touch_all(&mut Past::default(), 64, 0..64 * PAGES, true);
     assert_eq!(pages, 64 * PAGES as usize);
     assert!(faults <= 8, "{faults}"); // three of them for the first chunk
 }
 
 #[test]
 fn touches_here_and_there_bring_little() {
-    let mut h = History::default();
+    let mut h = Past::default();
     // A fixed walk through 1,000 of 32,768 pages.
     let walk = (0..100_u64).map(|i| (i.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40 & 0x7fff) | 1);
     let (_, pages) = touch_all(&mut h, 64, walk, true);
     assert!(pages < 200, "{pages}");
     // Every page in the end, in no order: a few faults a chunk.
     let all = (0..64 * PAGES).map(|i| i.wrapping_mul(12_345) % (64 * PAGES));
-    let (faults, _) = touch_all(&mut History::default(), 64, all, true);
+    let (faults, _) = touch_all(&mut Past::default(), 64, all, true);
     assert!(faults <= 64 * 6, "{faults}");
 }
 
 #[test]
 fn one_page_of_each_chunk_round_after_round_becomes_one_page() {
-    let mut h = History::default();
+    let mut h = Past::default();
     let mut last = 0;
     for _ in 0..4 {
         h.device_uses();
@@ -72,7 +95,7 @@ fn one_page_of_each_chunk_round_after_round_becomes_one_page() {
 #[test]
 fn strides_are_followed() {
     // 300 pages apart: a touch or two in each chunk.
-    let (faults, pages) = touch_all(&mut History::default(), 300, (0..500).map(|i| 7 + i * 300), true);
+    let (faults, pages) = touch_all(&mut Past::default(), 300, (0..500).map(|i| 7 + i * 300), true);
     assert!(pages < 500 * 4, "{pages}");
     assert!(faults <= 330, "{faults}");
 }
@@ -89,26 +112,26 @@ fn advice_decides() {
         done: PageMask::EMPTY,
         order,
     };
-    assert_eq!(Auto.bring(&t(Order::Random), &mut History::default()), Bring::only(PageMask::span(5, 1)));
-    let b = Auto.bring(&t(Order::Sequential), &mut History::default());
+    assert_eq!(Past::default().bring(&t(Order::Random)), Bring::only(PageMask::span(5, 1)));
+    let b = Past::default().bring(&t(Order::Sequential));
     assert!(b.pages == all && b.ahead > 0);
 }
 
 /// The first chunk says what the others are like.
 #[test]
 fn of_an_unknown_allocation_little_comes_until_it_is_read_on() {
-    let (faults, pages) = touch_all(&mut History::default(), 8, (0..8).map(|c| c * PAGES), true);
+    let (faults, pages) = touch_all(&mut Past::default(), 8, (0..8).map(|c| c * PAGES), true);
     assert_eq!((faults, pages), (8, 8), "one page of each was touched");
-    let (faults, pages) = touch_all(&mut History::default(), 1, 0..PAGES, true);
+    let (faults, pages) = touch_all(&mut Past::default(), 1, 0..PAGES, true);
     assert_eq!((faults, pages), (3, PAGES as usize));
-    let (faults, _) = touch_all(&mut History::default(), 17, 0..17 * PAGES, true);
+    let (faults, _) = touch_all(&mut Past::default(), 17, 0..17 * PAGES, true);
     assert!(faults <= 4, "{faults}: who has read a chunk from page to page is read far ahead of");
 }
 
 /// What was to be read ahead has not come, since a kernel was writing it: the reader goes on all the same.
 #[test]
 fn a_reader_who_comes_before_what_was_to_be_read_ahead_goes_on() {
-    let mut h = History::default();
+    let mut h = Past::default();
     touch_all(&mut h, 4, 0..4 * PAGES, true);
     let touch = |chunk, page| Touch {
         chunk,
@@ -121,14 +144,14 @@ fn a_reader_who_comes_before_what_was_to_be_read_ahead_goes_on() {
     };
     let end = h.fetch.next / PAGES;
     assert!(end > 6);
-    assert!(Auto.bring(&touch(6, 0), &mut h).ahead > 1);
-    let elsewhere = Auto.bring(&touch(end + 50, 0), &mut h);
+    assert!(h.bring(&touch(6, 0)).ahead > 1);
+    let elsewhere = h.bring(&touch(end + 50, 0));
     assert_eq!(elsewhere.ahead, 0);
 }
 
 #[test]
 fn a_look_that_finds_one_page_ends_the_belief_in_whole_chunks() {
-    let mut h = History::default();
+    let mut h = Past::default();
     touch_all(&mut h, 2, 0..2 * PAGES, true);
     assert_eq!(h.fetch.is_dense(), Some(true));
     for _ in 0..3 {
@@ -143,26 +166,18 @@ fn a_look_that_finds_one_page_ends_the_belief_in_whole_chunks() {
 /// Planes that lie apart, in the same two chunks each round: what they are is learnt in the second, and no more than that comes.
 #[test]
 fn a_few_places_of_a_few_chunks_are_learnt_one_by_one() {
-    let mut h = History::default();
+    let mut h = Past::default();
     let planes = || (0..2 * PAGES).filter(|p| (p % PAGES).is_multiple_of(60));
     let (_, first) = touch_all(&mut h, 2, planes(), true);
     assert_eq!(first, 2 * PAGES as usize, "who comes once pays no more than twice");
     h.device_uses();
     let (_, second) = touch_all(&mut h, 2, planes(), true);
     assert!(second < PAGES as usize, "{second}");
-    // Where there are many such chunks, nobody could remember it.
-    let mut h = History::default();
-    let planes =
-        |chunks: u64| (0..PAGES).step_by(60).flat_map(move |p| (0..chunks).map(move |c| c * PAGES + p));
-    touch_all(&mut h, 3, planes(3), true);
-    h.device_uses();
-    let (_, all) = touch_all(&mut h, 20, planes(20), true);
-    assert_eq!(all, 20 * PAGES as usize);
 }
 
 #[test]
 fn what_comes_early_in_vain_comes_no_more() {
-    let h = &mut History::default();
+    let h = &mut Past::default();
     h.fetch.streak = 10;
     (0..4).for_each(|_| h.early_ended(false));
     assert_eq!(h.fetch.most_ahead(MOST_AHEAD), MOST_AHEAD / 4);
@@ -178,7 +193,7 @@ fn what_comes_early_in_vain_comes_no_more() {
 /// Who is seen to go on is served further, and never too far.
 #[test]
 fn a_reader_who_is_seen_is_kept_ahead_of() {
-    let h = &mut History::default();
+    let h = &mut Past::default();
     h.fetch.next = 3 * PAGES;
     let (mut end, mut most) = (3, 0);
     for chunk in 1..200 {
@@ -195,9 +210,103 @@ fn a_reader_who_is_seen_is_kept_ahead_of() {
 /// Four pages that lie apart in each chunk, always the same: four faults for the first, then one a chunk.
 #[test]
 fn a_chunk_is_touched_where_the_last_one_was() {
-    let mut h = History::default();
+    let mut h = Past::default();
     let places = [3, 90, 130, 400];
     let pages = (0..12).flat_map(|c| places.map(|p| c * PAGES + p));
     let (faults, came) = touch_all(&mut h, 12, pages, true);
     assert_eq!((faults, came), (4 + 11, 12 * 4));
+}
+
+/// Places in each of `chunks`, in an order that goes to and fro between them.
+fn places(chunks: u64, first: u64, apart: usize) -> impl Iterator<Item = u64> {
+    (first..PAGES).step_by(apart).flat_map(move |p| (0..chunks).map(move |c| c * PAGES + p))
+}
+
+/// Too many for faults one by one, and the same ones in each round: they are all that comes, with one fault a chunk, but for those that
+/// are left out to see whether they are still touched.
+#[test]
+fn places_that_are_touched_again_are_all_that_comes() {
+    for fetch in [true, false] {
+        let h = &mut Past::default();
+        let mut rounds = Vec::new();
+        for _ in 0..40 {
+            rounds.push(touch_all(h, 20, places(20, 3, 60), fetch));
+            h.device_uses();
+        }
+        let first = if fetch { 20 * PAGES as usize } else { 20 * 9 };
+        assert_eq!(rounds[0].1, first, "who comes once pays no more than twice");
+        let (faults, came) = rounds[4];
+        assert_eq!(came, 20 * 9);
+        assert!(faults <= 20 * 5, "{faults}: the first time some are left out");
+        assert_eq!(rounds[7], (20, 20 * 9), "one for each chunk");
+        let faults: u32 = rounds[5..].iter().map(|(faults, _)| faults - 20).sum();
+        assert!((20..=20 * 4 * 3).contains(&faults), "{faults}: now and then");
+    }
+}
+
+/// Other places each time: two chunks show it, and it is seldom looked at again.
+#[test]
+fn places_that_are_not_touched_again_are_not_learnt() {
+    for fetch in [true, false] {
+        let h = &mut Past::default();
+        let (mut faults, mut came) = (0, 0);
+        for round in 0..64 {
+            let (f, c) = touch_all(h, 20, places(20, round * 7 % 40, 42 + round as usize % 9), fetch);
+            (faults, came) = (faults + f, came + c);
+            h.device_uses();
+        }
+        assert!(came > 60 * 20 * PAGES as usize, "{came}");
+        assert!(faults < 64 * 20 * 2, "{faults}");
+    }
+}
+
+/// The program does something else from some round on.
+#[test]
+fn places_that_are_touched_no_more_are_forgotten() {
+    for fetch in [true, false] {
+        let h = &mut Past::default();
+        for _ in 0..10 {
+            touch_all(h, 20, places(20, 3, 60), fetch);
+            h.device_uses();
+        }
+        let mut last = (0, 0);
+        for round in 0..30 {
+            last = touch_all(h, 20, (0..20 * PAGES).step_by(8), fetch);
+            assert!(round == 0 || last.0 < 20 * 13, "{round}: {last:?}");
+            h.device_uses();
+        }
+        assert!(
+            last.0 <= 30 && last.1 == 20 * PAGES as usize,
+            "{last:?}: all of each chunk at once, but for one that is looked at"
+        );
+        // Fewer than before: what is left out is not touched any more.
+        let h = &mut Past::default();
+        for round in 0..60 {
+            let wanted = if round < 10 { places(20, 3, 60) } else { places(20, 3, 300) };
+            last = touch_all(h, 20, wanted, fetch);
+            h.device_uses();
+        }
+        assert_eq!(last.1, 20 * 2, "{last:?}");
+    }
+}
+
+/// What one chunk has learnt says nothing of another that shares its place in the table.
+#[test]
+fn chunks_that_share_a_place_are_told_apart() {
+    let h = &mut Past::default();
+    for _ in 0..6 {
+        touch_all(h, 4, places(4, 3, 60), true);
+        h.device_uses();
+    }
+    let touch = |chunk| Touch {
+        chunk,
+        page: 3,
+        write: false,
+        fetch: true,
+        alike: PageMask::FULL,
+        done: PageMask::EMPTY,
+        order: Order::Unknown,
+    };
+    assert_eq!(h.bring(&touch(2)).pages.count(), 9);
+    assert_ne!(h.bring(&touch(2 + 4096)).pages.count(), 9);
 }

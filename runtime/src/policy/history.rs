@@ -3,6 +3,7 @@
 //! Small and of fixed size. Signal-safe.
 
 use super::places::Places;
+use super::regular::Habit;
 
 /// Of one allocation.
 #[derive(Clone, Copy, Debug)]
@@ -100,6 +101,8 @@ pub struct Pattern {
     thin: [bool; 2],
     /// Chunks that were served in the background and not touched, each counted four times, less those that were.
     in_vain: u32,
+    /// Whether the same pages of chunks are touched again.
+    pub(super) habit: Habit,
 }
 
 impl Default for Pattern {
@@ -128,6 +131,7 @@ impl Pattern {
         looked: 0,
         thin: [false; 2],
         in_vain: 0,
+        habit: Habit::NONE,
     };
 
     /// A touch of page `at`, in a round of [`History::rounds`]. Whether it is where it was expected.
@@ -192,6 +196,11 @@ impl Pattern {
         self.opened < KNOWN
     }
 
+    /// Whether chunks that were touched in many places, of those opened by a single page, are enough to expect it of the others.
+    pub fn have_filled(&self) -> bool {
+        self.filled >= KNOWN
+    }
+
     /// A chunk that was opened by a single page was touched in many places, or (`in_order`) page by page.
     pub fn filled(&mut self, in_order: bool) {
         self.in_order |= in_order;
@@ -211,6 +220,11 @@ impl Pattern {
     pub fn is_dense(&self) -> Option<bool> {
         let many = self.opened >= KNOWN && self.filled * 2 >= self.opened;
         if many || self.in_order { Some(true) } else { self.dense }
+    }
+
+    /// Whether they are touched in many places, and not page by page.
+    pub fn is_filled(&self) -> bool {
+        !self.in_order && self.is_dense() == Some(true)
     }
 }
 

@@ -14,11 +14,12 @@ mod launches;
 mod mirror;
 mod places;
 mod recency;
+mod regular;
 mod uvm;
 
 pub(crate) use ask::{
-    advice, allocation, came_open, choose, device_uses, early_ended, opens, pages_to_bring, reached,
-    same_block, the,
+    advice, allocation, came_open, choose, device_uses, early_ended, moved_early, opens, pages_to_bring,
+    reached, same_block, the,
 };
 pub use auto::Auto;
 pub use chunk::WholeChunk;
@@ -27,6 +28,7 @@ pub use history::{History, Pattern};
 pub use launches::{Launches, Range};
 pub use mirror::Mirror;
 pub use recency::{Recency, Used, Uses};
+pub use regular::{Regular, Regulars};
 pub use uvm::Uvm;
 
 pub use crate::mask::PageMask;
@@ -71,6 +73,8 @@ pub struct Bring {
     pub ahead: u32,
     /// The chunk before this one has been written to its end: if the next launch reads it, it can go now.
     pub behind: bool,
+    /// These pages are known to be all that is touched of the chunk ([`Regulars::moved_early`]): touches of the chunk are learnt as such.
+    pub regular: bool,
     /// All of the allocation is to be served before the touch goes on. The lab does so; the runtime follows no policy that asks for it.
     pub everything: bool,
 }
@@ -78,7 +82,7 @@ pub struct Bring {
 impl Bring {
     /// These pages and nothing else.
     pub fn only(pages: PageMask) -> Bring {
-        Bring { pages, ahead: 0, behind: false, everything: false }
+        Bring { pages, ahead: 0, behind: false, regular: false, everything: false }
     }
 }
 
@@ -99,8 +103,8 @@ pub struct Candidate {
 pub trait Policy: Sync {
     /// Its name in `HMMRT_POLICY`.
     fn name(&self) -> &'static str;
-    /// The CPU touched a page that is not there for it.
-    fn bring(&self, touch: &Touch, history: &mut History) -> Bring;
+    /// The CPU touched a page that is not there for it. `regular` is [`Regulars::of`] the touch.
+    fn bring(&self, touch: &Touch, history: &mut History, regular: &mut Regular) -> Bring;
     /// The CPU has come to a chunk that was served in the background: the first of those to serve next, and how many.
     fn reached(&self, chunk: u64, history: &mut History) -> Option<(u64, u32)> {
         let _ = (chunk, history);

@@ -3,7 +3,7 @@
 //! moved longest ago, whatever was used since. (In the lab: the runtime does not note when a chunk was moved, and there it is what was used
 //! longest ago.)
 
-use super::{Bring, Candidate, History, PageMask, Policy, Touch};
+use super::{Bring, Candidate, History, PageMask, Policy, Regular, Touch};
 
 /// Pages of a leaf: 64 KiB.
 const LEAF: usize = 16;
@@ -47,7 +47,7 @@ impl Policy for Uvm {
     fn name(&self) -> &'static str {
         "uvm"
     }
-    fn bring(&self, touch: &Touch, _: &mut History) -> Bring {
+    fn bring(&self, touch: &Touch, _: &mut History, _: &mut Regular) -> Bring {
         Bring::only(Uvm::grow(PageMask::span(touch.page, 1), touch.done) & touch.alike)
     }
     fn give_up(&self, candidate: &Candidate, now: u64) -> u64 {
@@ -74,7 +74,7 @@ mod tests {
                 done: there,
                 order: Default::default(),
             };
-            there = there | Uvm.bring(&touch, &mut History::default()).pages;
+            there = there | Uvm.bring(&touch, &mut History::default(), &mut Regular::default()).pages;
             faults += 1;
         }
         assert_eq!(faults, 6);

@@ -4,6 +4,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod edges;
+mod places;
 #[path = "../common/stack.rs"]
 mod stack;
 #[path = "../common/traces.rs"]
@@ -446,7 +447,7 @@ fn restarts_with_fewer_devices() {
     (0..8).for_each(|c| read(&b, c, 5));
 }
 
-const CASES: [(&str, fn()); 19] = [
+const CASES: [(&str, fn()); 20] = [
     ("a_reader_is_read_ahead_of", a_reader_is_read_ahead_of),
     ("no_order_no_reading_ahead", no_order_no_reading_ahead),
     ("kernels_keep_what_they_write", kernels_keep_what_they_write),
@@ -465,6 +466,7 @@ const CASES: [(&str, fn()); 19] = [
     ("where_launches_wait_nothing_is_taken", writers::where_launches_wait_nothing_is_taken),
     ("what_is_asked_for_is_not_sent_ahead", what_is_asked_for_is_not_sent_ahead),
     ("to_and_fro_with_what_is_touched", to_and_fro_with_what_is_touched),
+    ("what_is_touched_again_is_all_that_moves", places::what_is_touched_again_is_all_that_moves),
     ("restarts", restarts),
     ("restarts_with_fewer_devices", restarts_with_fewer_devices),
     ("forks", forks),

@@ -73,15 +73,18 @@ impl Replay<'_> {
                 self.reached(chunk, write);
                 Bring::only(alike)
             }
-            false => self.who.policy.bring(&touch, &mut self.histories[owner]),
+            false => self.who.policy.bring(&touch, &mut self.histories[owner], self.regulars.of(&touch)),
         };
         let pages = bring.pages & alike | PageMask::span(page, 1);
-        self.learn(chunk, pages, fetch, write);
+        self.learn(chunk, if bring.regular { PageMask::FULL } else { pages }, fetch, write);
         if fetch {
             // What has come is put in place after it has crossed.
             let (before, latency, after) = match uvm {
                 true => (self.costs.uvm_cpu_fault, 0, 0),
-                false => (self.costs.fault - self.costs.place, self.costs.latency, self.costs.place),
+                false => {
+                    let place = self.costs.place + self.costs.pieces(pages);
+                    (self.costs.fault - self.costs.place, self.costs.latency, place)
+                }
             };
             self.wait(Reason::ReadFault, self.cpu + before);
             let end = self.home(chunk, pages, write, self.cpu) + latency;
@@ -92,7 +95,7 @@ impl Replay<'_> {
             c.device = c.device & !pages;
             let leaving = c.device_at;
             self.wait(Reason::CopyOut, leaving);
-            self.wait(Reason::WriteFault, self.cpu + self.costs.take);
+            self.wait(Reason::WriteFault, self.cpu + self.costs.take + self.costs.pieces(pages));
         }
         if uvm {
             self.thrashes(chunk, pages, self.cpu, false);

@@ -56,7 +56,8 @@ impl Replay<'_> {
             // What was kept, and was not touched since, is protected.
             if !(lacks.is_empty() && leaves.within(kept & c.check.shut)) {
                 let cost = if leaves.within(kept) { self.costs.share } else { self.costs.send } / crew;
-                self.wait(Reason::Protect, self.cpu + cost);
+                let pieces = self.costs.pieces(lacks | leaves) / crew;
+                self.wait(Reason::Protect, self.cpu + cost + pieces);
                 moved[self.owners[chunk]] = true;
             }
             if mode != AccessMode::Write {
@@ -164,7 +165,7 @@ impl Replay<'_> {
             return;
         }
         let Some(slot) = self.take_slot_early(chunk, at, keep) else { return };
-        let end = self.send(chunk, pages, slot.max(at) + self.costs.share);
+        let end = self.send(chunk, pages, slot.max(at) + self.costs.share + self.costs.pieces(pages));
         self.helpers[self.thread] = end;
         let c = &mut self.chunks[chunk];
         c.device = c.device | pages;

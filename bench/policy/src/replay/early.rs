@@ -150,15 +150,31 @@ impl Replay<'_> {
             }
             let Some((at, thread, _, _, i)) = next.filter(|n| n.0 <= self.cpu) else { return };
             self.thread = thread;
-            let job = self.early.remove(i);
+            let mut job = self.early.remove(i);
+            // With it what else behind launches is to be done so with the chunk.
+            self.early.retain(|j| {
+                let same = (j.chunk, j.kind, j.write) == (job.chunk, job.kind, job.write);
+                let with = same && j.release <= at && matches!(j.kind, Kind::Home | Kind::Take);
+                if with {
+                    job.pages = job.pages | j.pages;
+                }
+                !with
+            });
             let c = &self.chunks[job.chunk];
             match job.kind {
                 Kind::Ahead | Kind::Home => {
                     let written = if at < c.written_until { c.written } else { PageMask::EMPTY };
-                    let pages = job.pages & c.device & !c.host & !written;
+                    let regular = match job.kind {
+                        Kind::Home => self.regulars.moved_early(job.chunk as u64, true),
+                        _ => PageMask::FULL,
+                    };
+                    let pages = job.pages & c.device & !c.host & !written & regular;
                     self.come_home(&job, pages, at);
                 }
-                Kind::Take => self.take_early(job.chunk, job.pages, at),
+                Kind::Take => {
+                    let regular = self.regulars.moved_early(job.chunk as u64, false);
+                    self.take_early(job.chunk, job.pages & regular, at);
+                }
                 Kind::Out => {
                     let pages = job.pages & c.host & !c.device & !c.coming;
                     self.send_early(job.chunk, pages, at, &job.keep);
@@ -178,7 +194,7 @@ impl Replay<'_> {
             self.learn(chunk, pages, true, write); // its touches will not be seen
         }
         let there = self.home(chunk, pages, write, at) + self.costs.latency;
-        let end = there + self.costs.place;
+        let end = there + self.costs.place + self.costs.pieces(pages);
         self.helpers[self.thread] = end;
         self.chunks[chunk].comes(pages, end);
     }
@@ -189,7 +205,7 @@ impl Replay<'_> {
         let both = pages & c.host & c.device;
         if !both.is_empty() && !c.closed {
             c.device = c.device & !both;
-            let end = at + self.costs.protect;
+            let end = at + self.costs.protect + self.costs.pieces(both);
             self.helpers[self.thread] = end;
             self.chunks[chunk].comes(both, end);
         }

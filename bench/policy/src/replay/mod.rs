@@ -16,7 +16,7 @@ use crate::reasons::{Reason, Waits};
 use crate::trace::{Event, Trace};
 use bytes::Bytes;
 pub use checksums::Checksums;
-use hmmrt::policy::{History, Launches, PageMask, Policy, Recency};
+use hmmrt::policy::{History, Launches, PageMask, Policy, Recency, Regulars};
 use std::collections::BTreeMap;
 
 /// How launches get their pages.
@@ -138,6 +138,7 @@ struct Replay<'a> {
     owners: Vec<usize>,
     chunks: Vec<Chunk>,
     histories: Vec<History>,
+    regulars: Box<Regulars>,
     launches: Launches,
     recency: Recency,
     bytes: Bytes,
@@ -193,6 +194,7 @@ pub fn replay(trace: &Trace, costs: &Costs, who: Contender) -> Result<Outcome, T
         owners: trace.owners(),
         chunks: vec![new; trace.chunks()],
         histories: vec![History::default(); trace.allocations.len()],
+        regulars: Box::default(),
         launches: Launches::new(),
         recency: Recency::new(),
         bytes: Bytes::new(trace.chunks()),

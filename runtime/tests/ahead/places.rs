@@ -1,0 +1,52 @@
+//! Pages here and there that change sides round after round, the same ones each time.
+
+use super::{CHUNK, WORDS, launch};
+use crate::common::{Block, kernels};
+use hmmrt::raw;
+use hmmrt::{AccessMode, StreamId};
+use std::sync::atomic::Ordering::Relaxed;
+
+const CHUNKS: usize = 20;
+
+/// Too many places in each chunk for faults one by one: in the end hardly anything else moves, either way (a chunk or two may, that are
+/// looked at seldom). When the program then wants all of it, it gets all of it.
+pub(super) fn what_is_touched_again_is_all_that_moves() {
+    let b = Block::new(CHUNKS * CHUNK);
+    let kernel = kernels::kernel(0, "test_add_word");
+    let places = || (0..CHUNKS).flat_map(|c| (0..7).map(move |i| c * WORDS + (3 + 70 * i) * 512 + i));
+    let mut moved = Vec::new();
+    let mut round = 0;
+    for _ in 0..60 {
+        round += 1;
+        let before = raw::stats();
+        launch(kernel, &b, 0..CHUNKS, AccessMode::ReadWrite, &[]);
+        raw::stream_synchronize(StreamId::DEFAULT).unwrap();
+        for i in places() {
+            assert_eq!(b.word(i).fetch_add(1, Relaxed), round - 1, "word {i}");
+        }
+        let now = raw::stats();
+        let (home, out) =
+            (now.bytes_to_host - before.bytes_to_host, now.bytes_to_device - before.bytes_to_device);
+        moved.push((home as usize, out as usize));
+    }
+    let wanted = CHUNKS * 7 * 4096;
+    let [home, out] = [|m: &(usize, usize)| m.0, |m: &(usize, usize)| m.1].map(|way| {
+        let mut all: Vec<usize> = moved[40..].iter().map(way).collect();
+        all.sort_unstable();
+        all[all.len() / 2]
+    });
+    let most = CHUNKS * CHUNK / 4;
+    assert!((wanted / 2..most).contains(&home) && out < most, "{wanted}: {moved:?}");
+    assert_eq!(b.word(0).load(Relaxed), round);
+    for _ in 0..3 {
+        launch(kernel, &b, 0..CHUNKS, AccessMode::ReadWrite, &[]);
+        raw::stream_synchronize(StreamId::DEFAULT).unwrap();
+        for i in (1..b.words()).step_by(512) {
+            b.word(i).fetch_add(1, Relaxed);
+        }
+    }
+    for i in (1..b.words()).step_by(512) {
+        let before = if places().any(|p| p == i) { round } else { 0 };
+        assert_eq!(b.word(i).load(Relaxed), before + 3, "word {i}");
+    }
+}
