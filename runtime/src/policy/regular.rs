@@ -13,7 +13,7 @@ const FETCHES: u16 = 24;
 const TAKES: u16 = 48;
 /// If so many of them move, all of them could.
 const MOST: usize = 256;
-/// What is as long as the one before it is at most so long: copying it costs less than the next fault.
+/// A new piece is taken to be as long as the shortest, up to so long: copying it costs less than the next fault.
 const WIDE: usize = 16;
 /// If they are in more pieces, protecting each by itself costs as much as copying all of the chunk.
 const PIECES: usize = 9;
@@ -77,7 +77,7 @@ impl Habit {
         let learns = room && self.rest.is_over(round);
         if learns {
             self.samples = self.samples.saturating_add(1);
-            self.learnt += 1;
+            self.learnt = (self.learnt + 1).min(CHUNKS as u16 / 4);
         }
         learns
     }
@@ -180,7 +180,7 @@ impl Regular {
             () => self.going_on(touch),
         };
         if self.left[..self.lefts.into()].contains(&(touch.page as u16)) {
-            self.hits += 1;
+            self.hits = self.hits.saturating_add(1);
             // Half of them will do.
             if self.hits == self.lefts.div_ceil(2) {
                 habit.found(true, round);
@@ -203,7 +203,7 @@ impl Regular {
         Some(come)
     }
 
-    /// The page, and as many behind it as have come before it in a row; if none have, as many as have come elsewhere at least.
+    /// The page, and as many behind it as have come before it in a row; if none have, as many as the shortest piece has.
     fn going_on(&self, touch: &Touch) -> PageMask {
         let mut before = touch.done.runs();
         let len = match before.find(|(first, count)| first + count == touch.page) {
