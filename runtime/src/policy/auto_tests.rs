@@ -290,15 +290,33 @@ fn places_that_are_touched_no_more_are_forgotten() {
     }
 }
 
-/// What one chunk has learnt says nothing of another that shares its place in the table.
+/// More pieces than a chunk's copy is worth.
 #[test]
-fn chunks_that_share_a_place_are_told_apart() {
-    let h = &mut Past::default();
+fn places_in_many_pieces_are_not_worth_it() {
+    for fetch in [true, false] {
+        let h = &mut Past::default();
+        let mut last = (0, 0);
+        for _ in 0..12 {
+            last = touch_all(h, 20, places(20, 3, 40), fetch);
+            h.device_uses();
+        }
+        assert!(last.0 < 40 && last.1 == 20 * PAGES as usize, "{last:?}");
+    }
+}
+
+/// Chunks of which nine pages are known.
+fn known() -> Past {
+    let mut h = Past::default();
     for _ in 0..6 {
-        touch_all(h, 4, places(4, 3, 60), true);
+        touch_all(&mut h, 4, places(4, 3, 60), true);
         h.device_uses();
     }
-    let touch = |chunk| Touch {
+    h
+}
+
+/// A touch of page 3 of a chunk that is away.
+fn first_touch(chunk: u64) -> Touch {
+    Touch {
         chunk,
         page: 3,
         write: false,
@@ -306,7 +324,28 @@ fn chunks_that_share_a_place_are_told_apart() {
         alike: PageMask::FULL,
         done: PageMask::EMPTY,
         order: Order::Unknown,
-    };
-    assert_eq!(h.bring(&touch(2)).pages.count(), 9);
-    assert_ne!(h.bring(&touch(2 + 4096)).pages.count(), 9);
+    }
+}
+
+/// What one chunk has learnt says nothing of another that shares its place in the table.
+#[test]
+fn chunks_that_share_a_place_are_told_apart() {
+    let h = &mut known();
+    assert_eq!(h.bring(&first_touch(2)).pages.count(), 9);
+    assert_ne!(h.bring(&first_touch(3 + 4096)).pages.count(), 9);
+    assert!(h.regulars.moved_early(1 + 4096, true).is_full());
+}
+
+/// What comes early is what is known, and no touch of it is waited for.
+#[test]
+fn places_that_come_early_are_not_forgotten() {
+    let h = &mut known();
+    for round in 0..40 {
+        for chunk in 0..4 {
+            h.bring(&first_touch(chunk));
+            assert_eq!(h.regulars.moved_early(chunk, true).count(), 9, "{round}");
+            assert!(h.regulars.moved_early(chunk, false).is_full(), "they were never taken");
+        }
+        h.device_uses();
+    }
 }
