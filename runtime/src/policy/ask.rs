@@ -129,6 +129,9 @@ pub(crate) fn device_uses(ranges: impl Iterator<Item = ByteRange>) {
 
 /// The pages of a chunk that are worth moving before they are touched (`fetch`: that have to come), which is about to happen.
 pub(crate) fn moved_early(g: &Guard, fetch: bool) -> PageMask {
+    if !same_block(g.chunk, 0).is_full() {
+        return PageMask::FULL; // `Touch::has_whole_chunk`
+    }
     REGULARS.lock().moved_early((g.at.0 / CHUNK) as u64, fetch)
 }
 

@@ -52,7 +52,9 @@ impl Policy for Auto {
             return bring;
         }
         let may_learn = [p.returns > 0 && p.streak < SURE, p.is_filled()];
-        if let Some(pages) = regular.touched(touch, &mut p.habit, round, may_learn) {
+        if touch.has_whole_chunk()
+            && let Some(pages) = regular.touched(touch, &mut p.habit, round, may_learn)
+        {
             p.next = (touch.chunk + 1) * PAGES;
             return Bring { regular: regular.is_known(), ..Bring::only(pages & touch.alike | one) };
         }
@@ -132,7 +134,7 @@ fn within(touch: &Touch, p: &mut Pattern, regular: &mut Regular, round: u32) -> 
     };
     let before =
         touch.done.runs().find(|(first, count)| first + count == touch.page).map_or(0, |(_, count)| count);
-    if before == 0 {
+    if before == 0 && touch.has_whole_chunk() {
         regular.has_places(touch.chunk, round);
     }
     if before >= LONG || touch.done.runs().count() >= enough {

@@ -349,3 +349,21 @@ fn places_that_come_early_are_not_forgotten() {
         h.device_uses();
     }
 }
+
+/// Blocks that share a chunk have histories of their own, and rounds: what is remembered by chunk would be neither's.
+#[test]
+fn chunks_of_several_blocks_are_not_learnt() {
+    let h = &mut known();
+    let block = PageMask::span(0, 300);
+    for _ in 0..8 {
+        let mut done = PageMask::EMPTY;
+        for page in (3..300).step_by(60) {
+            let (alike, done_of) = (block & !done, block & done);
+            let b = h.bring(&Touch { page, alike, done: done_of, ..first_touch(7) });
+            assert!(b.pages.within(alike) && !b.regular);
+            done = done | b.pages;
+        }
+        assert!(h.regulars.moved_early(7, true).is_full());
+        h.device_uses();
+    }
+}

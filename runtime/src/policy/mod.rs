@@ -52,6 +52,13 @@ pub struct Touch {
     pub order: Order,
 }
 
+impl Touch {
+    /// Whether the chunk is all of one block: what is remembered by chunk is that block's.
+    fn has_whole_chunk(&self) -> bool {
+        (self.alike | self.done).is_full()
+    }
+}
+
 /// The order of the CPU's touches, as advice has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Order {
