@@ -358,10 +358,13 @@ fn chunks_of_several_blocks_are_not_learnt() {
     for _ in 0..8 {
         let mut done = PageMask::EMPTY;
         for page in (3..300).step_by(60) {
+            if done.has(page) {
+                continue;
+            }
             let (alike, done_of) = (block & !done, block & done);
             let b = h.bring(&Touch { page, alike, done: done_of, ..first_touch(7) });
-            assert!(b.pages.within(alike) && !b.regular);
-            done = done | b.pages;
+            assert!(b.pages.has(page) && !b.regular);
+            done = done | b.pages & alike;
         }
         assert!(h.regulars.moved_early(7, true).is_full());
         h.device_uses();
