@@ -226,9 +226,9 @@ fn home(step: Step, chunk: &'static Chunk, write: bool, why: Why) -> Found {
         pages = pages & !chunk.user_read_only.get();
     }
     if why == Why::Predicted {
-        pages = pages & policy::moved_early(&g, true);
+        pages = policy::moved_early(&g, pages, true);
     }
-    let many = g.is_watched() && pages.count() > migrate::FEW;
+    let many = g.is_watched() && pages.runs().any(|(_, count)| count > migrate::FEW);
     let take = write || many && !advised::keeps_copies(chunk.advice.load(Relaxed));
     // What would be taken from a device is left to the kernels that use it, also to those that only read.
     let used = take && inflight::blocker(g.range(), Intent::Forget).is_some();
@@ -261,7 +261,7 @@ fn take_from_devices(step: Step, chunk: &'static Chunk, way: Way) -> Found {
     }
     let closed = chunk.pinned.get() | chunk.user_none.get() | chunk.user_read_only.get();
     let kept = closed | holds::pages_in(step.at) | inflight::written_by_kernels(step.at);
-    let pages = both() & !kept & policy::moved_early(&g, false);
+    let pages = policy::moved_early(&g, both() & !kept, false);
     if !pages.is_empty() && !chunk.is_early() {
         g.why.set(Why::Predicted);
         let _ = migrate::to_host(&g, pages, true); // whoever writes tries again

@@ -1,7 +1,7 @@
 //! From chunk records to the policy's plain values. Asked by the fault path with the chunk's lock held: signal-safe.
 
 use super::histories::Histories;
-use super::{ALL, Bring, History, Order, Policy, Regulars, Touch, advised};
+use super::{ALL, Bring, History, Learn, Order, Policy, Regulars, Touch, advised};
 use crate::addr::{ByteRange, CHUNK, HostAddr, PAGE, PAGES};
 use crate::ahead;
 use crate::chunk::{Chunk, Guard, Kind};
@@ -127,12 +127,13 @@ pub(crate) fn device_uses(ranges: impl Iterator<Item = ByteRange>) {
     }
 }
 
-/// The pages of a chunk that are worth moving before they are touched (`fetch`: that have to come), which is about to happen.
-pub(crate) fn moved_early(g: &Guard, fetch: bool) -> PageMask {
-    if !same_block(g.chunk, 0).is_full() {
-        return PageMask::FULL; // `Touch::has_whole_chunk`
+/// `pages` of a chunk are about to be moved before they are touched (`fetch`: they have to come): which are worth it.
+pub(crate) fn moved_early(g: &Guard, pages: PageMask, fetch: bool) -> PageMask {
+    if pages.is_empty() || !same_block(g.chunk, 0).is_full() {
+        return pages;
     }
-    REGULARS.lock().moved_early((g.at.0 / CHUNK) as u64, fetch)
+    let chunk = (g.at.0 / CHUNK) as u64;
+    with_history(allocation(g.chunk, g.at), |h| REGULARS.lock().moved_early(chunk, pages, fetch, h))
 }
 
 /// A chunk that came home early was touched, or left without having been. Signal-safe.
@@ -190,7 +191,8 @@ fn bring(g: &Guard, page: usize, write: bool) -> Bring {
         let pages = if write { alike & !chunk.user_read_only.get() } else { alike };
         return Bring::only(pages | one);
     }
-    let touch = Touch { chunk: (g.at.0 / CHUNK) as u64, page, write, fetch, alike, done, order };
+    let whole = block.is_full();
+    let touch = Touch { chunk: (g.at.0 / CHUNK) as u64, page, write, fetch, alike, done, whole, order };
     let mut bring = with_history(key, |h| the().bring(&touch, h, REGULARS.lock().of(&touch)));
     if bring.ahead > 0 {
         ahead::read_ahead(key, HostAddr(g.at.0 + CHUNK), bring.ahead, write);
@@ -200,7 +202,11 @@ fn bring(g: &Guard, page: usize, write: bool) -> Bring {
         bring.pages = bring.pages & !chunk.user_read_only.get() | one;
     }
     if the().predicts() {
-        let touched = if bring.regular { block } else { bring.pages };
+        let touched = match bring.learn {
+            Learn::Pages => bring.pages,
+            Learn::Chunk => block,
+            Learn::Nothing => PageMask::EMPTY,
+        };
         for (first, count) in touched.runs().take(MOST_LEARNT) {
             ahead::touched(g.page(first).range(count * PAGE), write, fetch);
         }

@@ -52,11 +52,11 @@ impl Policy for Auto {
             return bring;
         }
         let may_learn = [p.returns > 0 && p.streak < SURE, p.is_filled()];
-        if touch.has_whole_chunk()
-            && let Some(pages) = regular.touched(touch, &mut p.habit, round, may_learn)
+        if touch.whole
+            && let Some((pages, learn)) = regular.touched(touch, &mut p.habit, round, may_learn)
         {
-            p.next = (touch.chunk + 1) * PAGES;
-            return Bring { regular: regular.is_known(), ..Bring::only(pages & touch.alike | one) };
+            (p.next, p.streak) = (0, 0); // it is no reader who goes on
+            return Bring { learn, ..Bring::only(pages & touch.alike | one) };
         }
         let like = match touch.fetch {
             true => history.places.touched(touch.chunk, touch.page, touch.write),
@@ -134,7 +134,7 @@ fn within(touch: &Touch, p: &mut Pattern, regular: &mut Regular, round: u32) -> 
     };
     let before =
         touch.done.runs().find(|(first, count)| first + count == touch.page).map_or(0, |(_, count)| count);
-    if before == 0 && touch.has_whole_chunk() {
+    if before == 0 && touch.whole {
         regular.has_places(touch.chunk, round);
     }
     if before >= LONG || touch.done.runs().count() >= enough {

@@ -1,4 +1,4 @@
-use super::super::Regulars;
+use super::super::{Learn, Regulars};
 use super::*;
 use core::ops::{Deref, DerefMut};
 
@@ -12,6 +12,11 @@ struct Past {
 impl Past {
     fn bring(&mut self, touch: &Touch) -> Bring {
         Auto.bring(touch, &mut self.history, self.regulars.of(touch))
+    }
+
+    /// What of a chunk that is away is moved early.
+    fn moved_early(&mut self, chunk: u64, fetch: bool) -> PageMask {
+        self.regulars.moved_early(chunk, PageMask::FULL, fetch, &mut self.history)
     }
 }
 
@@ -45,6 +50,7 @@ fn touch_all(h: &mut Past, chunks: usize, pages: impl IntoIterator<Item = u64>, 
             fetch,
             alike: !done[chunk],
             done: done[chunk],
+            whole: true,
             order: Order::Unknown,
         };
         let b = h.bring(&touch);
@@ -110,6 +116,7 @@ fn advice_decides() {
         fetch: true,
         alike: all,
         done: PageMask::EMPTY,
+        whole: true,
         order,
     };
     assert_eq!(Past::default().bring(&t(Order::Random)), Bring::only(PageMask::span(5, 1)));
@@ -140,6 +147,7 @@ fn a_reader_who_comes_before_what_was_to_be_read_ahead_goes_on() {
         fetch: true,
         alike: PageMask::FULL,
         done: PageMask::EMPTY,
+        whole: true,
         order: Order::Unknown,
     };
     let end = h.fetch.next / PAGES;
@@ -323,6 +331,7 @@ fn first_touch(chunk: u64) -> Touch {
         fetch: true,
         alike: PageMask::FULL,
         done: PageMask::EMPTY,
+        whole: true,
         order: Order::Unknown,
     }
 }
@@ -333,7 +342,7 @@ fn chunks_that_share_a_place_are_told_apart() {
     let h = &mut known();
     assert_eq!(h.bring(&first_touch(2)).pages.count(), 9);
     assert_ne!(h.bring(&first_touch(3 + 4096)).pages.count(), 9);
-    assert!(h.regulars.moved_early(1 + 4096, true).is_full());
+    assert!(h.moved_early(1 + 4096, true).is_full());
 }
 
 /// What comes early is what is known, and no touch of it is waited for.
@@ -343,8 +352,8 @@ fn places_that_come_early_are_not_forgotten() {
     for round in 0..40 {
         for chunk in 0..4 {
             h.bring(&first_touch(chunk));
-            assert_eq!(h.regulars.moved_early(chunk, true).count(), 9, "{round}");
-            assert!(h.regulars.moved_early(chunk, false).is_full(), "they were never taken");
+            assert_eq!(h.moved_early(chunk, true).count(), 9, "{round}");
+            assert!(h.moved_early(chunk, false).is_full(), "they were never taken");
         }
         h.device_uses();
     }
@@ -362,11 +371,59 @@ fn chunks_of_several_blocks_are_not_learnt() {
                 continue;
             }
             let (alike, done_of) = (block & !done, block & done);
-            let b = h.bring(&Touch { page, alike, done: done_of, ..first_touch(7) });
-            assert!(b.pages.has(page) && !b.regular);
+            let b = h.bring(&Touch { page, alike, done: done_of, whole: false, ..first_touch(7) });
+            assert!(b.pages.has(page) && b.learn == Learn::Pages);
             done = done | b.pages & alike;
         }
-        assert!(h.regulars.moved_early(7, true).is_full());
+        assert!(h.moved_early(7, true).is_full());
         h.device_uses();
+    }
+}
+
+/// Chunk by chunk, each at its first page: that is nobody who reads on, and a chunk that is not known is none either.
+#[test]
+fn places_in_order_are_no_reader() {
+    let h = &mut Past::default();
+    let planes = |chunks: std::ops::Range<u64>| {
+        chunks.flat_map(|c| (0..PAGES).step_by(64).map(move |p| c * PAGES + p))
+    };
+    for _ in 0..30 {
+        touch_all(h, 20, planes(0..20), true);
+        h.device_uses();
+    }
+    assert_eq!(touch_all(h, 20, planes(0..20), true), (20, 20 * 8));
+    h.device_uses();
+    let (_, came) = touch_all(h, 32, planes(0..32), true);
+    assert!(came <= 20 * 8 + 12 * PAGES as usize, "{came}");
+    h.device_uses();
+    let (_, came) = touch_all(h, 32, planes(0..32), true);
+    assert_eq!(came, 32 * 8, "they are learnt");
+}
+
+/// One round in which all is read, or other places are: the habit is there again soon.
+#[test]
+fn a_round_of_something_else_is_got_over() {
+    for fetch in [true, false] {
+        let h = &mut Past::default();
+        let mut last = (0, 0);
+        for round in 0..100 {
+            let wanted = if round == 50 { places(20, 0, 4) } else { places(20, 3, 60) };
+            last = touch_all(h, 20, wanted, fetch);
+            h.device_uses();
+        }
+        assert!(last.1 <= 20 * 9 + 512, "{last:?}");
+    }
+}
+
+/// A part of what is known came early: the rest comes with the first touch of it.
+#[test]
+fn what_has_not_come_early_comes_at_once() {
+    let h = &mut known();
+    for chunk in 0..4 {
+        let early = PageMask::span(0, 100);
+        let came = h.regulars.moved_early(chunk, early, true, &mut h.history);
+        assert!(came.within(PageMask::span(3, 1) | PageMask::span(63, 1)), "{came:?}");
+        let away = Touch { page: 123, alike: !came, done: came, ..first_touch(chunk) };
+        assert_eq!((h.bring(&away).pages & !PageMask::span(0, 100)).count(), 7);
     }
 }

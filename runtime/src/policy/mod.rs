@@ -48,15 +48,10 @@ pub struct Touch {
     pub alike: PageMask,
     /// Of the same block and chunk, the pages for which that has been done.
     pub done: PageMask,
+    /// All of the chunk is one block's: what is remembered by chunk is that block's.
+    pub whole: bool,
     /// What the program said about the order of its touches.
     pub order: Order,
-}
-
-impl Touch {
-    /// Whether the chunk is all of one block: what is remembered by chunk is that block's.
-    fn has_whole_chunk(&self) -> bool {
-        (self.alike | self.done).is_full()
-    }
 }
 
 /// The order of the CPU's touches, as advice has it.
@@ -80,8 +75,8 @@ pub struct Bring {
     pub ahead: u32,
     /// The chunk before this one has been written to its end: if the next launch reads it, it can go now.
     pub behind: bool,
-    /// These pages are known to be all that is touched of the chunk ([`Regulars::moved_early`]): touches of the chunk are learnt as such.
-    pub regular: bool,
+    /// What is learnt of the touch, for launches that it follows.
+    pub learn: Learn,
     /// All of the allocation is to be served before the touch goes on. The lab does so; the runtime follows no policy that asks for it.
     pub everything: bool,
 }
@@ -89,8 +84,19 @@ pub struct Bring {
 impl Bring {
     /// These pages and nothing else.
     pub fn only(pages: PageMask) -> Bring {
-        Bring { pages, ahead: 0, behind: false, regular: false, everything: false }
+        Bring { pages, ahead: 0, behind: false, learn: Learn::Pages, everything: false }
     }
+}
+
+/// What the history of launches is told of a touch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Learn {
+    /// The pages that come with it.
+    Pages,
+    /// All of the block's part of the chunk: which pages of it are worth moving is known ([`Regulars::moved_early`]).
+    Chunk,
+    /// Nothing: it has been told.
+    Nothing,
 }
 
 /// A chunk that could leave a device that is full. Times are in launches.

@@ -72,6 +72,7 @@ mod tests {
                 fetch: true,
                 alike,
                 done: there,
+                whole: true,
                 order: Default::default(),
             };
             there = there | Uvm.bring(&touch, &mut History::default(), &mut Regular::default()).pages;

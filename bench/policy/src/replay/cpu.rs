@@ -6,7 +6,7 @@ use super::early::Kind;
 use super::{Replay, Side};
 use crate::reasons::Reason;
 use crate::trace::{PAGE, PAGES, Touch};
-use hmmrt::policy::{Bring, PageMask, Range};
+use hmmrt::policy::{Bring, Learn, PageMask, Range};
 
 impl Replay<'_> {
     pub(super) fn touch(&mut self, chunk: usize, mask: PageMask, touch: Touch, ns: u64) {
@@ -64,6 +64,7 @@ impl Replay<'_> {
             fetch,
             alike,
             done,
+            whole: true,
             order: Default::default(),
         };
         let owner = self.owners[chunk];
@@ -76,7 +77,12 @@ impl Replay<'_> {
             false => self.who.policy.bring(&touch, &mut self.histories[owner], self.regulars.of(&touch)),
         };
         let pages = bring.pages & alike | PageMask::span(page, 1);
-        self.learn(chunk, if bring.regular { PageMask::FULL } else { pages }, fetch, write);
+        let learnt = match bring.learn {
+            Learn::Pages => pages,
+            Learn::Chunk => PageMask::FULL,
+            Learn::Nothing => PageMask::EMPTY,
+        };
+        self.learn(chunk, learnt, fetch, write);
         if fetch {
             // What has come is put in place after it has crossed.
             let (before, latency, after) = match uvm {

@@ -164,16 +164,16 @@ impl Replay<'_> {
             match job.kind {
                 Kind::Ahead | Kind::Home => {
                     let written = if at < c.written_until { c.written } else { PageMask::EMPTY };
-                    let regular = match job.kind {
-                        Kind::Home => self.regulars.moved_early(job.chunk as u64, true),
-                        _ => PageMask::FULL,
-                    };
-                    let pages = job.pages & c.device & !c.host & !written & regular;
+                    let mut pages = job.pages & c.device & !c.host & !written;
+                    if job.kind == Kind::Home {
+                        pages = self.worth_moving(job.chunk, pages, true);
+                    }
                     self.come_home(&job, pages, at);
                 }
                 Kind::Take => {
-                    let regular = self.regulars.moved_early(job.chunk as u64, false);
-                    self.take_early(job.chunk, job.pages & regular, at);
+                    let both = job.pages & c.host & c.device;
+                    let pages = self.worth_moving(job.chunk, both, false);
+                    self.take_early(job.chunk, pages, at);
                 }
                 Kind::Out => {
                     let pages = job.pages & c.host & !c.device & !c.coming;
@@ -181,6 +181,14 @@ impl Replay<'_> {
                 }
             }
         }
+    }
+
+    fn worth_moving(&mut self, chunk: usize, pages: PageMask, fetch: bool) -> PageMask {
+        if pages.is_empty() {
+            return pages;
+        }
+        let history = &mut self.histories[self.owners[chunk]];
+        self.regulars.moved_early(chunk as u64, pages, fetch, history)
     }
 
     fn come_home(&mut self, job: &Job, pages: PageMask, at: u64) {
