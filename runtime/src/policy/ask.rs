@@ -97,13 +97,22 @@ pub(crate) fn allocation(chunk: &Chunk, at: HostAddr) -> u64 {
 const MOST_LEARNT: usize = 12;
 
 /// Holders touch no managed memory and have signals blocked, or are the signal handler.
-static HISTORIES: Locked<Histories> = Locked::new(Histories::new());
+static PAST: Locked<Past> = Locked::new(Past { histories: Histories::new(), regulars: Regulars::new() });
 
-/// Locked after the former.
-static REGULARS: Locked<Regulars> = Locked::new(Regulars::new());
+/// What the policy remembers of the CPU's touches.
+struct Past {
+    histories: Histories,
+    regulars: Regulars,
+}
 
 fn with_history<T>(key: u64, f: impl FnOnce(&mut History) -> T) -> T {
-    f(HISTORIES.lock().of(key))
+    with_past(key, |history, _| f(history))
+}
+
+fn with_past<T>(key: u64, f: impl FnOnce(&mut History, &mut Regulars) -> T) -> T {
+    let mut past = PAST.lock();
+    let Past { histories, regulars } = &mut *past;
+    f(histories.of(key), regulars)
 }
 
 /// How often a device got something: the number of a launch or acquire.
@@ -118,7 +127,7 @@ pub(crate) fn device_uses(ranges: impl Iterator<Item = ByteRange>) {
             let (chunk, here) = (table::known(HostAddr(at)), HostAddr(at).chunk_start());
             let key = allocation_of(chunk, here, HostAddr(at).page_in_chunk());
             if last.replace(key) != Some(key) {
-                HISTORIES.lock().device_uses(key, launch);
+                PAST.lock().histories.device_uses(key, launch);
                 ahead::end_of_reader(key);
             }
             // The whole chunks of a block are known by the same.
@@ -133,7 +142,7 @@ pub(crate) fn moved_early(g: &Guard, pages: PageMask, fetch: bool) -> PageMask {
         return pages;
     }
     let chunk = (g.at.0 / CHUNK) as u64;
-    with_history(allocation(g.chunk, g.at), |h| REGULARS.lock().moved_early(chunk, pages, fetch, h))
+    with_past(allocation(g.chunk, g.at), |h, regulars| regulars.moved_early(chunk, pages, fetch, h))
 }
 
 /// A chunk that came home early was touched, or left without having been. Signal-safe.
@@ -193,7 +202,7 @@ fn bring(g: &Guard, page: usize, write: bool) -> Bring {
     }
     let whole = block.is_full();
     let touch = Touch { chunk: (g.at.0 / CHUNK) as u64, page, write, fetch, alike, done, whole, order };
-    let mut bring = with_history(key, |h| the().bring(&touch, h, REGULARS.lock().of(&touch)));
+    let mut bring = with_past(key, |h, regulars| the().bring(&touch, h, regulars.of(&touch)));
     if bring.ahead > 0 {
         ahead::read_ahead(key, HostAddr(g.at.0 + CHUNK), bring.ahead, write);
     }
