@@ -230,6 +230,21 @@ fn places(chunks: u64, first: u64, apart: usize) -> impl Iterator<Item = u64> {
     (first..PAGES).step_by(apart).flat_map(move |p| (0..chunks).map(move |c| c * PAGES + p))
 }
 
+/// What came in the last of so many rounds, of 20 chunks.
+fn last_of<P: Iterator<Item = u64>>(
+    h: &mut Past,
+    rounds: u64,
+    fetch: bool,
+    wanted: impl Fn(u64) -> P,
+) -> (u32, usize) {
+    let round = |round| {
+        let came = touch_all(h, 20, wanted(round), fetch);
+        h.device_uses();
+        came
+    };
+    (0..rounds).map(round).last().unwrap()
+}
+
 /// Too many for faults one by one, and the same ones in each round: they are all that comes, with one fault a chunk, but for those that
 /// are left out to see whether they are still touched.
 #[test]
@@ -289,11 +304,8 @@ fn places_that_are_touched_no_more_are_forgotten() {
         );
         // Fewer than before: what is left out is not touched any more.
         let h = &mut Past::default();
-        for round in 0..60 {
-            let wanted = if round < 10 { places(20, 3, 60) } else { places(20, 3, 300) };
-            last = touch_all(h, 20, wanted, fetch);
-            h.device_uses();
-        }
+        let wanted = |round| if round < 10 { places(20, 3, 60) } else { places(20, 3, 300) };
+        let last = last_of(h, 60, fetch, wanted);
         assert_eq!(last.1, 20 * 2, "{last:?}");
     }
 }
@@ -303,11 +315,7 @@ fn places_that_are_touched_no_more_are_forgotten() {
 fn places_in_many_pieces_are_not_worth_it() {
     for fetch in [true, false] {
         let h = &mut Past::default();
-        let mut last = (0, 0);
-        for _ in 0..12 {
-            last = touch_all(h, 20, places(20, 3, 40), fetch);
-            h.device_uses();
-        }
+        let last = last_of(h, 12, fetch, |_| places(20, 3, 40));
         assert!(last.0 < 40 && last.1 == 20 * PAGES as usize, "{last:?}");
     }
 }
@@ -405,12 +413,8 @@ fn places_in_order_are_no_reader() {
 fn a_round_of_something_else_is_got_over() {
     for fetch in [true, false] {
         let h = &mut Past::default();
-        let mut last = (0, 0);
-        for round in 0..100 {
-            let wanted = if round == 50 { places(20, 0, 4) } else { places(20, 3, 60) };
-            last = touch_all(h, 20, wanted, fetch);
-            h.device_uses();
-        }
+        let wanted = |round| if round == 50 { places(20, 0, 4) } else { places(20, 3, 60) };
+        let last = last_of(h, 100, fetch, wanted);
         assert!(last.1 <= 20 * 9 + 512, "{last:?}");
     }
 }

@@ -5,6 +5,8 @@
 
 use super::{History, Learn, PageMask, Touch};
 
+/// Pages of a chunk.
+const PAGES: usize = 512;
 /// So many chunks are remembered, of each kind of touch: 8 GiB in a row.
 const CHUNKS: usize = 4096;
 /// The most faults that are spent on learning a chunk's pages: pages that have to come (20 us each, where all of the chunk takes 125), and
@@ -253,7 +255,7 @@ impl Regular {
             Some((_, count)) => count,
             None => self.pages.runs().map(|(_, count)| count).min().map_or(1, |least| least.min(WIDE)),
         };
-        let len = len.min(touch.page.abs_diff(512));
+        let len = len.min(PAGES - touch.page);
         PageMask::span(touch.page, len) & touch.alike
     }
 
