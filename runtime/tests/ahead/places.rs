@@ -1,9 +1,9 @@
 //! Pages here and there that change sides round after round, the same ones each time.
 
-use super::{CHUNK, WORDS, launch};
+use super::{CHUNK, WORDS, launch, let_it_happen};
 use crate::common::{Block, kernels};
 use hmmrt::raw;
-use hmmrt::{AccessMode, StreamId};
+use hmmrt::{AccessMode, Page, StreamId};
 use std::sync::atomic::Ordering::Relaxed;
 
 const CHUNKS: usize = 20;
@@ -37,6 +37,20 @@ pub(super) fn what_is_touched_again_is_all_that_moves() {
     });
     let most = CHUNKS * CHUNK / 4;
     assert!((wanted / 2..most).contains(&home) && out < most, "{wanted}: {moved:?}");
+    // What comes before it is touched is no more than that.
+    let mut early = Vec::new();
+    for _ in 0..8 {
+        round += 1;
+        launch(kernel, &b, 0..CHUNKS, AccessMode::ReadWrite, &[]);
+        raw::stream_synchronize(StreamId::DEFAULT).unwrap();
+        let_it_happen();
+        early.push(b.pages().iter().filter(|p| p.flags & Page::HOST != 0).count());
+        for i in places() {
+            assert_eq!(b.word(i).fetch_add(1, Relaxed), round - 1, "word {i}");
+        }
+    }
+    early.sort_unstable();
+    assert!(early[7] > 0 && early[4] < CHUNKS * 512 / 4, "{early:?}");
     assert_eq!(b.word(0).load(Relaxed), round);
     for _ in 0..3 {
         launch(kernel, &b, 0..CHUNKS, AccessMode::ReadWrite, &[]);
