@@ -96,6 +96,8 @@ pub struct Pattern {
     pub window: u64,
     /// Chunks that were opened as a whole, since the last that was opened by a single page to see what happens.
     unseen: u32,
+    /// How many of the last that were, in a row, were touched in many places: the more, the rarer the next.
+    confirmed: u8,
     /// The round of that, and whether one was then not touched in many places: in this round so far, and in the one before.
     looked: u32,
     thin: [bool; 2],
@@ -128,6 +130,7 @@ impl Pattern {
         in_order: false,
         window: u64::MAX,
         unseen: 0,
+        confirmed: 0,
         looked: 0,
         thin: [false; 2],
         in_vain: 0,
@@ -145,6 +148,9 @@ impl Pattern {
             } else if self.returns == 0 {
                 // So far it was about who comes once.
                 (self.opened, self.filled) = (0, 0);
+            }
+            if self.thin[0] {
+                self.confirmed = 0;
             }
             self.thin = [false, self.thin[0]];
             self.round = round;
@@ -196,23 +202,25 @@ impl Pattern {
         self.opened < KNOWN
     }
 
-    /// Whether chunks that were touched in many places, of those opened by a single page, are enough to expect it of the others.
+    /// Whether chunks that were touched in many places, of those opened by a single page, are enough to expect it of the others: in
+    /// this round, or before.
     pub fn have_filled(&self) -> bool {
-        self.filled >= KNOWN
+        self.filled >= KNOWN || self.dense == Some(true)
     }
 
     /// A chunk that was opened by a single page was touched in many places, or (`in_order`) page by page.
     pub fn filled(&mut self, in_order: bool) {
         self.in_order |= in_order;
         self.thin[0] = false;
+        self.confirmed = self.confirmed.saturating_add(1);
         self.filled = (self.filled + 1).min(self.opened);
     }
 
     /// A chunk is opened as a whole. Whether it should be by a single page instead, to see what happens: seldom, once touches
-    /// come back; and again in the next round, if it was not touched in many places.
+    /// come back, and half as often each time that it was touched in many places; again in the next round, if it was not.
     pub fn is_time_to_look(&mut self) -> bool {
         self.unseen += 1;
-        let many = self.unseen >= if self.dense.is_none() { 8 } else { 32 };
+        let many = self.unseen >= if self.dense.is_none() { 8 } else { 32 << self.confirmed.min(3) };
         self.returns > 0 && (many || self.thin[1] && self.are_few() || self.round - self.looked >= LOOK)
     }
 
@@ -282,5 +290,32 @@ mod tests {
         assert_eq!(p.is_dense(), Some(true));
         p.touched(1, 3);
         assert_eq!(p.is_dense(), Some(false));
+    }
+
+    /// How many chunks are opened as a whole until one is by a single page.
+    fn until_look(p: &mut Pattern) -> usize {
+        let chunks = (1..=1000).find(|_| p.is_time_to_look());
+        p.opened();
+        chunks.unwrap()
+    }
+
+    #[test]
+    fn who_is_found_to_be_dense_again_and_again_is_looked_at_less() {
+        let mut p = Pattern::default();
+        p.touched(0, 0);
+        p.touched(0, 1);
+        (0..4).for_each(|_| p.opened());
+        (0..4).for_each(|_| p.filled(false));
+        p.touched(0, 2);
+        assert_eq!(until_look(&mut p), 256);
+        assert!(p.have_filled(), "it was before");
+        p.touched(0, 3);
+        assert_eq!(until_look(&mut p), 1, "that one was not touched in many places");
+        p.filled(false);
+        p.touched(0, 4);
+        for chunks in [64, 128, 256, 256] {
+            assert_eq!(until_look(&mut p), chunks);
+            p.filled(false);
+        }
     }
 }
