@@ -127,9 +127,9 @@ impl Answerer {
         Answerer { fd, aside: Vec::with_capacity(MOST_ASIDE) }
     }
 
-    /// Answers what there is, or comes within `idle_ns`. Whether a doorbell that nobody had heard was among it. Allocates nothing:
-    /// who touched may have the allocator's locks.
-    fn answer(&mut self, idle_ns: Option<u64>) -> bool {
+    /// Answers what there is, or comes within `idle_ns`. Whether a doorbell that nobody had heard was among it; one that this thread
+    /// does not hear (`hears`) is rung again. Allocates nothing: who touched may have the allocator's locks.
+    fn answer(&mut self, idle_ns: Option<u64>, hears: bool) -> bool {
         let nothing = Message { addr: HostAddr(0), write: false, thread: 0 };
         let mut messages = [nothing; 16];
         let (mut rung, mut full) = (false, false);
@@ -141,7 +141,10 @@ impl Answerer {
         for m in &messages[..count] {
             let doorbell = m.addr.0.wrapping_sub(DOORBELLS.load(SeqCst)) / PAGE;
             if doorbell < MOST && STOP.load(SeqCst) {
-                rung |= hear(doorbell, m.addr);
+                match hears {
+                    true => rung |= hear(doorbell, m.addr),
+                    false => super::wake(m.addr),
+                }
                 continue;
             }
             let begun = trace::now();
@@ -201,7 +204,7 @@ fn run(fd: i32, life: &'static Life) {
         return; // too late
     }
     let mut answerer = Answerer::new(fd);
-    while !answerer.answer(None) {}
+    while !answerer.answer(None, true) {}
     life.end();
 }
 
@@ -258,8 +261,10 @@ impl Watch {
                 false => self.seen[i] = 0, // its end will look the same
             }
         }
-        if lacks && !LIVES.iter().any(Life::is_alive) || !self.answerer.aside.is_empty() {
-            self.answerer.answer(Some(IDLE_NS));
+        let is_alone = !LIVES.iter().any(Life::is_alive);
+        if lacks && is_alone || !self.answerer.aside.is_empty() {
+            // A doorbell is for a handler, if there is one to end.
+            self.answerer.answer(Some(IDLE_NS), is_alone);
         } else {
             let words = core::array::from_fn::<_, MOST, _>(|i| (LIVES[i].word(), now[i]));
             futex::wait_any(state, expected, &words);
@@ -376,5 +381,29 @@ mod tests {
     #[test]
     fn a_doorbell_ends_one_thread() {
         assert!(is_so_in_child(|| (0..100).all(|_| rings_twice())));
+    }
+
+    /// Somebody answers beside the handlers, as the keeper does when there is something that it has put aside.
+    fn ends_beside_another() -> bool {
+        let Ok(Some(threads)) = crate::uffd::start(FaultEngine::UffdThread, true) else { return true };
+        let (fd, ended) = (crate::sys::own_file::number(), AtomicBool::new(false));
+        std::thread::scope(|s| {
+            s.spawn(|| {
+                let mut another = Answerer::new(fd);
+                while !ended.load(SeqCst) {
+                    assert!(!another.answer(Some(1_000_000), false));
+                }
+            });
+            kernel::pause(1_000_000); // it waits for messages
+            crate::uffd::stop(threads, std::iter::empty());
+            ended.store(true, SeqCst);
+        });
+        true
+    }
+
+    /// Catches: somebody else hears a handler's doorbell, and the handler never ends.
+    #[test]
+    fn a_doorbell_is_for_a_handler() {
+        assert!(is_so_in_child(|| (0..100).all(|_| ends_beside_another())));
     }
 }
