@@ -3,7 +3,9 @@
 
 use crate::addr::{ByteRange, HostAddr, PAGE};
 use crate::chunk::Guard;
+use crate::device::MAX_DEVICES;
 use crate::error::{Error, Result};
+use crate::mask::PageMask;
 use crate::sys::pagemap::Pagemap;
 use crate::sys::signal::Blocked;
 use crate::sys::vma::{Maps, Vma};
@@ -64,7 +66,11 @@ fn query_chunk(
         let _blocked = Blocked::new();
         let g = Guard::lock_as_it_is(chunk, at);
         let c = g.chunk;
-        let devices: Vec<_> = (0..crate::chunk::device_count()).map(|d| c.copies[d].valid.get()).collect();
+        // Nothing is allocated with the chunk locked: who has the allocator's locks may be waiting for it, in a signal handler.
+        let mut devices = [PageMask::EMPTY; MAX_DEVICES];
+        for (valid, copy) in devices.iter_mut().zip(&c.copies[..crate::chunk::device_count()]) {
+            *valid = copy.valid.get();
+        }
         let touched = pagemap.touched(at);
         (
             c.managed.get(),

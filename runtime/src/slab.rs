@@ -108,7 +108,7 @@ pub(crate) fn allocate(pages: usize, align: usize) -> Result<(HostAddr, bool)> {
     if slab.chunk.is_watched() {
         let chunk = slab.chunk;
         drop(heap);
-        begin_watched(chunk, at, unit)?;
+        begin_watched(chunk, at, unit).inspect_err(|_| _ = free(chunk, at))?;
     }
     Ok((at, false))
 }

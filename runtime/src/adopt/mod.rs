@@ -229,7 +229,8 @@ fn retract(regions: &mut Regions, range: ByteRange, home: bool) -> core::result:
         g.why.set(Why::Unmap);
         let pages = PageMask::of(part);
         if home {
-            let stopped = match inflight::blocker(part, Intent::Take { to: None }) {
+            // Also by kernels that only read: the device's memory may go with the last managed page of the chunk.
+            let stopped = match inflight::blocker(part, Intent::Forget) {
                 Some(b) => Err(Stop::Wait(b)),
                 // With its own protection, too: nobody looks after it any more.
                 None => {

@@ -274,6 +274,43 @@ fn kernels_are_waited_for() {
     unsafe { mapping::unmap(at.addr(), len).unwrap() };
 }
 
+/// Catches: device memory that is given back under a kernel that reads it, when what it reads stops being managed.
+#[test]
+fn kernels_that_read_are_waited_for() {
+    let _alone = alone();
+    let (len, device) = (4 * MIB, two_devices()[0]);
+    let copy = kernels::kernel(device, "test_slow_copy");
+    let ends: [fn(usize, usize) -> Result<usize, i32>; 2] = [
+        // SAFETY: of memory of the test's; the kernel that reads it is to be waited for.
+        |at, len| unsafe { mapping::advise(at, len, libc::MADV_DONTFORK) },
+        // SAFETY: as above.
+        |at, len| unsafe { mapping::protect(at, len, RW | libc::PROT_EXEC, None) },
+    ];
+    for end in ends {
+        let waited = (0..8).map(|n| 100_000_000_u64 << n).any(|ns| {
+            let (at, to) = (adopted(len), common::Block::new(len));
+            fill(at, len, 7);
+            let n = len as u64 / 4;
+            let args = [
+                LaunchArg::Pointer { ptr: to.ptr, len, mode: AccessMode::Write },
+                LaunchArg::Pointer { ptr: at, len, mode: AccessMode::Read },
+                LaunchArg::Value { data: (&raw const n).cast(), size: 8 },
+                LaunchArg::Value { data: (&raw const ns).cast(), size: 8 },
+            ];
+            // SAFETY: the arguments are the kernel's.
+            unsafe { raw::launch(copy, &LaunchConfig::linear(1 << 16, 256), &args).unwrap() };
+            let waits = raw::stats().waits;
+            end(at.addr(), len).unwrap();
+            let waited = raw::stats().waits > waits;
+            assert!(!raw::owns(at) && holds(at, len, 7) && holds(to.ptr, len, 7));
+            // SAFETY: memory of the test's, not used again.
+            assert_eq!(unsafe { libc::munmap(at.cast(), len) }, 0);
+            waited
+        });
+        assert!(waited, "the kernel was running");
+    }
+}
+
 /// Catches: pages that a prefetch moves while the kernel replaces them. The prefetch was asked for before, and runs in the
 /// middle; what it brought home would be laid over somebody else's memory.
 #[test]

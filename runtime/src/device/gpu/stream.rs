@@ -173,7 +173,9 @@ impl Streams {
 
     /// Forgets a stream on which nothing is left to do, and ends it if it is ours.
     pub(super) fn destroy(&self, stream: NativeStream) {
-        if let Some(stream) = lock(&self.live).streams.remove(&stream) {
+        // Ended without the lock: that waits for the stream's thread, and for the driver.
+        let stream = lock(&self.live).streams.remove(&stream);
+        if let Some(stream) = stream {
             stream.end();
         }
     }
