@@ -251,7 +251,8 @@ fn send_ahead(stream: Stream, by: Claimer, w: &Wanted) -> Vec<AtomicBool> {
 }
 
 /// Makes one range resident, chunk by chunk, but for what is `done`; where room has been made, again with the crew's help. If the
-/// device is full, others than `keep` leave it. Of two threads each of which has what the other needs room for, the one with the higher number gives up what it has claimed.
+/// device is full, others than `keep` leave it. Of two threads each of which has what the other needs room for, the one with the higher number gives up what it has claimed;
+/// so does who needs the heap for it, and does not get it.
 fn settle(
     devices: &Devices,
     stream: Stream,
@@ -278,7 +279,7 @@ fn settle(
                     match evict::make_room(stream.device, keep) {
                         Room::Made => since = send_ahead(stream, *by, w),
                         Room::Wait(b) => inflight::wait_or_busy(b, probe.arg, part.start, &mut waited)?,
-                        Room::Meet(b) if b.owner().is_some_and(|owner| owner < by.owner) => {
+                        Room::Meet(b) if b.owner().is_none_or(|owner| owner < by.owner) => {
                             return Err(Stop::Wait(b));
                         }
                         Room::Meet(b) => inflight::wait_or_busy(b, probe.arg, part.start, &mut waited)

@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::stream::Stream;
 use crate::sys::thread;
 use crate::trace::{self, What};
-use crate::{gate, holds, inflight};
+use crate::{gate, heap, holds, inflight};
 
 /// A use that something has to wait for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,13 +19,15 @@ pub(crate) enum Blocker {
     Call(holds::Blocker),
     /// A fork, for which nothing may leave the host.
     Fork,
+    /// Who has the heap: in a signal handler it may be waiting for what the caller is acquiring.
+    Heap,
 }
 
 impl Blocker {
     /// Whether waiting for it would never end: it is open and the calling thread opened it. Signal-safe.
     pub(crate) fn is_own(&self) -> bool {
         match self {
-            Blocker::Queued { .. } | Blocker::Fork => false,
+            Blocker::Queued { .. } | Blocker::Fork | Blocker::Heap => false,
             Blocker::Open { owner, .. } => *owner == thread::id(),
             Blocker::Call(call) => call.is_own(),
         }
@@ -33,14 +35,14 @@ impl Blocker {
     /// The thread that can end it, if it is one.
     pub(crate) fn owner(&self) -> Option<usize> {
         match self {
-            Blocker::Queued { .. } | Blocker::Fork => None,
+            Blocker::Queued { .. } | Blocker::Fork | Blocker::Heap => None,
             Blocker::Open { owner, .. } => Some(*owner),
             Blocker::Call(call) => Some(call.owner()),
         }
     }
     /// Whether it is not known that it will end.
     pub(crate) fn is_open(&self) -> bool {
-        !matches!(self, Blocker::Queued { .. } | Blocker::Fork)
+        !matches!(self, Blocker::Queued { .. } | Blocker::Fork | Blocker::Heap)
     }
     /// Waits for it, or for some change that makes it worth looking again. Holds no lock. Signal-safe.
     pub(crate) fn wait(&self) {
@@ -50,7 +52,7 @@ impl Blocker {
         trace::record(|| {
             let stream = match *self {
                 Blocker::Queued { stream, .. } | Blocker::Open { stream, .. } => Some(stream),
-                Blocker::Call(_) | Blocker::Fork => None,
+                Blocker::Call(_) | Blocker::Fork | Blocker::Heap => None,
             };
             What::Wait { stream, took: trace::since(begun) }
         });
@@ -60,6 +62,7 @@ impl Blocker {
             Blocker::Queued { stream, ticket } => Stream::slot(stream).timeline.wait(ticket),
             Blocker::Call(call) => call.wait(),
             Blocker::Fork => gate::wait(),
+            Blocker::Heap => drop(heap::lock()),
             Blocker::Open { stream, owner } => inflight::wait_for_release(stream, owner),
         }
     }

@@ -39,7 +39,7 @@ pub(crate) enum Room {
     Made,
     /// All that could leave is used by kernels: wait for this one, and try again.
     Wait(Blocker),
-    /// It is what another thread is about to launch, or has: it may be waiting for what the caller is acquiring.
+    /// It is what another thread is about to launch, or has, or the heap: it may be waiting for what the caller is acquiring.
     Meet(Blocker),
     /// There is nothing that could leave.
     None,
@@ -62,7 +62,7 @@ pub(crate) fn make_room(device: usize, keep: &[ByteRange]) -> Room {
 
 /// [`make_room`]; and whether a chunk was left alone because a call of the program's is about to end it, or has.
 fn try_to_make_room(devices: &Devices, device: usize, keep: &[ByteRange]) -> (Room, bool) {
-    let order = victims(device, keep, 0);
+    let Some(order) = victims(device, keep, 0) else { return (Room::Meet(Blocker::Heap), false) };
     let gone = send_away(devices, device, &order, lacking(device, keep).max(1));
     let room = match (gone.in_use, gone.met) {
         _ if gone.count > 0 => Room::Made,
@@ -85,7 +85,7 @@ pub(crate) fn make_room_early(devices: &Devices, device: usize, keep: ByteRange)
     if IN_VAIN[device].load(Relaxed) == now {
         return false;
     }
-    let order = victims(device, &[keep], 2);
+    let Some(order) = victims(device, &[keep], 2) else { return false };
     let wanted = lacking(device, &[keep]).clamp(1, MOST_EARLY);
     let made = send_away(devices, device, &order, wanted).count > 0;
     if !made {
@@ -146,10 +146,13 @@ fn send_away(devices: &Devices, device: usize, order: &[HostAddr], wanted: usize
     gone.into_inner().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// How long the heap is waited for: who has it has signals on, and a handler may be waiting for the caller.
+const HEAP_NS: u64 = 10_000_000;
+
 /// All chunks with memory on the device but those of `keep`, in the order in which they are to leave; with `soon` none that is expected
-/// to be used in fewer launches, or is advised to be there.
-fn victims(device: usize, keep: &[ByteRange], soon: u64) -> Vec<HostAddr> {
-    let mut all = heap::chunks_in_use();
+/// to be used in fewer launches, or is advised to be there. `None`: somebody has the heap, and does not let it go.
+fn victims(device: usize, keep: &[ByteRange], soon: u64) -> Option<Vec<HostAddr>> {
+    let mut all = heap::lock_within(HEAP_NS)?.chunks_in_use();
     all.extend(adopt::all().into_iter().flat_map(|r| r.chunks().map(|(at, _)| at).collect::<Vec<_>>()));
     all.retain(|at| has_memory(*at, device) && !keep.iter().any(|k| k.overlaps(whole(*at))));
     all.sort_unstable();
@@ -168,7 +171,7 @@ fn victims(device: usize, keep: &[ByteRange], soon: u64) -> Vec<HostAddr> {
     };
     let mut order: Vec<((u8, u64), HostAddr)> = all.into_iter().filter_map(value).collect();
     order.sort_unstable_by_key(|(value, at)| (Reverse(*value), *at));
-    order.into_iter().map(|(_, at)| at).collect()
+    Some(order.into_iter().map(|(_, at)| at).collect())
 }
 
 /// What became of a chunk that was to leave.

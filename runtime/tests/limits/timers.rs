@@ -10,7 +10,7 @@ use hmmrt::raw::{self, HMM_HOST};
 use hmmrt::{Access, AccessMode, LaunchArg, LaunchConfig, StreamId};
 use std::cell::Cell;
 use std::process::Command;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::*};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::*};
 
 const THREADS: usize = 3;
 /// Each thread's handler has a page of its own here, whose words it adds to.
@@ -231,6 +231,62 @@ fn while_the_runtime_ends() {
         raw::init(Some(common::config())).unwrap();
     }
     drop(ticks);
+}
+
+/// One thread is interrupted while it has the heap; its handler waits for what another is acquiring, which has to make room first.
+fn ticking_beside_who_makes_room() {
+    const MIB: usize = 1 << 20;
+    let pages = std::mem::ManuallyDrop::new(Block::new(THREADS * 4096));
+    PAGES.store(pages.ptr.expose_provenance(), Relaxed);
+    install(libc::SIGPROF, on_tick as *const () as usize, libc::SA_SIGINFO);
+    let read = [Block::new(4 * MIB), Block::new(4 * MIB)];
+    read.iter().for_each(|b| (0..b.words()).step_by(512).for_each(|i| b.word(i).store(1, Relaxed)));
+    let over = AtomicBool::new(false);
+    let rounds = (6_000.0 * common::scale()) as usize + 200;
+    std::thread::scope(|s| {
+        s.spawn(|| {
+            let stream = raw::stream_create(0).unwrap();
+            let before = raw::stats().evictions;
+            let mut round = 0;
+            while round < rounds || SIGNALS[0].load(Relaxed) < 300 {
+                let b = &read[round % 2];
+                round += 1;
+                let all = [
+                    Access { ptr: pages.ptr, len: pages.len, mode: AccessMode::ReadWrite },
+                    Access { ptr: b.ptr, len: b.len, mode: AccessMode::Read },
+                ];
+                // SAFETY: no kernel uses it.
+                unsafe { raw::acquire(0, stream, &all).unwrap() };
+                raw::release(0, stream).unwrap();
+            }
+            assert!(raw::stats().evictions - before > round as u64 / 2, "the device is too small");
+            over.store(true, SeqCst);
+        });
+        s.spawn(|| {
+            let ticks = Ticks::every(100_000, 0);
+            let mut round = 0;
+            while !over.load(SeqCst) {
+                round += 1;
+                let b = Block::new([4096, 12_000, 3 * MIB, 16 * MIB][round % 4]);
+                (0..b.words()).step_by(5 * 512).for_each(|i| b.word(i).store(1, Relaxed));
+            }
+            drop(ticks);
+        });
+    });
+    let signals = SIGNALS[0].load(Relaxed);
+    let counted: u64 = (0..512).map(|i| pages.word(i).load(Relaxed)).sum();
+    assert_eq!(counted, signals, "what handlers wrote");
+    eprintln!("  {rounds} rounds, {signals} signals");
+}
+
+/// Catches: who makes room waits for the heap, and who has that for it.
+#[test]
+fn beside_who_makes_room() {
+    if common::case().is_some() {
+        return ticking_beside_who_makes_room();
+    }
+    let small = [("HMMRT_HOST_MEMORY", "8M"), ("HMMRT_DOUBLE_MEMORY", "8M")];
+    passes(ticked("timers::beside_who_makes_room", "room", &small));
 }
 
 #[test]

@@ -280,7 +280,8 @@ fn kernels_that_read_are_waited_for() {
     let _alone = alone();
     let (len, device) = (4 * MIB, two_devices()[0]);
     let copy = kernels::kernel(device, "test_slow_copy");
-    let ends: [fn(usize, usize) -> Result<usize, i32>; 2] = [
+    type End = fn(usize, usize) -> mapping::Answer;
+    let ends: [End; 2] = [
         // SAFETY: of memory of the test's; the kernel that reads it is to be waited for.
         |at, len| unsafe { mapping::advise(at, len, libc::MADV_DONTFORK) },
         // SAFETY: as above.

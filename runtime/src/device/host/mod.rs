@@ -148,6 +148,8 @@ impl Device for HostDevice {
     fn stream_create(&self) -> Result<NativeStream> {
         inject::call(self.number, Call::Stream)?;
         let worker = Worker::start(self.number)?;
+        // A handler that waits for a launch must not find this thread with what that needs.
+        let _blocked = Blocked::new();
         let mut streams = self.streams();
         streams.next += 1;
         let stream = streams.next;
@@ -161,7 +163,10 @@ impl Device for HostDevice {
         })
     }
     fn stream_destroy(&self, stream: NativeStream) {
-        let worker = self.streams().live.remove(&stream);
+        let worker = {
+            let _blocked = Blocked::new();
+            self.streams().live.remove(&stream)
+        };
         if let Some(worker) = worker {
             worker.stop();
         }
