@@ -17,7 +17,7 @@ use crate::sys::signal::Blocked;
 use crate::trace::{self, What, Why};
 use crate::warm::Warm;
 use crate::{migrate, table, window};
-use core::sync::atomic::Ordering::*;
+use core::sync::atomic::{AtomicBool, Ordering::*};
 
 /// The heap's state.
 pub(crate) struct Heap {
@@ -35,6 +35,15 @@ const MOST_SMALL_TAILS: usize = 8192;
 
 static HEAP: Locked<Heap> =
     Locked::new(Heap { space: Arenas::new(), slabs: Slabs::new(), warm: Warm::new(), small_tails: 0 });
+
+/// Huge pages are asked for once a device is open, and not before.
+static HUGE_LATER: AtomicBool = AtomicBool::new(false);
+
+/// Blocks may be any memory of a program that has nothing to do with a device, and touches it here and there: until one is open
+/// they have the pages that its memory would have.
+pub(crate) fn ask_for_huge_pages_later() {
+    HUGE_LATER.store(true, Relaxed);
+}
 
 /// The heap, locked.
 pub(crate) fn lock() -> LockedGuard<'static, Heap> {
@@ -81,6 +90,9 @@ impl Heap {
         // The last chunk's pages are small if much of a huge one would be for nothing; once a device is open that does not
         // count, but for how many blocks, each of which is two mappings then.
         let tail = used % CHUNK;
+        if HUGE_LATER.load(Relaxed) && Devices::get().is_none() {
+            return Ok((range, true));
+        }
         let small = tail != 0
             && tail < CHUNK / 4 * 3
             && Devices::get().is_none()
@@ -328,6 +340,16 @@ pub(crate) fn devices_opened(devices: &Devices) {
     let mut heap = HEAP.lock();
     heap.cool_all();
     heap.space.mirror_in_place(devices);
+    if HUGE_LATER.load(Relaxed) {
+        // What is touched from here on; what there is gets them when it comes home.
+        let chunks = heap.chunks_in_use();
+        let is_large = |at: &HostAddr| table::known(*at).kind() == Kind::Large;
+        for run in chunks.chunk_by(|a, b| a.0 + CHUNK == b.0 && is_large(a) == is_large(b)) {
+            if is_large(&run[0]) {
+                map::huge_pages(run[0], run.len() * CHUNK, true);
+            }
+        }
+    }
 }
 
 /// Whether a device has the addresses of all blocks that there are, and of those to come.

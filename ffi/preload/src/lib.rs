@@ -30,6 +30,7 @@ mod wraps;
 /// Runs before the program, but not before everything: every function works without it.
 extern "C" fn constructor() {
     hmmrt_core::raw::preload::watch_forks();
+    hmmrt_core::raw::preload::ask_for_huge_pages_later();
     settings::read();
     theirs::resolve();
     calls::resolve();

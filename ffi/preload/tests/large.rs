@@ -11,3 +11,11 @@ fn mappings_are_not_used_up_by_small_blocks() {
     let settings = [("HMMRT_MIN_SIZE", "0"), ("HMMRT_CHAOS", "1"), ("HMMRT_VMA_BUDGET", "4000")];
     passes(&program, &[], &settings);
 }
+
+/// Found by reading: 2 MiB came with each byte.
+#[test]
+fn few_pages_of_large_blocks_are_few() {
+    let (program, _) = compile("sparse");
+    passes(&program, &[], &[]);
+    passes(&program, &[], &[("HMMRT_CHAOS", "1")]);
+}

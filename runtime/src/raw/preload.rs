@@ -76,6 +76,11 @@ pub fn watch_faults() {
     segv::ensure_installed(crate::fault::on_fault, false);
 }
 
+/// Asks for huge pages once a device is open, and not before: what is allocated may be any program's memory. Before the first block.
+pub fn ask_for_huge_pages_later() {
+    heap::ask_for_huge_pages_later();
+}
+
 pub use crate::device::OPEN;
 pub use crate::sys::kernel::raw as system_call;
 pub use crate::sys::sigaction::is_vforked;
