@@ -129,6 +129,31 @@ pub fn touched_at_exit() {
     raw::migrate(b.ptr, b.len, 0).unwrap();
 }
 
+/// What can't come home, its device being lost, keeps nothing behind it away: exit handlers find the bytes of the other device.
+pub fn others_at_exit() {
+    static BLOCK: std::sync::OnceLock<Block> = std::sync::OnceLock::new();
+    extern "C" fn touch() {
+        if let Some(b) = BLOCK.get() {
+            check(b);
+            eprintln!("others");
+        }
+    }
+    // SAFETY: the handler touches a live block.
+    unsafe { libc::atexit(touch) };
+    let double = Double::of_case();
+    let first = std::mem::ManuallyDrop::new(Block::new(2 << 20));
+    let b = BLOCK.get_or_init(|| Block::new(4 << 20)); // too little for others to help
+    assert_eq!(first.ptr.wrapping_add(first.len), b.ptr, "one behind the other");
+    [&first, b].into_iter().for_each(fill);
+    raw::migrate(first.ptr, first.len, 1).unwrap();
+    raw::migrate(b.ptr, b.len, 0).unwrap();
+    let (add, stream) = (kernels::kernel(1, "test_add_bytes"), raw::stream_create(1).unwrap());
+    double.arm(&format!("{}:1=async", double.name("cuLaunchKernel", "hipModuleLaunchKernel")));
+    try_launch(add, &first, stream, 1).unwrap(); // queued, and then the device is gone
+    let _ = raw::stream_synchronize(stream);
+    assert!(raw::migrate(first.ptr, first.len, HMM_HOST).is_err());
+}
+
 /// A writer after the driver's end is not followed to the device, though a launch used to read what it writes.
 pub fn written_at_exit() {
     static BLOCK: std::sync::OnceLock<Block> = std::sync::OnceLock::new();

@@ -49,6 +49,7 @@ fn child(name: &str) {
         "left_by_its_thread" => ends::left_by_its_thread(),
         "touched_at_exit" => ends::touched_at_exit(),
         "written_at_exit" => ends::written_at_exit(),
+        "others_at_exit" => ends::others_at_exit(),
         "unmapped" => ends::unmapped(),
         "inside_the_driver" => program::inside_the_driver(),
         "restart" => program::restart(),
@@ -98,13 +99,18 @@ fn cases() {
             ("left_by_its_thread", &[]),
             ("touched_at_exit", &[]),
             ("written_at_exit", &[("HMMRT_POLICY", "auto")]),
+            ("others_at_exit", &[("HMMRT_DOUBLE_DEVICES", "2")]),
             ("restart", &[]),
         ];
         for (name, env) in cases {
             let out = double::run_case(kind, &library, name, env);
             let err = String::from_utf8_lossy(&out.stderr);
             assert!(out.status.success(), "{kind} {name} {env:?}: {:?}\n{err}", out.status);
-            let end = [("touched_at_exit", "touched"), ("written_at_exit", "written")];
+            let end = [
+                ("touched_at_exit", "touched"),
+                ("written_at_exit", "written"),
+                ("others_at_exit", "others"),
+            ];
             assert!(end.iter().all(|(n, text)| n != name || err.contains(text)), "{kind}: {err}");
         }
         let limit: &[(&str, &str)] = &[("HMMRT_DRIVER_TIMEOUT", "1")];
