@@ -7,12 +7,13 @@ use crate::addr::HostAddr;
 use crate::error::{Error, Result};
 use crate::handle::Stream;
 use crate::launch::LaunchArg;
+use crate::sys::signal::Blocked;
 use crate::{raw, stream::StreamId};
 use bytemuck::Pod;
 use core::ffi::c_void;
 use core::marker::PhantomData;
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Mutex, MutexGuard};
+use std::sync::Mutex;
 
 /// Managed memory that a device will use, and how. For [`Stream::acquire`].
 #[derive(Debug)]
@@ -88,18 +89,22 @@ impl<'a> Arg<'a> {
 static OPEN: Mutex<Vec<(i32, StreamId, u64)>> = Mutex::new(Vec::new());
 static NUMBERS: AtomicU64 = AtomicU64::new(0);
 
-fn open_guards() -> MutexGuard<'static, Vec<(i32, StreamId, u64)>> {
-    OPEN.lock().unwrap_or_else(|e| e.into_inner())
+/// Looks at the open guards. With signals blocked: a handler that waits for a guard's release must not find this thread with what that
+/// needs.
+fn with_open<T>(look: impl FnOnce(&mut Vec<(i32, StreamId, u64)>) -> T) -> T {
+    let _blocked = Blocked::new();
+    look(&mut OPEN.lock().unwrap_or_else(|e| e.into_inner()))
 }
 
 /// The stream is gone, and with it what a forgotten guard had acquired on it.
 pub(crate) fn stream_ended(stream: &Stream) {
-    open_guards().retain(|(device, id, _)| (*device, *id) != (stream.device().number(), stream.id()));
+    let its = (stream.device().number(), stream.id());
+    with_open(|open| open.retain(|(device, id, _)| (*device, *id) != its));
 }
 
 /// The runtime has ended, and nothing is acquired on any stream: guards that live on have nothing to release.
 pub(crate) fn forget() {
-    open_guards().clear();
+    with_open(Vec::clear);
 }
 
 /// Memory that is resident on a device and stays there. Comes from [`Stream::acquire`]; dropping it, or
@@ -169,17 +174,16 @@ impl<'a> AccessGuard<'a> {
         let accesses: Vec<Access> = uses.into_iter().map(|part| part.access).collect();
         let (device, id) = (stream.device().number(), stream.id());
         let number = NUMBERS.fetch_add(1, Relaxed);
-        {
-            let mut open = open_guards();
-            if open.iter().any(|(d, i, _)| (*d, *i) == (device, id)) {
-                let addr = accesses.first().map_or(0, |a| a.ptr.addr());
-                return Err(Error::Busy {
-                    arg: "stream",
-                    addr,
-                    why: "the stream has an access guard already",
-                });
+        let is_first = with_open(|open| {
+            let is_first = open.iter().all(|(d, i, _)| (*d, *i) != (device, id));
+            if is_first {
+                open.push((device, id, number));
             }
-            open.push((device, id, number));
+            is_first
+        });
+        if !is_first {
+            let addr = accesses.first().map_or(0, |a| a.ptr.addr());
+            return Err(Error::Busy { arg: "stream", addr, why: "the stream has an access guard already" });
         }
         // SAFETY: the memory that may be overwritten is borrowed mutably for as long as the guard lives, and holds
         // values of a type that any bytes are valid for. If the guard is forgotten, nobody can touch it until the
@@ -235,7 +239,7 @@ impl<'a> AccessGuard<'a> {
 }
 
 fn close(stream: &Stream, number: u64) -> Result<()> {
-    if !open_guards().iter().any(|(.., n)| *n == number) {
+    if with_open(|open| open.iter().all(|(.., n)| *n != number)) {
         return Err(Error::Shutdown { call: "hmm_release" });
     }
     raw::release(stream.device().number(), stream.id())?;
