@@ -93,7 +93,7 @@ impl ByteRange {
                 return None;
             }
             let chunk = HostAddr(at).chunk_start();
-            let part = ByteRange { start: at, end: self.end.min(chunk.0 + CHUNK) };
+            let part = ByteRange { start: at, end: self.end.min(chunk.0.saturating_add(CHUNK)) };
             at = part.end;
             Some((chunk, part))
         })
@@ -103,6 +103,14 @@ impl ByteRange {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Catches: behind the last chunk comes the first.
+    #[test]
+    fn the_last_chunk_ends() {
+        let last = ByteRange { start: usize::MAX - CHUNK - 5, end: usize::MAX - 7 };
+        let chunks: Vec<_> = last.chunks().take(5).map(|(_, part)| part.len()).collect();
+        assert_eq!((chunks.len(), chunks.iter().sum()), (2, last.len()));
+    }
 
     #[test]
     fn ranges_round_outwards_and_inwards() {

@@ -7,6 +7,7 @@ use crate::device::host::kernels::BUILTIN;
 use crate::device::{Args, Devices, NativeKernel, NativeModule, Param};
 use crate::error::{Error, Result};
 use crate::stream::{Stream, StreamId};
+use crate::sys::signal::Blocked;
 use crate::trace::{self, Name, What};
 use crate::{span, window};
 use core::ffi::c_void;
@@ -109,8 +110,28 @@ struct Loaded {
 
 static LOADED: Mutex<Loaded> = Mutex::new(Loaded { modules: Vec::new(), kernels: Vec::new(), epoch: 1 });
 
-fn loaded() -> MutexGuard<'static, Loaded> {
-    LOADED.lock().unwrap_or_else(|e| e.into_inner())
+/// What is loaded, with signals blocked: a handler that waits for a launch must not find this thread with what that needs.
+struct LoadedGuard {
+    loaded: MutexGuard<'static, Loaded>,
+    _blocked: Blocked, // dropped last
+}
+
+impl core::ops::Deref for LoadedGuard {
+    type Target = Loaded;
+    fn deref(&self) -> &Loaded {
+        &self.loaded
+    }
+}
+
+impl core::ops::DerefMut for LoadedGuard {
+    fn deref_mut(&mut self) -> &mut Loaded {
+        &mut self.loaded
+    }
+}
+
+fn loaded() -> LoadedGuard {
+    let blocked = Blocked::new();
+    LoadedGuard { loaded: LOADED.lock().unwrap_or_else(|e| e.into_inner()), _blocked: blocked }
 }
 
 fn index(epoch: u64, arg: &'static str, value: u64) -> Result<usize> {

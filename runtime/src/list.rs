@@ -53,8 +53,11 @@ impl<T: Copy> List<T> {
     }
 
     /// Inserts at `index`, where there is room.
+    ///
+    /// # Panics
+    /// If there is none.
     pub fn insert(&mut self, index: usize, value: T) {
-        debug_assert!(index <= self.len && self.len < self.most && self.base != 0);
+        assert!(index <= self.len && self.len < self.most && self.base != 0);
         self.len += 1;
         let all = self.all_mut();
         let last = all.len() - 1;

@@ -17,7 +17,7 @@ use crate::{
     access, adopt, fault, fork, guard, heap, inflight, launch, migrate, moves, policy, pool, service, spill,
     stats, stream, uffd, warm, window,
 };
-use core::sync::atomic::{AtomicBool, AtomicU8, Ordering::*};
+use core::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering::*};
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -43,12 +43,43 @@ struct Threads {
 }
 
 static STATE: Mutex<State> = Mutex::new(State { config: None, threads: None });
+/// The thread that has it, or 0.
+static HOLDER: AtomicUsize = AtomicUsize::new(0);
+
+/// The state, locked.
+struct Held(MutexGuard<'static, State>);
+
+impl core::ops::Deref for Held {
+    type Target = State;
+    fn deref(&self) -> &State {
+        &self.0
+    }
+}
+
+impl core::ops::DerefMut for Held {
+    fn deref_mut(&mut self) -> &mut State {
+        &mut self.0
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        HOLDER.store(0, Relaxed);
+    }
+}
 
 /// Locks the state. A child that is forked while another thread has it knows that it is one, and does not wait for it.
-fn state() -> MutexGuard<'static, State> {
+fn state() -> Held {
     thread::claim_process();
     fork::arrange();
-    STATE.lock().unwrap_or_else(|e| e.into_inner())
+    let state = STATE.lock().unwrap_or_else(|e| e.into_inner());
+    HOLDER.store(thread::id(), Relaxed);
+    Held(state)
+}
+
+/// Whether this thread starts or ends the runtime: it can't allocate managed memory now. Signal-safe.
+pub(crate) fn is_locked_by_me() -> bool {
+    HOLDER.load(Relaxed) == thread::id()
 }
 
 /// Starts the runtime with `config`, or with the environment's settings. Nothing is opened yet.

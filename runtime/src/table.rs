@@ -8,6 +8,7 @@ use crate::error::{Error, Result};
 use crate::stats::STATS;
 use crate::sys::futex::Locked;
 use crate::sys::map::{self, Prot};
+use crate::sys::signal::Blocked;
 use core::sync::atomic::{AtomicPtr, Ordering::*};
 
 /// Records in a leaf: 1 GiB of memory, 512 KiB of records, touched as they are used.
@@ -48,6 +49,7 @@ pub(crate) fn ensure(range: ByteRange) -> Result<()> {
         if !root.load(Acquire).is_null() {
             continue;
         }
+        let _blocked = Blocked::new(); // who waits for a handler's touch may need it
         let _grow = GROW.lock();
         if root.load(Acquire).is_null() {
             let at = map::map(size_of::<Leaf>(), PAGE, Prot::ReadWrite, "residency table")?;

@@ -33,7 +33,8 @@ fn what_is_unmapped_does_not_come_home() {
     raw::device_count().unwrap();
     let at = map(0, (CHUNKS + 1) * CHUNK, 0).next_multiple_of(CHUNK);
     let chunk = |c: usize| at + c * CHUNK;
-    assert!(mapping::adopt(at, CHUNKS * CHUNK, RW));
+    // SAFETY: a new mapping.
+    assert!(unsafe { mapping::adopt(at, CHUNKS * CHUNK, RW) });
     (0..CHUNKS).flat_map(|c| words(chunk(c))).for_each(|w| w.store(0xdead, Relaxed));
     // In this order they leave: unmapping waits for the first, with those before it given up already.
     for c in [4, 1, 0, 2, 3, 5] {

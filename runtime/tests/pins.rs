@@ -67,7 +67,8 @@ fn a_pin_with_a_hole_can_be_undone() {
     assert_ne!(at, libc::MAP_FAILED);
     let at = at.cast::<u8>();
     mapping::prepare().unwrap();
-    assert!(mapping::adopt(at.expose_provenance(), len, RW));
+    // SAFETY: a new mapping.
+    assert!(unsafe { mapping::adopt(at.expose_provenance(), len, RW) });
     raw::pin(at, len).unwrap();
     raw::pin(at, len).unwrap();
     // SAFETY: memory of the test's.

@@ -56,7 +56,24 @@ fn a_program_lives_on_managed_memory() {
     }
 
     drop(stream);
+    // Lists of chunks and of ranges grow past a page while the runtime ends.
+    let len = 600 << 20;
+    // SAFETY: a new mapping, of which a page is touched.
+    let at = unsafe {
+        let (prot, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
+        let at = libc::mmap(std::ptr::null_mut(), len, prot, flags | libc::MAP_NORESERVE, -1, 0);
+        raw::adopt(at.cast(), len).unwrap();
+        at.cast::<u8>().write(3);
+        at.cast::<u8>()
+    };
+    raw::migrate(at, 4096, 0).unwrap();
+    // SAFETY: a call; what waits for itself ends here.
+    unsafe { libc::alarm(120) };
     raw::shutdown().unwrap();
+    // SAFETY: as above.
+    unsafe { libc::alarm(0) };
+    // SAFETY: the mapping, not used again.
+    assert_eq!(unsafe { (at.read(), libc::munmap(at.cast(), len)) }, (3, 0));
     let after = vec![1_u8; 1 << 20];
     assert!(!raw::owns(after.as_ptr()), "the system's");
     assert!(vecs.iter().enumerate().all(|(i, v)| v[511] == i as u64));

@@ -388,7 +388,8 @@ unsafe extern "C" fn free_of_either(ptr: *mut c_void) {
 unsafe fn free_managed(ptr: *mut c_void) {
     if heap::in_child() {
         // The heap's locks may be held by threads that are not there: its address stays taken.
-        heap::drop_in_child(ptr.cast_const().cast());
+        // SAFETY: the caller's promise.
+        unsafe { heap::drop_in_child(ptr.cast_const().cast()) };
     } else if heap::may_use_heap() {
         // An error means that a device uses it still: it stays, as a leak.
         // SAFETY: the caller's promise.

@@ -63,6 +63,9 @@ pub(crate) fn remap(asked: &Remap) -> Answer {
         return Err(program::ENOMEM);
     }
     wait(old)?;
+    if let Some(target) = asked.target() {
+        wait(target)?; // what was there goes
+    }
     let asked = Remap { old, ..*asked };
     let heap = |range| by_owner(range).any(|(_, owner)| owner == Owner::Heap);
     if heap(old) || asked.target().is_some_and(heap) { copy(&asked) } else { shift(&asked) }

@@ -11,6 +11,7 @@ use crate::stats::STATS;
 use crate::sys::futex::Locked;
 use crate::sys::map::{self, Prot};
 use crate::sys::program::{self, Answer};
+use crate::sys::signal::Blocked;
 use crate::trace::{self, What};
 use core::sync::atomic::{AtomicBool, Ordering::*};
 
@@ -106,6 +107,7 @@ static ANY_FOREIGN: AtomicBool = AtomicBool::new(false);
 
 /// The program is about to lay a mapping of another kind over pages of the heap, which are pinned.
 pub(crate) fn foreign_begin(range: ByteRange) -> Result<()> {
+    let _blocked = Blocked::new(); // others take it with a chunk locked, which a handler may wait for
     let mut foreign = FOREIGN.lock();
     foreign.make_room(1)?;
     let last = foreign.all().len();

@@ -22,7 +22,10 @@ pub fn touches(addr: usize, len: usize) -> bool {
 }
 
 /// Begins to manage what mmap(2) has just given the program, with `prot`; whether that could be.
-pub fn adopt(addr: usize, len: usize, prot: i32) -> bool {
+///
+/// # Safety
+/// It is private anonymous memory of that protection, which nobody knows yet.
+pub unsafe fn adopt(addr: usize, len: usize, prot: i32) -> bool {
     let mapping = Mapping { prot, flags: 0, fd: -1, offset: 0 };
     let range = program::pages(addr, len);
     super::preload::may_use_heap()

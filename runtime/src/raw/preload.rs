@@ -20,7 +20,7 @@ use core::ffi::c_void;
 use core::sync::atomic::{AtomicU8, Ordering::*};
 
 /// Whether the calling thread may use the heap: not in a forked child, where its locks may be held by threads that are
-/// not there; not for the runtime's own threads, which must not wait for managed memory; not inside of the locks that an
+/// not there; not for the runtime's own threads, which must not wait for managed memory; not while it starts or ends the runtime; not inside of the locks that an
 /// allocation takes, where a signal handler or a fork handler may be; not for a GPU driver, inside of a call of ours that may
 /// hold a chunk's lock. Signal-safe.
 pub fn may_use_heap() -> bool {
@@ -28,6 +28,7 @@ pub fn may_use_heap() -> bool {
         && !heap::is_locked_by_me()
         && !block::is_locked_by_me()
         && !window::is_locked_by_me()
+        && !runtime::is_locked_by_me()
         && !thread::is_own()
         && !gpu::is_inside()
 }
@@ -190,7 +191,10 @@ pub fn is_held(ptr: *const u8, len: usize, patience_ns: u64) -> bool {
 }
 
 /// Gives the memory of a block back in a forked child; its address stays taken.
-pub fn drop_in_child(ptr: *const u8) {
+///
+/// # Safety
+/// Nobody uses its contents again.
+pub unsafe fn drop_in_child(ptr: *const u8) {
     if thread::forked()
         && let Some(found) = heap::find(HostAddr::from(ptr))
     {
@@ -200,7 +204,10 @@ pub fn drop_in_child(ptr: *const u8) {
 
 /// Gives up the contents of whole pages of a live block, with what devices have of them: they read as zeros then. Waits for
 /// nobody; `false`: they may be as they were, because a kernel or a system call uses some of them, or a pin keeps them.
-pub fn give_up(ptr: *const u8, len: usize) -> bool {
+///
+/// # Safety
+/// Nobody relies on the contents.
+pub unsafe fn give_up(ptr: *const u8, len: usize) -> bool {
     let start = HostAddr::from(ptr);
     let Some(range) = ByteRange::new(start.0, len).filter(|r| *r == r.pages_in()) else { return false };
     range.chunks().all(|(at, part)| {

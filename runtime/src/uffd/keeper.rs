@@ -44,7 +44,8 @@ fn start_as(running: &mut Option<thread::Thread>, watching: bool) -> std::io::Re
         STATE.store(ABSENT, SeqCst);
         LIFE.reset();
     }
-    *running = Some(thread::spawn("hmmrt-uffd", move || run(watching))?);
+    // Where there is no room for it the next call tries again.
+    *running = Some(thread::spawn("hmmrt-uffd", move || run(watching)).inspect_err(|_| LIFE.give_up())?);
     while STATE.load(SeqCst) == ABSENT && !LIFE.has_died() {
         futex::wait(&STATE, ABSENT, Some(LOOK_NS));
     }
@@ -69,11 +70,12 @@ pub(super) fn has_died() -> bool {
     LIFE.has_died()
 }
 
-/// Starts another in its place. Where there is no room for it the next call tries again.
+/// Starts another in its place.
 #[cold]
 pub(super) fn replace() {
     let mut running = running();
-    if LIFE.has_died() && running.take().map(thread::Thread::join).is_some() {
+    if LIFE.has_died() {
+        running.take().into_iter().for_each(thread::Thread::join);
         let _ = start_as(&mut running, true);
         super::wake_all(); // what it had put aside is sent again
     }

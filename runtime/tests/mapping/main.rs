@@ -281,13 +281,25 @@ fn kernels_that_read_are_waited_for() {
     let (len, device) = (4 * MIB, two_devices()[0]);
     let copy = kernels::kernel(device, "test_slow_copy");
     type End = fn(usize, usize) -> mapping::Answer;
-    let ends: [End; 2] = [
+    let ends: [End; 3] = [
         // SAFETY: of memory of the test's; the kernel that reads it is to be waited for.
         |at, len| unsafe { mapping::advise(at, len, libc::MADV_DONTFORK) },
         // SAFETY: as above.
         |at, len| unsafe { mapping::protect(at, len, RW | libc::PROT_EXEC, None) },
+        |at, len| {
+            let over = adopted(len);
+            fill(over, len, 7);
+            remap(
+                over,
+                len,
+                len,
+                libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED,
+                std::ptr::with_exposed_provenance_mut(at),
+            )
+            .map(|to| to.addr())
+        },
     ];
-    for end in ends {
+    for (i, end) in ends.into_iter().enumerate() {
         let waited = (0..8).map(|n| 100_000_000_u64 << n).any(|ns| {
             let (at, to) = (adopted(len), common::Block::new(len));
             fill(at, len, 7);
@@ -303,9 +315,9 @@ fn kernels_that_read_are_waited_for() {
             let waits = raw::stats().waits;
             end(at.addr(), len).unwrap();
             let waited = raw::stats().waits > waits;
-            assert!(!raw::owns(at) && holds(at, len, 7) && holds(to.ptr, len, 7));
+            assert!(raw::owns(at) == (i == 2) && holds(at, len, 7) && holds(to.ptr, len, 7));
             // SAFETY: memory of the test's, not used again.
-            assert_eq!(unsafe { libc::munmap(at.cast(), len) }, 0);
+            unsafe { mapping::unmap(at.addr(), len).unwrap() };
             waited
         });
         assert!(waited, "the kernel was running");

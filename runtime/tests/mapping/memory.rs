@@ -24,7 +24,8 @@ pub fn adopted(len: usize) -> *mut u8 {
     let at = unsafe { libc::mmap(std::ptr::null_mut(), len, RW, ANON, -1, 0) };
     assert_ne!(at, libc::MAP_FAILED);
     mapping::prepare().unwrap();
-    assert!(mapping::adopt(at.expose_provenance(), len, RW));
+    // SAFETY: a new mapping.
+    assert!(unsafe { mapping::adopt(at.expose_provenance(), len, RW) });
     fill(at.cast(), len, 1);
     at.cast()
 }

@@ -29,7 +29,8 @@ fn away() -> usize {
     assert_ne!(at, libc::MAP_FAILED);
     let at = at.expose_provenance();
     mapping::prepare().unwrap();
-    assert!(mapping::adopt(at, LEN, RW));
+    // SAFETY: a new mapping.
+    assert!(unsafe { mapping::adopt(at, LEN, RW) });
     fill(at);
     raw::migrate(word(at).cast(), LEN, 0).unwrap();
     at

@@ -167,7 +167,8 @@ unsafe extern "C" fn mmap_for(
             at, len, prot, flags, fd, offset)
     };
     if adopt && got != libc::MAP_FAILED {
-        mapping::adopt(got.expose_provenance(), len, prot);
+        // SAFETY: the mapping that has just been made.
+        unsafe { mapping::adopt(got.expose_provenance(), len, prot) };
         names::set_errno(saved);
     }
     got

@@ -130,7 +130,8 @@ unsafe extern "C" fn purge(
     _: c_uint,
 ) -> bool {
     let Some(_inside) = Inside::enter() else { return true };
-    !heap::give_up(at.cast_const().cast::<u8>().wrapping_add(offset), len)
+    // SAFETY: the caller's promise.
+    unsafe { !heap::give_up(at.cast_const().cast::<u8>().wrapping_add(offset), len) }
 }
 
 /// # Safety
