@@ -51,6 +51,16 @@ fn programs_that_wrap_malloc() {
     }
 }
 
+/// A library that is loaded so as to have the C library's functions before all others.
+#[test]
+fn libraries_that_bind_deeply() {
+    let (lib, _) = compile_with("deeplib", &["-shared", "-fPIC"]);
+    let (program, _) = compile_with("deep", &["-ldl"]);
+    for settings in [&[][..], &CHAOS[..]] {
+        passes(&program, &[&lib], settings);
+    }
+}
+
 /// A program that is not position-independent, and takes the addresses of malloc's family, has no malloc of its own.
 #[test]
 fn addresses_of_functions() {

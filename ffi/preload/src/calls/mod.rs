@@ -7,6 +7,7 @@ pub mod fork;
 mod io;
 mod legacy;
 mod lent;
+mod load;
 mod lookup;
 mod mask;
 mod masked;
@@ -42,6 +43,7 @@ pub fn resolve() {
     io::resolve_random();
     legacy::resolve();
     lent::resolve();
+    load::resolve();
     lookup::resolve();
     mask::resolve();
     mask::start();

@@ -135,10 +135,28 @@ static void asked(void) {
     CHECK(ask(&next, "name") == &called);
 }
 
+int flags = ~8;
+void *load(const char *name, int flags);
+static void *loaded(const char *name, int flags) {
+    CHECK(strcmp(name, "name") == 0 && flags == 0x102 && is_ours(__builtin_return_address(0)));
+    called++;
+    return text;
+}
+uintptr_t address(void) { return (uintptr_t)loaded; }
+
+static void loads(void) {
+    called = 0;
+    plain.at = 0;
+    CHECK(load("name", 0x10a) == text && called == 1);
+    plain.at = (uintptr_t)loaded;
+    CHECK(load("name", 0x10a) == text && called == 2);
+}
+
 int main(void) {
     PART(arguments);
     PART(straight_on);
     PART(callers);
     PART(asked);
+    PART(loads);
     return 0;
 }
