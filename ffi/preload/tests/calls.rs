@@ -115,6 +115,12 @@ fn rings_without_room() {
 }
 
 #[test]
+fn contexts() {
+    passes_under_chaos("contexts", &[]);
+    passes_under_chaos("contexts", &[("HMMRT_POLICY", "demand")]); // each page by itself
+}
+
+#[test]
 fn signal_masks() {
     passes_under_chaos("masks", &[]);
     #[cfg(target_arch = "x86_64")]

@@ -2,6 +2,7 @@
 
 mod aio;
 mod clock;
+mod context;
 mod flight;
 pub mod fork;
 mod io;
@@ -39,6 +40,7 @@ pub fn resolve() {
     fork::resolve();
     clock::resolve();
     clock::resolve_clock();
+    context::resolve();
     io::resolve();
     io::resolve_random();
     legacy::resolve();

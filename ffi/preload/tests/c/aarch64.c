@@ -152,11 +152,34 @@ static void loads(void) {
     CHECK(load("name", 0x10a) == text && called == 2);
 }
 
+int swap_contexts(const void *to, const void *from);
+static int switched(const void *to, const void *from) {
+    CHECK(to == text && from == &flags && is_ours(__builtin_return_address(0)));
+    return called;
+}
+uintptr_t ready(const void *to, const void *from) {
+    CHECK(to == text && from == &flags);
+    called++;
+    return (uintptr_t)switched;
+}
+
+static void switches(void) {
+    called = 0;
+    plain.at = (uintptr_t)switched;
+    CHECK(swap_contexts(text, &flags) == 0);
+    active = 1;
+    CHECK(swap_contexts(text, &flags) == 1);
+    active = 0;
+    plain.at = 0;
+    CHECK(swap_contexts(text, &flags) == 2);
+}
+
 int main(void) {
     PART(arguments);
     PART(straight_on);
     PART(callers);
     PART(asked);
     PART(loads);
+    PART(switches);
     return 0;
 }
