@@ -48,7 +48,8 @@ static long by_Fork(int *unused) {
 static long by_function(int *round) { return clone(uses_all, a_stack + sizeof a_stack, SIGCHLD, round); }
 static long by_function_with_ids(int *round) {
     static pid_t parents, childs;
-    long child = clone(uses_all, a_stack + sizeof a_stack, SIGCHLD | CLONE_PARENT_SETTID | CLONE_CHILD_SETTID | CLONE_FILES, round, &parents, NULL, &childs);
+    int flags = SIGCHLD | CLONE_PARENT_SETTID | CLONE_CHILD_SETTID | CLONE_FILES;
+    long child = clone(uses_all, a_stack + sizeof a_stack, flags, round, &parents, NULL, &childs);
     CHECK(child < 0 || (parents == child && childs == 0));
     return child;
 }
@@ -107,7 +108,8 @@ static void children_with_functions(void) {
         managed_stack = malloc(sizeof a_stack);
         managed_stack[0] = 1;
         CHECK(i != 0 || clone(uses_all, NULL, SIGCHLD, NULL) == -1);
-        long child = by_function_on_managed_stack((fill(block, BIG, i), &i));
+        fill(block, BIG, i);
+        long child = by_function_on_managed_stack(&i);
         int status;
         CHECK(child > 0 && waitpid((pid_t)child, &status, 0) == child && status == 0);
         expect(block, BIG, i);
