@@ -8,7 +8,7 @@
 //!    moved in the child's picture.
 //!
 //! Afterwards parent and child unlock, and open the gate. The child has no device: pages that a kernel was still writing are not
-//! there, and say so. Children of bare system calls have [`around`], where somebody calls it.
+//! there, and say so. Children of bare system calls have [`around`], where somebody calls it, or its halves.
 
 use crate::addr::{ByteRange, HostAddr};
 use crate::ahead::{self, Paused};
@@ -258,18 +258,31 @@ extern "C" fn let_go() {
 /// Makes a system call that makes a process with a copy of this memory, and answers 0 in it, as fork would have it made: no
 /// handler runs but the runtime's own. `shares_files`: the child's descriptors are the parent's.
 pub(crate) fn around(shares_files: bool, call: impl FnOnce() -> isize) -> isize {
-    if is_forking() || thread::forked() || sigaction::is_vforked() {
+    if !before_call() {
         return call();
+    }
+    let answer = call();
+    after_call((answer == 0).then_some(shares_files));
+    answer
+}
+
+/// What is to be done before such a call. `false`: nothing, nor afterwards.
+pub(crate) fn before_call() -> bool {
+    if is_forking() || thread::forked() || sigaction::is_vforked() {
+        return false;
     }
     copy_home();
     lock_all();
-    let answer = call();
-    if answer == 0 {
+    true
+}
+
+/// What is to be done behind it, in the parent, and in the child with whether it shares files.
+pub(crate) fn after_call(in_child: Option<bool>) {
+    if let Some(shares_files) = in_child {
         thread::tell_child();
         sigaction::in_child();
         uffd::in_child(shares_files);
     }
     let_go();
     open_gate();
-    answer
 }

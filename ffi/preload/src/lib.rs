@@ -2,8 +2,8 @@
 //! exports names of the C library's and of GPU drivers', and nothing else. No driver is loaded and no thread started
 //! before a device is used.
 //!
-//! `names` is the C library behind it, `settings` the environment, `malloc` the allocator and `theirs` the C library's,
-//! `calls` what is given to the kernel, with what `holds` keeps on the host meanwhile (`wraps` defines most of these) and `given` reads of it, `trap` the same
+//! `names` is the C library behind it, `settings` the environment, `malloc` the allocator, `theirs` the C library's and `rival` one that
+//! comes before this; `calls` what is given to the kernel, with what `holds` keeps on the host meanwhile (`wraps` defines most of these) and `given` reads of it, `trap` the same
 //! without the C library; `spare` is memory for what may have interrupted malloc. There is no destructor, and nothing here has thread-local storage, but for jemalloc, which `small`
 //! objects come from where the library is built with them. `HMMRT_CHAOS=1` is a test aid (`chaos`).
 
@@ -17,6 +17,7 @@ mod holds;
 mod malloc;
 mod maps;
 mod names;
+mod rival;
 mod settings;
 #[path = "../../src/signals.rs"]
 mod signals;

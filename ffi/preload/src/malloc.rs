@@ -2,7 +2,7 @@
 //! library, or from `small` where that is wanted; whose a block is, its address says. Each function first notes who called it, in a few instructions of
 //! assembly: what the C library allocates for itself stays its own. Any thread, any time, also before any constructor.
 
-use crate::{gpu, names, settings, small, theirs};
+use crate::{gpu, names, rival, settings, small, theirs};
 use core::arch::naked_asm;
 use core::ffi::{c_int, c_void};
 use hmmrt_core::raw::preload as heap;
@@ -189,10 +189,13 @@ unsafe extern "C" fn pvalloc_for(size: usize, caller: usize) -> *mut c_void {
 /// # Safety
 /// As [`realloc_for`].
 unsafe extern "C" fn reallocarray_for(ptr: *mut c_void, n: usize, size: usize, caller: usize) -> *mut c_void {
-    match n.checked_mul(size) {
-        // SAFETY: the caller's promise.
-        Some(bytes) => unsafe { realloc_for(ptr, bytes, caller) },
-        None => no_memory(),
+    let Some(bytes) = n.checked_mul(size) else { return no_memory() };
+    // SAFETY: the caller's promise.
+    unsafe {
+        match rival::is_there() {
+            true => rival::realloc(ptr, bytes),
+            false => realloc_for(ptr, bytes, caller),
+        }
     }
 }
 
@@ -325,14 +328,19 @@ pub unsafe extern "C" fn free(ptr: *mut c_void) {
     }
 }
 
-/// cfree(3), which glibc has had no more since 2.26 but for programs linked before.
+/// cfree(3), which glibc has had no more since 2.26 but for programs linked before: whoever's malloc the program has.
 ///
 /// # Safety
 /// As [`free`].
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cfree(ptr: *mut c_void) {
     // SAFETY: the caller's promise.
-    unsafe { free(ptr) }
+    unsafe {
+        match rival::is_there() {
+            true => rival::free(ptr),
+            false => free(ptr),
+        }
+    }
 }
 
 /// free_sized(3) of C23. The size is what the block's owner knows better.
@@ -342,7 +350,7 @@ pub unsafe extern "C" fn cfree(ptr: *mut c_void) {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn free_sized(ptr: *mut c_void, _: usize) {
     // SAFETY: the caller's promise.
-    unsafe { free(ptr) }
+    unsafe { cfree(ptr) }
 }
 
 /// free_aligned_sized(3) of C23.
@@ -352,7 +360,7 @@ pub unsafe extern "C" fn free_sized(ptr: *mut c_void, _: usize) {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn free_aligned_sized(ptr: *mut c_void, _: usize, _: usize) {
     // SAFETY: the caller's promise.
-    unsafe { free(ptr) }
+    unsafe { cfree(ptr) }
 }
 
 /// # Safety

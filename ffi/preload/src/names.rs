@@ -190,6 +190,46 @@ pub fn objects(mut found: impl FnMut(&CStr, usize, usize)) {
     unsafe { libc::dl_iterate_phdr(Some(callback), (&raw mut found).cast()) };
 }
 
+/// Whether code of this library's is at that address.
+pub fn is_ours(at: usize) -> bool {
+    static START: AtomicUsize = AtomicUsize::new(0);
+    static END: AtomicUsize = AtomicUsize::new(0);
+    if END.load(Acquire) == 0 {
+        let here = (is_ours as *const ()).addr();
+        objects(|_, start, end| {
+            if (start..end).contains(&here) {
+                START.store(start, Relaxed);
+                END.store(end, Release);
+            }
+        });
+    }
+    (START.load(Relaxed)..END.load(Relaxed)).contains(&at)
+}
+
+/// Whether the function that dlsym(3) has found is there. In a program that is not position-independent, and takes the address
+/// of a function that it does not have, it may be the place by which that is called.
+pub fn is_defined(at: usize) -> bool {
+    unsafe extern "C" {
+        fn dladdr1(
+            at: *const c_void,
+            info: *mut libc::Dl_info,
+            extra: *mut *mut c_void,
+            flags: c_int,
+        ) -> c_int;
+    }
+    const RTLD_DL_SYMENT: c_int = 1;
+    const SHN_UNDEF: u16 = 0;
+    // SAFETY: all places are valid; what is found is the loader's symbol, which stays as long as its object.
+    unsafe {
+        let mut info: libc::Dl_info = core::mem::zeroed();
+        let mut symbol = core::ptr::null_mut();
+        let at = core::ptr::with_exposed_provenance(at);
+        dladdr1(at, &mut info, &mut symbol, RTLD_DL_SYMENT) == 0
+            || symbol.is_null()
+            || (*symbol.cast::<libc::Elf64_Sym>()).st_shndx != SHN_UNDEF
+    }
+}
+
 /// Whether the program itself was made by Go's tools: they leave a note with their name.
 pub fn has_note_of_go() -> bool {
     // SAFETY: the program's headers, which the kernel names, and the notes that they say are loaded; each is read within

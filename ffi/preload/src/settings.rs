@@ -3,7 +3,7 @@
 //! same. Before the C library is up, and in setuid programs, nothing is managed.
 
 use crate::size::size;
-use crate::{names, small};
+use crate::{names, rival, small};
 use core::ffi::CStr;
 use core::sync::atomic::{AtomicBool, AtomicI32, AtomicUsize, Ordering::*};
 
@@ -12,6 +12,8 @@ static LEAST: AtomicUsize = AtomicUsize::new(0);
 /// Larger blocks are left to the C library, which refuses them as it always does.
 static MOST: AtomicUsize = AtomicUsize::new(0);
 static READ: AtomicBool = AtomicBool::new(false);
+/// Another malloc has all blocks.
+static RIVAL: AtomicBool = AtomicBool::new(false);
 static CHAOS: AtomicBool = AtomicBool::new(false);
 static ADOPT: AtomicBool = AtomicBool::new(false);
 static SMALL: AtomicBool = AtomicBool::new(false);
@@ -47,7 +49,7 @@ pub fn is_large(size: usize) -> bool {
 
 /// Whether a block of `size` bytes, which is large enough, that `caller` asks for may be managed.
 pub fn allow(size: usize, caller: usize) -> bool {
-    (READ.load(Acquire) || read()) && is_large(size) && size <= MOST.load(Relaxed) && !is_c_library(caller)
+    is_read() && is_large(size) && size <= MOST.load(Relaxed) && !is_c_library(caller)
 }
 
 /// Whether blocks that are not large enough are managed as small objects. The one test that others pay for.
@@ -63,9 +65,15 @@ pub fn allow_small(size: usize, caller: usize) -> bool {
     LEAST.load(Relaxed) != usize::MAX && size <= MOST.load(Relaxed) && !is_c_library(caller)
 }
 
-/// Whether anything may ever be managed: not in setuid programs.
+/// Whether the environment was read, now if not before. `false`: the C library is not up.
+#[inline]
+pub fn is_read() -> bool {
+    READ.load(Acquire) || read()
+}
+
+/// Whether anything may ever be managed: not in setuid programs, and with another malloc only mappings.
 pub fn is_wanted() -> bool {
-    READ.load(Relaxed) && LEAST.load(Relaxed) != usize::MAX
+    READ.load(Relaxed) && (LEAST.load(Relaxed) != usize::MAX || RIVAL.load(Relaxed) && adopts_mappings())
 }
 
 /// Whether the program's large mappings are to be managed.
@@ -75,7 +83,7 @@ pub fn adopts_mappings() -> bool {
 
 /// Nothing more is managed, until [`resume`].
 pub fn pause() {
-    if READ.load(Acquire) || read() {
+    if is_read() {
         let least = LEAST.swap(usize::MAX, Relaxed);
         if least != usize::MAX {
             PAUSED.store(least + 1, Relaxed);
@@ -156,6 +164,14 @@ pub fn read() -> bool {
             slot += 1;
         }
     });
+    if rival::look() {
+        RIVAL.store(true, Relaxed);
+        SMALL.store(false, Relaxed);
+        least = usize::MAX;
+        if matches!(names::variable("HMMRT_LOG"), Some(b"info" | b"debug")) {
+            names::say("hmmrt info: the program has a malloc of its own: none of its blocks are managed\n");
+        }
+    }
     PROCESS.store(names::process(), Relaxed);
     MOST.store(names::total_memory(), Relaxed);
     LEAST.store(least, Relaxed);

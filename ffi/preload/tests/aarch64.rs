@@ -37,6 +37,10 @@ fn all() -> String {
         all += &function(&format!("with_caller{n}"), "caller", &[("after", n), ("body", &body)]);
     }
     all += &function("ask", "dlsym", &[("decide", "decide")]);
+    let values = [("active", "active"), ("plain", "plain"), ("at", "16"), ("ready", "ready")];
+    all += &function("swap_contexts", "context", &values);
+    let values = [("flags", "flags"), ("real", "plain"), ("at", "16"), ("address", "address")];
+    all += &function("load", "dlopen", &values);
     all + ".section .note.GNU-stack, \"\", %progbits\n"
 }
 

@@ -37,6 +37,39 @@ fn programs_with_their_own_malloc() {
     passes_under_chaos("own_malloc", &[]);
 }
 
+/// The four functions that the C library's manual asks for, around its own; position-independent or not.
+#[test]
+fn programs_that_wrap_malloc() {
+    for how in [&[][..], &["-fno-pie", "-no-pie"]] {
+        let (program, _) = compile_with("wrapped_malloc", how);
+        for settings in [&[][..], &CHAOS[..], &[("HMMRT_ADOPT_MMAP", "1")]] {
+            passes(&program, &[], settings);
+        }
+        let output = passes(&program, &[], &[("HMMRT_LOG", "info")]);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(said.contains("hmmrt info: the program has a malloc of its own"), "{said}");
+    }
+}
+
+/// A library that is loaded so as to have the C library's functions before all others.
+#[test]
+fn libraries_that_bind_deeply() {
+    let (lib, _) = compile_with("deeplib", &["-shared", "-fPIC"]);
+    let (program, _) = compile_with("deep", &["-ldl"]);
+    for settings in [&[][..], &CHAOS[..]] {
+        passes(&program, &[&lib], settings);
+    }
+}
+
+/// A program that is not position-independent, and takes the addresses of malloc's family, has no malloc of its own.
+#[test]
+fn addresses_of_functions() {
+    for how in [&[][..], &["-fno-pie", "-no-pie"]] {
+        let (program, _) = compile_with("addresses", how);
+        passes(&program, &[], &CHAOS);
+    }
+}
+
 #[test]
 fn operations_that_go_on() {
     passes_under_chaos("async", &[]);
@@ -79,6 +112,12 @@ fn ranges_in_part_and_in_thousands() {
 fn rings_without_room() {
     let (program, _) = compile("rings");
     passes(&program, &[], &[]);
+}
+
+#[test]
+fn contexts() {
+    passes_under_chaos("contexts", &[]);
+    passes_under_chaos("contexts", &[("HMMRT_POLICY", "demand")]); // each page by itself
 }
 
 #[test]

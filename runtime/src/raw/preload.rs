@@ -248,6 +248,17 @@ pub fn forking(shares_files: bool, call: impl FnOnce() -> isize) -> isize {
     if may_use_heap() { crate::fork::around(shares_files, call) } else { call() }
 }
 
+/// The first half of [`forking`], for a child that goes on elsewhere than its parent: the second, [`forked`], is for both to call
+/// as soon as they can, if this says so. Till then the thread may do nothing else but make the call.
+pub fn before_fork() -> bool {
+    may_use_heap() && crate::fork::before_call()
+}
+
+/// Behind [`before_fork`], in the parent, and in the child with whether it shares its parent's descriptors.
+pub fn forked(in_child: Option<bool>) {
+    crate::fork::after_call(in_child);
+}
+
 /// Has `before` called when a fork begins that keeps the heap's locks until the child is there, ahead of all that it locks,
 /// and `after` when it has let go of them, in the parent and in the child. At most one pair.
 pub fn around_fork(before: fn(), after: fn()) {

@@ -321,6 +321,29 @@ pub unsafe extern "C" fn pthread_attr_setstack(
     }
 }
 
+static ATTR_SETSTACKADDR: names::Real = names::Real::new(c"pthread_attr_setstackaddr");
+
+/// The older function, which is told where the stack begins, and not how long it is: its whole block is pinned.
+///
+/// # Safety
+/// As the C library's.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pthread_attr_setstackaddr(
+    attributes: *mut libc::pthread_attr_t,
+    top: *mut c_void,
+) -> c_int {
+    super::fork::keep_stack(top.expose_provenance());
+    match ATTR_SETSTACKADDR.address() {
+        0 => libc::ENOSYS,
+        // SAFETY: the function of that name; the arguments are the caller's.
+        at => unsafe {
+            let f: unsafe extern "C" fn(*mut libc::pthread_attr_t, *mut c_void) -> c_int =
+                core::mem::transmute(core::ptr::with_exposed_provenance::<()>(at));
+            f(attributes, top)
+        },
+    }
+}
+
 static ATTR_SETSIGMASK: names::Real = names::Real::new(c"pthread_attr_setsigmask_np");
 
 /// pthread_attr_setsigmask_np(3) that never blocks SIGSEGV and SIGBUS. New in glibc 2.32.
@@ -349,4 +372,5 @@ pub fn resolve() {
     ATTR_SETSIGMASK.address();
     SIGALTSTACK.address();
     ATTR_SETSTACK.address();
+    ATTR_SETSTACKADDR.address();
 }

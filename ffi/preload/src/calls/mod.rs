@@ -2,11 +2,13 @@
 
 mod aio;
 mod clock;
+mod context;
 mod flight;
 pub mod fork;
 mod io;
 mod legacy;
 mod lent;
+mod load;
 mod lookup;
 mod mask;
 mod masked;
@@ -38,10 +40,12 @@ pub fn resolve() {
     fork::resolve();
     clock::resolve();
     clock::resolve_clock();
+    context::resolve();
     io::resolve();
     io::resolve_random();
     legacy::resolve();
     lent::resolve();
+    load::resolve();
     lookup::resolve();
     mask::resolve();
     mask::start();

@@ -8,7 +8,6 @@ use crate::names;
 use core::arch::naked_asm;
 use core::ffi::{CStr, c_char, c_int, c_void};
 use core::sync::atomic::{AtomicUsize, Ordering::*};
-use std::sync::Once;
 
 /// A driver was looked into and does not have it.
 const MISSING: usize = 1;
@@ -268,23 +267,6 @@ unsafe fn find(handle: *mut c_void, name: &CStr) -> *mut c_void {
     }
 }
 
-/// Whether code of this library's is at that address.
-fn is_ours(caller: usize) -> bool {
-    static START: AtomicUsize = AtomicUsize::new(0);
-    static END: AtomicUsize = AtomicUsize::new(0);
-    static FIND: Once = Once::new();
-    FIND.call_once(|| {
-        let here = (is_ours as *const ()).addr();
-        names::objects(|_, start, end| {
-            if (start..end).contains(&here) {
-                START.store(start, Relaxed);
-                END.store(end, Relaxed);
-            }
-        });
-    });
-    (START.load(Relaxed)..END.load(Relaxed)).contains(&caller)
-}
-
 /// # Safety
 /// `name` is NULL or a C string.
 unsafe extern "C" fn decide(handle: *mut c_void, name: *const c_char, caller: usize) -> Next {
@@ -298,7 +280,7 @@ unsafe extern "C" fn decide(handle: *mut c_void, name: *const c_char, caller: us
     let begins = unsafe {
         matches!((*name as u8, *name.cast::<u8>().add(usize::from(*name != 0))), (b'c', b'u') | (b'h', b'i'))
     };
-    if !begins || is_ours(caller) {
+    if !begins || names::is_ours(caller) {
         return pass;
     }
     // SAFETY: as above.

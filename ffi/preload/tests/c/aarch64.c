@@ -135,10 +135,51 @@ static void asked(void) {
     CHECK(ask(&next, "name") == &called);
 }
 
+int flags = ~8;
+void *load(const char *name, int flags);
+static void *loaded(const char *name, int flags) {
+    CHECK(strcmp(name, "name") == 0 && flags == 0x102 && is_ours(__builtin_return_address(0)));
+    called++;
+    return text;
+}
+uintptr_t address(void) { return (uintptr_t)loaded; }
+
+static void loads(void) {
+    called = 0;
+    plain.at = 0;
+    CHECK(load("name", 0x10a) == text && called == 1);
+    plain.at = (uintptr_t)loaded;
+    CHECK(load("name", 0x10a) == text && called == 2);
+}
+
+int swap_contexts(const void *to, const void *from);
+static int switched(const void *to, const void *from) {
+    CHECK(to == text && from == &flags && is_ours(__builtin_return_address(0)));
+    return called;
+}
+uintptr_t ready(const void *to, const void *from) {
+    CHECK(to == text && from == &flags);
+    called++;
+    return (uintptr_t)switched;
+}
+
+static void switches(void) {
+    called = 0;
+    plain.at = (uintptr_t)switched;
+    CHECK(swap_contexts(text, &flags) == 0);
+    active = 1;
+    CHECK(swap_contexts(text, &flags) == 1);
+    active = 0;
+    plain.at = 0;
+    CHECK(swap_contexts(text, &flags) == 2);
+}
+
 int main(void) {
     PART(arguments);
     PART(straight_on);
     PART(callers);
     PART(asked);
+    PART(loads);
+    PART(switches);
     return 0;
 }

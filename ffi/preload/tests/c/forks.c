@@ -6,6 +6,7 @@
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdint.h>
 #include <string.h>
 #include <sys/wait.h>
 
@@ -16,41 +17,71 @@ extern pthread_mutex_t lib_lock;
 enum { BIG = 4 << 20 };
 static char *block;
 
-static long by_clone(void) { return syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0); }
-static long by_clone3(void) {
+static int uses_all(void *round);
+static char a_stack[1 << 20] __attribute__((aligned(16)));
+static char *managed_stack;
+
+// Each makes a child, and answers 0 in it, or has it call `uses_all`.
+static long by_clone(int *unused) {
+    (void)unused;
+    return syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0);
+}
+static long by_clone3(int *unused) {
     struct {
         unsigned long long flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls;
     } a = {.exit_signal = SIGCHLD};
+    (void)unused;
     return syscall(SYS_clone3, &a, sizeof a);
 }
 #if defined SYS_fork
-static long by_fork(void) { return syscall(SYS_fork); }
+static long by_fork(int *unused) {
+    (void)unused;
+    return syscall(SYS_fork);
+}
 #endif
 #if __GLIBC_PREREQ(2, 34)
-static long by_Fork(void) { return _Fork(); }
+static long by_Fork(int *unused) {
+    (void)unused;
+    return _Fork();
+}
 #endif
+static long by_function(int *round) { return clone(uses_all, a_stack + sizeof a_stack, SIGCHLD, round); }
+static long by_function_with_ids(int *round) {
+    static pid_t parents, childs;
+    int flags = SIGCHLD | CLONE_PARENT_SETTID | CLONE_CHILD_SETTID | CLONE_FILES;
+    long child = clone(uses_all, a_stack + sizeof a_stack, flags, round, &parents, NULL, &childs);
+    CHECK(child < 0 || (parents == child && childs == 0));
+    return child;
+}
+static long by_function_on_managed_stack(int *round) {
+    return clone(uses_all, AWAY(managed_stack) + sizeof a_stack, SIGCHLD, round);
+}
 
-// The child has a snapshot of its own, may use all of it, and allocate; the parent does not notice.
-static void snapshot_by(long (*make)(void)) {
+// The child has a snapshot of its own, may use all of it, and allocate.
+static int uses_all(void *round) {
+    int i = *(int *)round;
+    signal(SIGALRM, SIG_DFL);
+    alarm(290);
+    for (size_t k = 0; k < BIG; k++)
+        if (block[k] != (char)(k * 31 + k / 4096 + (size_t)i)) return 3;
+    memset(block, 1, BIG);
+    char *more = malloc(BIG);
+    memset(more, 2, BIG);
+    for (size_t k = 0; k < BIG; k++)
+        if (block[k] != 1 || more[k] != 2) return 4;
+    free(more);
+    return 0;
+}
+
+// The parent does not notice.
+static void snapshot_by(long (*make)(int *)) {
     for (int i = 0; i < 6; i++) {
         fill(block, BIG, i);
         AWAY(block + i * 37 % 1000 * 4096);
-        long child = make();
+        long child = make(&i);
         CHECK(child >= 0 || errno == ENOSYS);
         if (child < 0) return;
-        if (child == 0) {
-            signal(SIGALRM, SIG_DFL);
-            alarm(290);
-            for (size_t k = 0; k < BIG; k++)
-                if (block[k] != (char)(k * 31 + k / 4096 + (size_t)i)) _exit(3);
-            memset(block, 1, BIG);
-            char *more = malloc(BIG);
-            memset(more, 2, BIG);
-            for (size_t k = 0; k < BIG; k++)
-                if (block[k] != 1 || more[k] != 2) _exit(4);
-            free(more);
-            _exit(0);
-        }
+        if (child == 0) _exit(uses_all(&i));
         int status;
         CHECK(waitpid((pid_t)child, &status, 0) == child);
         CHECK(status == 0);
@@ -67,6 +98,65 @@ static void bare_children(void) {
 #if __GLIBC_PREREQ(2, 34)
     snapshot_by(by_Fork);
 #endif
+}
+
+// Those that begin with a function, on a stack of their own.
+static void children_with_functions(void) {
+    snapshot_by(by_function);
+    snapshot_by(by_function_with_ids);
+    for (int i = 0; i < 3; i++) { // a stack that was used once stays
+        managed_stack = malloc(sizeof a_stack);
+        managed_stack[0] = 1;
+        CHECK(i != 0 || clone(uses_all, NULL, SIGCHLD, NULL) == -1);
+        fill(block, BIG, i);
+        long child = by_function_on_managed_stack(&i);
+        int status;
+        CHECK(child > 0 && waitpid((pid_t)child, &status, 0) == child && status == 0);
+        expect(block, BIG, i);
+        free(managed_stack);
+    }
+    errno = 0;
+    CHECK(clone(NULL, a_stack + sizeof a_stack, SIGCHLD, NULL) == -1 && errno == EINVAL);
+    errno = 0;
+    CHECK(clone(uses_all, a_stack + sizeof a_stack, SIGCHLD | CLONE_THREAD, NULL) == -1 && errno == EINVAL);
+    expect(block, BIG, 2);
+}
+
+// For longer than a stack that may leave would stay, and deep.
+static int digs(void *depth) {
+    volatile char some[20000];
+    memset((char *)some, 1, sizeof some);
+    double end = now() + 0.002;
+    while (now() < end) {}
+    int more = (int)(intptr_t)depth;
+    return some[100] + (more == 0 ? 0 : digs((void *)(intptr_t)(more - 1)));
+}
+static void *digs_in_thread(void *depth) { return (void *)(intptr_t)digs(depth); }
+
+#pragma GCC diagnostic ignored "-Wdeprecated-declarations"
+
+// Managed stacks of what shares the memory stay on the host.
+static void managed_stacks(void) {
+    for (int i = 0; i < 4; i++) {
+        char *stack = malloc(sizeof a_stack);
+        stack[0] = 1;
+        AWAY(stack);
+        if (i % 2 == 0) {
+            pid_t child = clone(digs, stack + sizeof a_stack, CLONE_VM | CLONE_FS | CLONE_FILES | SIGCHLD, (void *)20);
+            int status;
+            CHECK(child > 0 && waitpid(child, &status, 0) == child);
+            CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 21);
+        } else {
+            pthread_attr_t attributes;
+            pthread_t t;
+            void *answer;
+            CHECK(pthread_attr_init(&attributes) == 0 && pthread_attr_setstacksize(&attributes, sizeof a_stack) == 0);
+            CHECK(pthread_attr_setstackaddr(&attributes, stack + sizeof a_stack) == 0);
+            CHECK(pthread_create(&t, &attributes, digs_in_thread, (void *)20) == 0);
+            CHECK(pthread_join(t, &answer) == 0 && answer == (void *)21);
+        }
+        free(stack);
+    }
 }
 
 static volatile int stop, has_lock, forking;
@@ -159,7 +249,7 @@ static volatile int handled;
 static void fork_here(int signal) {
     (void)signal;
     int saved = errno;
-    long child = by_clone();
+    long child = by_clone(NULL);
     if (child == 0) _exit(block[BIG / 2] != 5);
     int status;
     if (child > 0 && waitpid((pid_t)child, &status, 0) == child && status == 0) handled++;
@@ -188,6 +278,8 @@ int main(void) {
     block = malloc(BIG);
     fill(block, BIG, 0);
     PART(bare_children);
+    PART(children_with_functions);
+    PART(managed_stacks);
     block[BIG - 1] = 3;
     PART(locks_of_libraries);
     PART(in_handlers);

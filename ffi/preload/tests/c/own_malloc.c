@@ -68,7 +68,22 @@ static void formats(void) {
     CHECK(asked == so_far);
 }
 
+// What is not defined here gives its blocks to what is, as the C library's does.
+static void arrays(void) {
+    char *block = malloc(100);
+    memcpy(block, "text", 5);
+    for (size_t n = 1; n <= 4096; n *= 8) { // small ones, and 4 MiB
+        block = reallocarray(block, n, 1024);
+        CHECK(block > memory && block < memory + sizeof memory && strcmp(block, "text") == 0);
+    }
+    free(block);
+    volatile size_t much = (size_t)1 << 40;
+    CHECK(reallocarray(NULL, much, much) == NULL);
+    free(reallocarray(NULL, 4, 1 << 20));
+}
+
 int main(int argc, char **argv) {
     (void)argc, (void)argv;
     PART(formats);
+    PART(arrays);
 }

@@ -126,6 +126,59 @@ static void *reads(void *arg) {
     return NULL;
 }
 
+// A child that begins on another stack with a function, by clone or by clone3, without the C library.
+static pid_t begins_on(char *top, int (*function)(void *), void *argument, int by_clone3) {
+    struct {
+        unsigned long long flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls, more[3];
+    } a = {.exit_signal = SIGCHLD, .stack = (uintptr_t)top - 16384, .stack_size = 16384};
+    void **words = (void **)top;
+    words[-1] = words[-2] = NULL;
+    words[-3] = argument;
+    words[-4] = (void *)(uintptr_t)function;
+    a.stack_size -= 32; // where the two are
+    long number = by_clone3 ? SYS_clone3 : SYS_clone;
+    long first = by_clone3 ? (long)(uintptr_t)&a : SIGCHLD;
+    long second = by_clone3 ? (long)sizeof a : (long)(uintptr_t)(words - 4);
+    register long r10 __asm__("r10") = 0, r8 __asm__("r8") = 0;
+    long child;
+    __asm__ volatile(
+        "syscall\n\ttest %%rax, %%rax\n\tjnz 1f\n\txor %%ebp, %%ebp\n\tpop %%rax\n\tpop %%rdi\n\tcall *%%rax\n\t"
+        "mov %%eax, %%edi\n\tmov $60, %%eax\n\tsyscall\n1:"
+        : "=a"(child)
+        : "a"(number), "D"(first), "S"(second), "d"(0L), "r"(r10), "r"(r8)
+        : "rcx", "r11", "memory");
+    return (pid_t)child;
+}
+
+static char *a_stack;
+
+static int sees_all(void *seed) {
+    char here;
+    if (&here < a_stack || &here >= a_stack + BIG) return 2; // not on that stack
+    for (size_t i = 0; i < BIG; i += 64)
+        if (one[i] != (char)(i * 31 + i / 4096 + (size_t)*(int *)seed)) return 1;
+    memset(one, 0, BIG);
+    return RAW(SYS_getpid) > 0 ? 8 : 3;
+}
+
+// Children with memory of their own, on stacks that are managed.
+static void children_on_stacks(void) {
+    a_stack = malloc(BIG);
+    for (int i = 0; i < 40; i++) {
+        fill(one, BIG, i);
+        usleep(500); // likely away then
+        pid_t child = begins_on(a_stack + BIG, sees_all, &i, i % 2);
+        CHECK(child > 0);
+        ends_with(child, 8);
+        expect(one, BIG, i);
+    }
+    struct {
+        unsigned long long flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls;
+    } bad = {.exit_signal = SIGCHLD, .stack = (uintptr_t)a_stack};
+    CHECK(RAW(SYS_clone3, &bad, sizeof bad) == -EINVAL);
+    free(a_stack);
+}
+
 static void children(void) {
     for (volatile int round = 0; round < 5; round++) {
         fill(one, BIG, round);
@@ -363,6 +416,7 @@ int main(int argc, char **argv) {
     PART(one_thread);
     PART(threads);
     PART(children);
+    PART(children_on_stacks);
     PART(signals);
     PART(handlers);
     PART(cancellation);
