@@ -1,6 +1,8 @@
 //! The C library's calls that hand memory to the kernel, one file for each kind. `docs/SYSTEM_CALLS.md` lists them.
 
 mod aio;
+mod apart;
+mod arrive;
 mod clock;
 mod flight;
 pub mod fork;
@@ -35,6 +37,8 @@ pub use ring::settle;
 pub fn resolve() {
     crate::names::resolve();
     aio::resolve();
+    apart::resolve();
+    arrive::resolve();
     fork::resolve();
     clock::resolve();
     clock::resolve_clock();

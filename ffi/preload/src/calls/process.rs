@@ -1,5 +1,5 @@
 //! What the kernel is told of a process and says of it: limits, ids, names, scheduling. Those of POSIX threads answer with the
-//! error itself, and hold always.
+//! error itself, and hold always, as do those that take something, or tell what was before they have changed it.
 
 use crate::given;
 use crate::holds::Holds;
@@ -11,11 +11,11 @@ crate::holds::wraps! {
     fn getrlimit64(which: c_int, to: *mut rlimit) -> c_int |h| { h.one(to) }
     fn setrlimit(which: c_int, from: *const rlimit) -> c_int |h| { h.reads(from, size_of::<rlimit>()) }
     fn setrlimit64(which: c_int, from: *const rlimit) -> c_int |h| { h.reads(from, size_of::<rlimit>()) }
-    fn prlimit(pid: pid_t, which: c_int, from: *const rlimit, to: *mut rlimit) -> c_int |h| {
+    fn prlimit(pid: pid_t, which: c_int, from: *const rlimit, to: *mut rlimit) -> c_int |h| if always {
         h.one(to);
         h.reads(from, size_of::<rlimit>());
     }
-    fn prlimit64(pid: pid_t, which: c_int, from: *const rlimit, to: *mut rlimit) -> c_int |h| {
+    fn prlimit64(pid: pid_t, which: c_int, from: *const rlimit, to: *mut rlimit) -> c_int |h| if always {
         h.one(to);
         h.reads(from, size_of::<rlimit>());
     }
@@ -42,7 +42,7 @@ crate::holds::wraps! {
     }
     fn sethostname(name: *const c_char, n: usize) -> c_int |h| { h.reads(name, n) }
     fn setdomainname(name: *const c_char, n: usize) -> c_int |h| { h.reads(name, n) }
-    fn klogctl(what: c_int, to: *mut c_char, n: c_int) -> c_int |h| { h.writes(to, n.max(0) as usize) }
+    fn klogctl(what: c_int, to: *mut c_char, n: c_int) -> c_int |h| if always { h.writes(to, n.max(0) as usize) }
     // These are variable arguments, which are passed as any others on x86-64 and aarch64.
     fn prctl(what: c_int, a: usize, b: usize, c: usize, d: usize) -> c_int |h| { of_prctl(h, what, [a, b, c, d]) }
     fn mincore(at: *mut c_void, n: usize, to: *mut u8) -> c_int |h| { h.writes(to, n.div_ceil(4096)) }
