@@ -1,5 +1,6 @@
 //! The C library's calls that hand memory to the kernel, one file for each kind. `docs/SYSTEM_CALLS.md` lists them.
 
+mod action;
 mod aio;
 mod apart;
 mod arrive;
@@ -29,7 +30,9 @@ mod table;
 mod variadic;
 mod wait;
 
-pub use mask::{keep, keeping, never_block, without_faults as without_kept};
+#[cfg(target_arch = "x86_64")]
+pub use action::{Action, SA_RESTORER, fault, set as set_action};
+pub use mask::{keep, keeping, never_block};
 pub use number::{change_mask_for_the_c_library, perform};
 pub use ring::settle;
 

@@ -2,7 +2,7 @@
 //! arguments are buffers, and what is to be done around the calls that use them later. Any context: signal-safe but for
 //! what io_uring and io_submit need.
 
-use super::{aio, arrive, fork, lent, mask, ring};
+use super::{action, aio, arrive, fork, lent, mask, ring};
 use crate::holds::{self, Holds};
 use crate::{cancel, given, names};
 use core::ffi::{c_int, c_long, c_ulong};
@@ -92,6 +92,8 @@ pub unsafe fn perform(number: c_long, a: [usize; 6], call: impl Fn([usize; 6]) -
                 answer
             }
             libc::SYS_rt_sigprocmask if a[3] == 8 => change_mask(a, mask::change),
+            libc::SYS_rt_sigaction => action::by_number(a, call),
+            libc::SYS_sigaltstack => mask::alternate_stack(a, call),
             libc::SYS_rt_sigsuspend => with_mask(a, 0, held),
             libc::SYS_ppoll => with_mask(a, 3, held),
             libc::SYS_epoll_pwait | libc::SYS_epoll_pwait2 => with_mask(a, 4, held),
