@@ -1,12 +1,13 @@
 //! Calls that wait long for a few words: a child, a signal, a time. Of managed memory they are given copies of their own, which are
 //! copied back if the call has changed them. Nothing is held meanwhile, so that a device may have it, and one that is opened meanwhile
-//! too; and none is made once more, since what has been waited for is gone. Any context.
+//! too; and none is made once more, since what has been waited for is gone. A new terminal's size and modes are
+//! copied likewise: the C library does not say that it could not set them, and forks meanwhile. Any context.
 
 use crate::{cancel, holds, names};
 use core::cell::{Cell, UnsafeCell};
-use core::ffi::{c_int, c_uint};
+use core::ffi::{c_char, c_int, c_uint};
 use hmmrt_core::raw::{owns, preload};
-use libc::{clockid_t, pid_t, rusage, siginfo_t, sigset_t, timespec};
+use libc::{clockid_t, pid_t, rusage, siginfo_t, sigset_t, termios, timespec, winsize};
 
 /// The most bytes of one.
 const MOST: usize = 144;
@@ -129,7 +130,7 @@ macro_rules! aparts {
                 unsafe {
                     let f: unsafe extern "C-unwind" fn($($type),*) -> $ret =
                         core::mem::transmute(core::ptr::with_exposed_provenance::<()>(at));
-                    if $(!owns($own.cast()))&&+ {
+                    if $(holds::stays($own, 1))&&+ {
                         return f($($arg),*);
                     }
                     cancel::deferred(|kind| {
@@ -157,6 +158,10 @@ aparts! {
     fn clock_nanosleep(clock: clockid_t, flags: c_int, time: *const timespec, rest: *mut timespec) -> c_int =
         reads time, writes rest;
     fn thrd_sleep(time: *const timespec, rest: *mut timespec) -> c_int = reads time, writes rest;
+    fn openpty(main: *mut c_int, other: *mut c_int, name: *mut c_char, terminal: *const termios, size: *const winsize) -> c_int =
+        reads terminal, reads size;
+    fn forkpty(main: *mut c_int, name: *mut c_char, terminal: *const termios, size: *const winsize) -> pid_t =
+        reads terminal, reads size;
     fn sigwait(set: *const sigset_t, to: *mut c_int) -> c_int = reads set, writes to;
     fn sigwaitinfo(set: *const sigset_t, to: *mut siginfo_t) -> c_int = reads set, writes to;
 }

@@ -21,6 +21,7 @@ mod path;
 mod print;
 mod process;
 mod queue;
+mod resolver;
 mod ring;
 mod socket;
 mod start;
@@ -62,6 +63,7 @@ pub fn resolve() {
     print::resolve_variadic();
     process::resolve();
     queue::resolve();
+    resolver::resolve();
     socket::resolve();
     start::resolve();
     start::resolve_variadic();
