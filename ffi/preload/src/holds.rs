@@ -341,6 +341,20 @@ pub fn has_failed<R: Failed + PartialEq>(answer: &R) -> bool {
     *answer == R::FAILED && names::errno() == libc::EFAULT
 }
 
+/// Whether a call goes straight on that can't be made once more: none of `len` bytes from `at` is managed, so that no device has it, nor
+/// one that is opened meanwhile. Costs a look-up for each end, and for what is longer than a page one for each 2 MiB of it.
+/// Ends what children of vfork held, as [`Holds::new`].
+#[inline]
+pub fn stays<T>(at: *const T, len: usize) -> bool {
+    #[cold]
+    fn any(at: *const u8, len: usize) -> bool {
+        preload::want(at, len.min(MOST), true).is_some()
+    }
+    preload::tidy_up(settings::is_own_process);
+    let at = at.cast::<u8>();
+    !raw::owns(at) && (len <= 1 || !raw::owns(at.wrapping_add(len - 1))) && (len <= PAGE || !any(at, len))
+}
+
 /// What `hold` names, held. errno is kept.
 #[inline(always)]
 fn held(hold: impl Fn(&mut Holds)) -> Holds {

@@ -207,6 +207,35 @@ fn every_way_to_launch() {
     program.goes_through(&[], &[], &parts);
 }
 
+/// The device is opened while they wait, and takes what they answer into.
+#[test]
+fn calls_that_wait_at_the_first_launch() {
+    let program = compile("gpu_waits.c", 0);
+    program.fails_without();
+    let parts = ["children", "counters", "messages", "connections", "times", "signals"];
+    program.goes_through(&[], &[], &parts);
+    // Others are held: the launch that names their memory fails, and nothing is lost.
+    std::thread::scope(|scope| {
+        for (what, part) in [
+            ("vectors", "held_vectors"),
+            ("place", "held_vectors"),
+            ("message", "held_message"),
+            ("child", "held_child"),
+            ("time", "held_time"),
+            ("sent", "held_place"),
+        ] {
+            let program = &program;
+            scope.spawn(move || {
+                let output = program.output(&[what], &[]);
+                let (out, err) =
+                    (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+                assert_eq!(out, format!("ok {part}\nall well\n"), "{what}: {err}");
+                assert!(err.contains("is in use (a system call of another thread uses it"), "{what}: {err}");
+            });
+        }
+    });
+}
+
 #[test]
 fn graphs_and_boxes() {
     let program = compile("gpu_graphs.c", 0);

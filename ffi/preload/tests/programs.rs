@@ -22,8 +22,19 @@ fn only_names_of_the_c_library_and_of_drivers_are_exported() {
     let names: BTreeSet<&str> = text.lines().filter_map(|line| line.split_whitespace().nth(2)).collect();
     let is_drivers = |name: &str| ["cu", "hip", "__hip"].iter().any(|start| name.starts_with(start));
     // Of C23 and of glibc 2.36, which older C libraries do not have; and what newer ones have for old programs only.
-    let newer =
-        ["free_sized", "free_aligned_sized", "arc4random_buf", "move_mount", "fspick", "open_tree", "cfree"];
+    let newer = [
+        "free_sized",
+        "free_aligned_sized",
+        "arc4random_buf",
+        "move_mount",
+        "fspick",
+        "open_tree",
+        "cfree",
+        "fsopen",
+        "fsconfig",
+        "mount_setattr",
+        "pidfd_send_signal",
+    ];
     for name in names.iter().filter(|name| !is_drivers(name) && !newer.contains(name)) {
         let c = std::ffi::CString::new(*name).expect("a name");
         // SAFETY: a C string. This program does not have the library before it.

@@ -61,7 +61,8 @@ pub(super) fn called(signum: c_int) -> Action {
     let (action, ours) = programs(signum, &program);
     if action.sa_flags & libc::SA_RESETHAND != 0 {
         match ours {
-            true => *program = Some(default),
+            // The rest stays, as with the kernel.
+            true => *program = Some(Action { sa_sigaction: libc::SIG_DFL, ..action }),
             false => signal::set_default(signum),
         }
     }

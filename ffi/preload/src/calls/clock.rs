@@ -1,5 +1,5 @@
 //! Clocks and timers. Reading a clock mostly is no system call: those of CPU time are, and all are where the kernel's page of
-//! time can't be used. Any context: the runtime reads the clock here, too, in a fault.
+//! time can't be used. What answers with what was before it has changed it holds always: made once more it would say what it has set. Any context: the runtime reads the clock here, too, in a fault.
 
 use crate::names;
 use core::ffi::{c_int, c_void};
@@ -18,28 +18,19 @@ crate::holds::wraps! {
         h.writes(zone, 8);
     }
     fn getitimer(which: c_int, to: *mut itimerval) -> c_int |h| { h.one(to) }
-    fn setitimer(which: c_int, from: *const itimerval, old: *mut itimerval) -> c_int |h| {
+    fn setitimer(which: c_int, from: *const itimerval, old: *mut itimerval) -> c_int |h| if always {
         h.one(old);
         h.reads(from, size_of::<itimerval>());
     }
     fn timerfd_gettime(fd: c_int, to: *mut itimerspec) -> c_int |h| { h.one(to) }
-    fn timerfd_settime(fd: c_int, flags: c_int, from: *const itimerspec, old: *mut itimerspec) -> c_int |h| {
+    fn timerfd_settime(fd: c_int, flags: c_int, from: *const itimerspec, old: *mut itimerspec) -> c_int |h| if always {
         h.one(old);
         h.reads(from, size_of::<itimerspec>());
     }
     fn timer_gettime(timer: timer_t, to: *mut itimerspec) -> c_int |h| { h.one(to) }
-    fn timer_settime(timer: timer_t, flags: c_int, from: *const itimerspec, old: *mut itimerspec) -> c_int |h| {
+    fn timer_settime(timer: timer_t, flags: c_int, from: *const itimerspec, old: *mut itimerspec) -> c_int |h| if always {
         h.one(old);
         h.reads(from, size_of::<itimerspec>());
-    }
-    // These answer with the error itself, and `rest` can't be had again.
-    fn clock_nanosleep(clock: clockid_t, flags: c_int, time: *const timespec, rest: *mut timespec) -> c_int |h| if always {
-        h.one(time);
-        h.one(rest);
-    }
-    fn thrd_sleep(time: *const timespec, rest: *mut timespec) -> c_int |h| if always {
-        h.one(time);
-        h.one(rest);
     }
 }
 

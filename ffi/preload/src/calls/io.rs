@@ -1,12 +1,12 @@
-//! Files and descriptors: read, write and all that is like them.
+//! Files and descriptors: write and all that is like it, and reading but for read, which is in `arrive`. What is taken from a pipe or a counter, or is sent, is so only once:
+//! such calls hold always. What says where in a file can be made once more.
 
 use super::number::{of_fcntl, other_process, size_of_ioctl};
+use crate::holds::stays;
 use core::ffi::{c_char, c_int, c_uint, c_ulong, c_void};
 use libc::{iovec, off_t};
 
 crate::holds::wraps! {
-    fn read(fd: c_int, buf: *mut c_void, n: usize) -> isize |h| { h.writes(buf, n) }
-    fn __read_chk(fd: c_int, buf: *mut c_void, n: usize, room: usize) -> isize |h| { h.writes(buf, n) }
     fn pread(fd: c_int, buf: *mut c_void, n: usize, at: off_t) -> isize |h| { h.writes(buf, n) }
     fn pread64(fd: c_int, buf: *mut c_void, n: usize, at: off_t) -> isize |h| { h.writes(buf, n) }
     fn __pread_chk(fd: c_int, buf: *mut c_void, n: usize, at: off_t, room: usize) -> isize |h| { h.writes(buf, n) }
@@ -16,7 +16,7 @@ crate::holds::wraps! {
     fn write(fd: c_int, buf: *const c_void, n: usize) -> isize |h| { h.reads(buf, n) }
     fn pwrite(fd: c_int, buf: *const c_void, n: usize, at: off_t) -> isize |h| { h.reads(buf, n) }
     fn pwrite64(fd: c_int, buf: *const c_void, n: usize, at: off_t) -> isize |h| { h.reads(buf, n) }
-    fn readv(fd: c_int, iov: *const iovec, n: c_int) -> isize |h| { h.vectors(iov, n as usize, true) }
+    fn readv(fd: c_int, iov: *const iovec, n: c_int) -> isize |h| if always { h.vectors(iov, n as usize, true) }
     fn writev(fd: c_int, iov: *const iovec, n: c_int) -> isize |h| { h.vectors(iov, n as usize, false) }
     fn preadv(fd: c_int, iov: *const iovec, n: c_int, at: off_t) -> isize |h| { h.vectors(iov, n as usize, true) }
     fn preadv64(fd: c_int, iov: *const iovec, n: c_int, at: off_t) -> isize |h| { h.vectors(iov, n as usize, true) }
@@ -24,10 +24,10 @@ crate::holds::wraps! {
     fn pwritev64(fd: c_int, iov: *const iovec, n: c_int, at: off_t) -> isize |h| {
         h.vectors(iov, n as usize, false)
     }
-    fn preadv2(fd: c_int, iov: *const iovec, n: c_int, at: off_t, flags: c_int) -> isize |h| {
+    fn preadv2(fd: c_int, iov: *const iovec, n: c_int, at: off_t, flags: c_int) -> isize |h| if always {
         h.vectors(iov, n as usize, true)
     }
-    fn preadv64v2(fd: c_int, iov: *const iovec, n: c_int, at: off_t, flags: c_int) -> isize |h| {
+    fn preadv64v2(fd: c_int, iov: *const iovec, n: c_int, at: off_t, flags: c_int) -> isize |h| if always {
         h.vectors(iov, n as usize, true)
     }
     fn pwritev2(fd: c_int, iov: *const iovec, n: c_int, at: off_t, flags: c_int) -> isize |h| {
@@ -53,17 +53,17 @@ crate::holds::wraps! {
     fn getdents64(fd: c_int, buf: *mut c_void, n: usize) -> isize |h| { h.writes(buf, n) }
     fn getdirentries(fd: c_int, buf: *mut c_char, n: usize, at: *mut off_t) -> isize |h| { h.writes(buf, n) }
     fn getdirentries64(fd: c_int, buf: *mut c_char, n: usize, at: *mut off_t) -> isize |h| { h.writes(buf, n) }
-    fn sendfile(to: c_int, from: c_int, at: *mut off_t, n: usize) -> isize |h| { h.one(at) }
-    fn sendfile64(to: c_int, from: c_int, at: *mut off_t, n: usize) -> isize |h| { h.one(at) }
+    fn sendfile(to: c_int, from: c_int, at: *mut off_t, n: usize) -> isize |h| if always plain if stays(at, 8) => { h.one(at) }
+    fn sendfile64(to: c_int, from: c_int, at: *mut off_t, n: usize) -> isize |h| if always plain if stays(at, 8) => { h.one(at) }
     fn copy_file_range(
         from: c_int, from_at: *mut off_t, to: c_int, to_at: *mut off_t, n: usize, flags: c_uint,
-    ) -> isize |h| {
+    ) -> isize |h| if always plain if stays(from_at, 8) && stays(to_at, 8) => {
         h.one(from_at);
         h.one(to_at);
     }
     fn splice(
         from: c_int, from_at: *mut off_t, to: c_int, to_at: *mut off_t, n: usize, flags: c_uint,
-    ) -> isize |h| {
+    ) -> isize |h| if always plain if stays(from_at, 8) && stays(to_at, 8) => {
         h.one(from_at);
         h.one(to_at);
     }
@@ -71,7 +71,9 @@ crate::holds::wraps! {
     fn pipe2(fds: *mut c_int, flags: c_int) -> c_int |h| { h.writes(fds, 8) }
     // These two have a variable argument, which is passed as any third argument on x86-64 and aarch64. Only what is
     // managed memory is taken for a pointer.
-    fn ioctl(fd: c_int, request: c_ulong, arg: *mut c_void) -> c_int |h| { h.writes(arg, size_of_ioctl(request)) }
+    fn ioctl(fd: c_int, request: c_ulong, arg: *mut c_void) -> c_int |h| if always plain if stays(arg, size_of_ioctl(request)) => {
+        h.writes(arg, size_of_ioctl(request))
+    }
     fn fcntl(fd: c_int, command: c_int, arg: *mut c_void) -> c_int |h| { h.writes(arg, of_fcntl(command)) }
     fn fcntl64(fd: c_int, command: c_int, arg: *mut c_void) -> c_int |h| { h.writes(arg, of_fcntl(command)) }
 }

@@ -288,7 +288,8 @@ macro_rules! lends {
                         };
                         let held = |a: [usize; 6]| {
                             let hold = |h: &mut Holds| super::table::hold(h, libc::$number, a);
-                            holds::around(false, hold, || make(a), |answer| *answer == -(libc::EFAULT as isize))
+                            let always = super::number::is_made_once(libc::$number);
+                            holds::around(always, hold, || make(a), |answer| *answer == -(libc::EFAULT as isize))
                         };
                         names::answer(call(libc::$number, a, held).unwrap_or_else(|| held(a))) as $ret
                     })

@@ -291,6 +291,29 @@ pub unsafe extern "C" fn sigaltstack(new: *const libc::stack_t, old: *mut libc::
     }
 }
 
+/// sigaltstack(2) by number, with copies; `call` makes it.
+///
+/// # Safety
+/// As the system call.
+pub unsafe fn alternate_stack(mut a: [usize; 6], call: impl Fn([usize; 6]) -> isize) -> isize {
+    // What can't be read is for the kernel to refuse.
+    let ours = given::read(core::ptr::with_exposed_provenance::<libc::stack_t>(a[0])).filter(|_| a[0] != 0);
+    if let Some(stack) = &ours {
+        if stack.ss_flags & libc::SS_DISABLE == 0 {
+            keep(stack.ss_sp, stack.ss_size);
+        }
+        a[0] = core::ptr::from_ref(stack).expose_provenance();
+    }
+    // SAFETY: zeroed is a valid one.
+    let mut before: libc::stack_t = unsafe { core::mem::zeroed() };
+    let old = core::mem::replace(&mut a[1], (&raw mut before).expose_provenance());
+    let answer = call(a);
+    if answer == 0 && old != 0 && !given::write(core::ptr::with_exposed_provenance_mut(old), before) {
+        return -(libc::EFAULT as isize);
+    }
+    answer
+}
+
 /// Pins managed memory for good, or until it is freed.
 pub fn keep(at: *mut c_void, len: usize) {
     if raw::owns(at.cast_const().cast()) {

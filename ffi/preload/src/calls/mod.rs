@@ -1,6 +1,9 @@
 //! The C library's calls that hand memory to the kernel, one file for each kind. `docs/SYSTEM_CALLS.md` lists them.
 
+mod action;
 mod aio;
+mod apart;
+mod arrive;
 mod clock;
 mod context;
 mod flight;
@@ -20,6 +23,7 @@ mod path;
 mod print;
 mod process;
 mod queue;
+mod resolver;
 mod ring;
 mod socket;
 mod start;
@@ -29,7 +33,9 @@ mod table;
 mod variadic;
 mod wait;
 
-pub use mask::{keep, keeping, never_block, without_faults as without_kept};
+#[cfg(target_arch = "x86_64")]
+pub use action::{Action, SA_RESTORER, fault, set as set_action};
+pub use mask::{keep, keeping, never_block};
 pub use number::{change_mask_for_the_c_library, perform};
 pub use ring::settle;
 
@@ -37,6 +43,8 @@ pub use ring::settle;
 pub fn resolve() {
     crate::names::resolve();
     aio::resolve();
+    apart::resolve();
+    arrive::resolve();
     fork::resolve();
     clock::resolve();
     clock::resolve_clock();
@@ -59,6 +67,7 @@ pub fn resolve() {
     print::resolve_variadic();
     process::resolve();
     queue::resolve();
+    resolver::resolve();
     socket::resolve();
     start::resolve();
     start::resolve_variadic();

@@ -2,7 +2,7 @@
 //! arguments are buffers, and what is to be done around the calls that use them later. Any context: signal-safe but for
 //! what io_uring and io_submit need.
 
-use super::{aio, fork, lent, mask, ring};
+use super::{action, aio, arrive, fork, lent, mask, ring};
 use crate::holds::{self, Holds};
 use crate::{cancel, given, names};
 use core::ffi::{c_int, c_long, c_ulong};
@@ -26,6 +26,41 @@ fn at<T>(address: usize) -> *const T {
     core::ptr::with_exposed_provenance(address)
 }
 
+/// Whether what the call takes, sends or sets is so when it fails because it can't write its answer: it can't be made once more, and
+/// what it uses is held always.
+pub fn is_made_once(number: c_long) -> bool {
+    matches!(
+        number,
+        libc::SYS_read
+            | libc::SYS_readv
+            | libc::SYS_preadv2
+            | libc::SYS_recvfrom
+            | libc::SYS_recvmsg
+            | libc::SYS_recvmmsg
+            | libc::SYS_sendmmsg
+            | libc::SYS_sendfile
+            | libc::SYS_splice
+            | libc::SYS_copy_file_range
+            | libc::SYS_accept
+            | libc::SYS_accept4
+            | libc::SYS_getsockopt
+            | libc::SYS_ioctl
+            | libc::SYS_wait4
+            | libc::SYS_waitid
+            | libc::SYS_nanosleep
+            | libc::SYS_clock_nanosleep
+            | libc::SYS_rt_sigtimedwait
+            | libc::SYS_msgrcv
+            | libc::SYS_mq_timedreceive
+            | libc::SYS_mq_getsetattr
+            | libc::SYS_setitimer
+            | libc::SYS_timer_settime
+            | libc::SYS_timerfd_settime
+            | libc::SYS_prlimit64
+            | libc::SYS_syslog
+    )
+}
+
 /// Makes the call, with what it needs held on the host. `call` makes it and answers as the kernel does, and so does this.
 ///
 /// # Safety
@@ -34,7 +69,7 @@ pub unsafe fn perform(number: c_long, a: [usize; 6], call: impl Fn([usize; 6]) -
     let held = |a: [usize; 6]| {
         // SAFETY: the caller's promise.
         let hold = |h: &mut Holds| unsafe { super::table::hold(h, number, a) };
-        holds::around(false, hold, || call(a), |answer| *answer == -(EFAULT as isize))
+        holds::around(is_made_once(number), hold, || call(a), |answer| *answer == -(EFAULT as isize))
     };
     // SAFETY: the caller's promise, for each as its manual page has it.
     unsafe {
@@ -57,6 +92,8 @@ pub unsafe fn perform(number: c_long, a: [usize; 6], call: impl Fn([usize; 6]) -
                 answer
             }
             libc::SYS_rt_sigprocmask if a[3] == 8 => change_mask(a, mask::change),
+            libc::SYS_rt_sigaction => action::by_number(a, call),
+            libc::SYS_sigaltstack => mask::alternate_stack(a, call),
             libc::SYS_rt_sigsuspend => with_mask(a, 0, held),
             libc::SYS_ppoll => with_mask(a, 3, held),
             libc::SYS_epoll_pwait | libc::SYS_epoll_pwait2 => with_mask(a, 4, held),
@@ -81,6 +118,9 @@ pub unsafe fn perform(number: c_long, a: [usize; 6], call: impl Fn([usize; 6]) -
                     || fork::forking(fork::shares_files(number, a), || call(a)),
                     |answer| *answer == -(EFAULT as isize),
                 )
+            }
+            libc::SYS_read | libc::SYS_recvfrom | libc::SYS_accept | libc::SYS_accept4 => {
+                arrive::by_number(number, a, &call).unwrap_or_else(|| held(a))
             }
             _ => mapping_call(number, a).unwrap_or_else(|| held(a)),
         }

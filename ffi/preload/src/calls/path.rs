@@ -238,6 +238,18 @@ crate::holds::wraps! {
         h.text(to_path);
     }
     fn fspick(at: c_int, path: *const c_char, flags: c_uint) -> c_int |h| { h.text(path) }
+    fn mount_setattr(at: c_int, path: *const c_char, flags: c_uint, what: *const c_void, n: usize) -> c_int |h| {
+        h.text(path);
+        h.reads(what, n);
+    }
+    fn fsopen(name: *const c_char, flags: c_uint) -> c_int |h| { h.text(name) }
+    fn fsconfig(fd: c_int, command: c_uint, key: *const c_char, value: *const c_void, aux: c_int) -> c_int |h| {
+        of_option(h, command, key, value, aux)
+    }
+    // The C library makes do with another folder if it can't look at this one.
+    fn tempnam(folder: *const c_char, prefix: *const c_char) -> *mut c_char |h| { h.text(folder) }
+    fn pututxline(what: *const libc::utmpx) -> *mut libc::utmpx |h| { h.reads(what, size_of::<libc::utmpx>()) }
+    fn pututline(what: *const libc::utmpx) -> *mut libc::utmpx |h| { h.reads(what, size_of::<libc::utmpx>()) }
     fn open_tree(at: c_int, path: *const c_char, flags: c_uint) -> c_int |h| { h.text(path) }
     // What the last argument is, a path or a struct, the command says.
     fn quotactl(command: c_int, device: *const c_char, id: c_int, what: *mut c_char) -> c_int |h| {
@@ -259,4 +271,23 @@ pub fn of_handle(at: *const c_uint) -> usize {
     const MOST: usize = 128;
     let len = if at.is_null() { None } else { crate::given::read(at) };
     len.map_or(0, |len| HEAD + (len as usize).min(MOST))
+}
+
+/// What fsconfig(2) takes: a number, a text, a path or bytes, as its command says.
+pub fn of_option(
+    h: &mut crate::holds::Holds,
+    command: c_uint,
+    key: *const c_char,
+    value: *const c_void,
+    aux: c_int,
+) {
+    const STRING: c_uint = 1;
+    const BINARY: c_uint = 2;
+    const EMPTY_PATH: c_uint = 4;
+    h.text(key);
+    match command {
+        BINARY => h.reads(value, aux.max(0) as usize),
+        STRING..=EMPTY_PATH => h.text(value.cast()),
+        _ => {}
+    }
 }

@@ -1,21 +1,21 @@
 //! What the kernel is told of a process and says of it: limits, ids, names, scheduling. Those of POSIX threads answer with the
-//! error itself, and hold always.
+//! error itself, and hold always, as do those that take something, or tell what was before they have changed it.
 
 use crate::given;
 use crate::holds::Holds;
 use core::ffi::{c_char, c_int, c_uint, c_void};
-use libc::{gid_t, pid_t, pthread_t, rlimit, sched_param, timespec, uid_t};
+use libc::{gid_t, pid_t, pthread_t, rlimit, sched_param, siginfo_t, timespec, uid_t};
 
 crate::holds::wraps! {
     fn getrlimit(which: c_int, to: *mut rlimit) -> c_int |h| { h.one(to) }
     fn getrlimit64(which: c_int, to: *mut rlimit) -> c_int |h| { h.one(to) }
     fn setrlimit(which: c_int, from: *const rlimit) -> c_int |h| { h.reads(from, size_of::<rlimit>()) }
     fn setrlimit64(which: c_int, from: *const rlimit) -> c_int |h| { h.reads(from, size_of::<rlimit>()) }
-    fn prlimit(pid: pid_t, which: c_int, from: *const rlimit, to: *mut rlimit) -> c_int |h| {
+    fn prlimit(pid: pid_t, which: c_int, from: *const rlimit, to: *mut rlimit) -> c_int |h| if always {
         h.one(to);
         h.reads(from, size_of::<rlimit>());
     }
-    fn prlimit64(pid: pid_t, which: c_int, from: *const rlimit, to: *mut rlimit) -> c_int |h| {
+    fn prlimit64(pid: pid_t, which: c_int, from: *const rlimit, to: *mut rlimit) -> c_int |h| if always {
         h.one(to);
         h.reads(from, size_of::<rlimit>());
     }
@@ -42,10 +42,19 @@ crate::holds::wraps! {
     }
     fn sethostname(name: *const c_char, n: usize) -> c_int |h| { h.reads(name, n) }
     fn setdomainname(name: *const c_char, n: usize) -> c_int |h| { h.reads(name, n) }
-    fn klogctl(what: c_int, to: *mut c_char, n: c_int) -> c_int |h| { h.writes(to, n.max(0) as usize) }
+    fn klogctl(what: c_int, to: *mut c_char, n: c_int) -> c_int |h| if always { h.writes(to, n.max(0) as usize) }
     // These are variable arguments, which are passed as any others on x86-64 and aarch64.
     fn prctl(what: c_int, a: usize, b: usize, c: usize, d: usize) -> c_int |h| { of_prctl(h, what, [a, b, c, d]) }
     fn mincore(at: *mut c_void, n: usize, to: *mut u8) -> c_int |h| { h.writes(to, n.div_ceil(4096)) }
+    // Likewise.
+    fn ptrace(what: c_int, pid: pid_t, at: *mut c_void, data: *mut c_void) -> isize |h| { of_ptrace(h, what, at, data) }
+    fn pidfd_send_signal(fd: c_int, signum: c_int, info: *const siginfo_t, flags: c_uint) -> c_int |h| {
+        h.reads(info, size_of::<siginfo_t>())
+    }
+    fn init_module(image: *const c_void, n: usize, options: *const c_char) -> c_int |h| {
+        h.reads(image, n);
+        h.text(options);
+    }
     fn sched_getparam(pid: pid_t, to: *mut sched_param) -> c_int |h| { h.one(to) }
     fn sched_setparam(pid: pid_t, from: *const sched_param) -> c_int |h| { h.reads(from, size_of::<sched_param>()) }
     fn sched_setscheduler(pid: pid_t, policy: c_int, from: *const sched_param) -> c_int |h| {
@@ -72,16 +81,36 @@ pub fn of_prctl(h: &mut Holds, what: c_int, a: [usize; 4]) {
         libc::PR_SET_NAME => h.reads(at(a[0]), 16),
         libc::PR_GET_NAME => h.writes(at(a[0]), 16),
         PR_SET_VMA => h.text(at(a[3]).cast()),
-        libc::PR_SET_SECCOMP => {
-            let program = at(a[1]).cast::<libc::sock_fprog>();
-            h.reads(program, size_of::<libc::sock_fprog>());
-            if let Some(program) = (!program.is_null()).then(|| given::read(program)).flatten() {
-                h.reads(program.filter, program.len as usize * size_of::<libc::sock_filter>());
-            }
-        }
+        libc::PR_SET_SECCOMP => of_filter(h, at(a[1]).cast()),
         libc::PR_SET_MM => h.writes(at(a[1]), 128),
         PR_SCHED_CORE => h.writes(at(a[3]), 8),
         _ => h.writes(at(a[0]), 64),
+    }
+}
+
+/// What ptrace(2) reads or writes of this process's: a few registers mostly, or a word.
+pub fn of_ptrace(h: &mut Holds, what: c_int, at: *const c_void, data: *const c_void) {
+    const SIGNALS: c_uint = 0x4209; // PTRACE_PEEKSIGINFO: from where, how, how many
+    match what as c_uint {
+        // SAFETY: a vector or NULL, by the program's promise.
+        libc::PTRACE_GETREGSET | libc::PTRACE_SETREGSET => unsafe {
+            h.writes(data, size_of::<libc::iovec>());
+            h.vectors(data.cast(), 1, true);
+        },
+        SIGNALS => {
+            h.reads(at, 16);
+            let count = given::read(at.cast::<[i32; 4]>()).map_or(0, |of| of[3].max(0) as usize);
+            h.writes(data, count.saturating_mul(size_of::<siginfo_t>()));
+        }
+        _ => h.writes(data, 512),
+    }
+}
+
+/// The filter of a sandbox.
+pub fn of_filter(h: &mut Holds, program: *const libc::sock_fprog) {
+    h.reads(program, size_of::<libc::sock_fprog>());
+    if let Some(program) = (!program.is_null()).then(|| given::read(program)).flatten() {
+        h.reads(program.filter, program.len as usize * size_of::<libc::sock_filter>());
     }
 }
 

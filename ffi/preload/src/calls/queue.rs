@@ -28,7 +28,7 @@ crate::holds::wraps! {
     fn __mq_open_2(name: *const c_char, flags: c_int) -> mqd_t |h| { h.text(name) }
     fn mq_unlink(name: *const c_char) -> c_int |h| { h.text(name) }
     fn mq_getattr(queue: mqd_t, to: *mut mq_attr) -> c_int |h| { h.one(to) }
-    fn mq_setattr(queue: mqd_t, from: *const mq_attr, old: *mut mq_attr) -> c_int |h| {
+    fn mq_setattr(queue: mqd_t, from: *const mq_attr, old: *mut mq_attr) -> c_int |h| if always {
         h.one(old);
         h.reads(from, size_of::<mq_attr>());
     }

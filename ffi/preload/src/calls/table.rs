@@ -8,7 +8,7 @@ use super::queue::{OF_IPC, of_semctl};
 use super::wait::of_set;
 use crate::given;
 use crate::holds::Holds;
-use core::ffi::{c_char, c_int, c_long, c_ulong};
+use core::ffi::{c_char, c_int, c_long, c_uint, c_ulong};
 
 fn at<T>(address: usize) -> *const T {
     core::ptr::with_exposed_provenance(address)
@@ -30,6 +30,10 @@ const TIME: usize = size_of::<libc::timespec>();
 const STAT: usize = size_of::<libc::stat>();
 const QUEUE: usize = size_of::<libc::mq_attr>();
 const SET: usize = 8; // the kernel's set of signals
+// The same on all architectures, and not in the `libc` crate for all.
+const CACHESTAT: c_long = 451;
+const FCHMODAT2: c_long = 452;
+const FUTEX_WAIT: c_long = 455;
 
 /// Holds what the call of that number uses.
 ///
@@ -73,7 +77,16 @@ pub unsafe fn hold(h: &mut Holds, number: c_long, a: [usize; 6]) {
             | libc::SYS_faccessat2
             | libc::SYS_inotify_add_watch
             | libc::SYS_open_tree
-            | libc::SYS_fspick => text(h, a[1]),
+            | libc::SYS_fspick
+            | FCHMODAT2 => text(h, a[1]),
+            libc::SYS_fsopen => text(h, a[0]),
+            libc::SYS_fsconfig => {
+                super::path::of_option(h, a[1] as c_uint, at(a[2]), at(a[3]), a[4] as c_int)
+            }
+            libc::SYS_mount_setattr => {
+                text(h, a[1]);
+                reads(h, a[3], a[4]);
+            }
             libc::SYS_openat2 => {
                 text(h, a[1]);
                 reads(h, a[2], a[3]);
@@ -194,6 +207,10 @@ pub unsafe fn hold(h: &mut Holds, number: c_long, a: [usize; 6]) {
                     reads(h, a[3], TIME);
                 }
             }
+            FUTEX_WAIT => {
+                writes(h, a[0], 8);
+                reads(h, a[4], TIME);
+            }
             libc::SYS_futex => of_futex(h, a),
             libc::SYS_futex_waitv => of_many_futexes(h, a),
             libc::SYS_nanosleep => {
@@ -277,6 +294,33 @@ pub unsafe fn hold(h: &mut Holds, number: c_long, a: [usize; 6]) {
             libc::SYS_getcpu => (0..2).for_each(|i| writes(h, a[i], 4)),
             libc::SYS_mincore => writes(h, a[2], a[1].div_ceil(4096)),
             libc::SYS_prctl => of_prctl(h, a[0] as c_int, [a[1], a[2], a[3], a[4]]),
+            libc::SYS_ptrace => super::process::of_ptrace(h, a[0] as c_int, at(a[2]), at(a[3])),
+            libc::SYS_pidfd_send_signal => reads(h, a[2], size_of::<libc::siginfo_t>()),
+            libc::SYS_seccomp if a[0] == libc::SECCOMP_SET_MODE_FILTER as usize => {
+                super::process::of_filter(h, at(a[2]))
+            }
+            libc::SYS_seccomp => writes(h, a[2], 8),
+            libc::SYS_add_key => {
+                text(h, a[0]);
+                text(h, a[1]);
+                reads(h, a[2], a[3]);
+            }
+            libc::SYS_request_key => (0..3).for_each(|i| text(h, a[i])),
+            libc::SYS_init_module => {
+                reads(h, a[0], a[1]);
+                text(h, a[2]);
+            }
+            libc::SYS_finit_module => text(h, a[1]),
+            libc::SYS_move_pages => {
+                reads(h, a[2], a[1].saturating_mul(8));
+                reads(h, a[3], a[1].saturating_mul(4));
+                writes(h, a[4], a[1].saturating_mul(4));
+            }
+            libc::SYS_process_madvise => reads(h, a[1], a[2].min(1024) * size_of::<libc::iovec>()),
+            CACHESTAT => {
+                reads(h, a[1], 16);
+                writes(h, a[2], 40);
+            }
             // Queues.
             libc::SYS_msgsnd => reads(h, a[1], a[2].saturating_add(8)),
             libc::SYS_msgrcv => writes(h, a[1], a[2].saturating_add(8)),
@@ -427,6 +471,7 @@ unsafe fn older(h: &mut Holds, number: c_long, a: [usize; 6]) {
         }
         libc::SYS_epoll_wait => writes(h, a[1], a[2].min(1 << 20) * size_of::<libc::epoll_event>()),
         libc::SYS_getdents => writes(h, a[1], a[2]),
+        libc::SYS_arch_prctl => writes(h, a[1], 8),
         libc::SYS_time => writes(h, a[0], 8),
         _ => {}
     }

@@ -1,8 +1,8 @@
-//! Waiting: for descriptors, time, children and signals. A signal that is taken is lost if what it says can't be written: such
-//! calls hold always.
+//! Waiting for descriptors, and what is like it. A signal that is taken is lost if what it says can't be written: that is held always.
+//! Children, time and other waits for signals are in `apart`.
 
-use core::ffi::{c_int, c_uint, c_ulong};
-use libc::{epoll_event, fd_set, pid_t, pollfd, rusage, siginfo_t, sigset_t, timespec, timeval};
+use core::ffi::{c_int, c_ulong};
+use libc::{epoll_event, fd_set, pollfd, rusage, siginfo_t, sigset_t, timespec, timeval};
 
 /// The bytes that select looks at, in an fd_set of any size.
 pub fn of_set(n: c_int) -> usize {
@@ -24,30 +24,10 @@ crate::holds::wraps! {
     fn epoll_wait(epoll: c_int, events: *mut epoll_event, n: c_int, timeout: c_int) -> c_int |h| {
         h.writes(events, n.max(0) as usize * size_of::<epoll_event>())
     }
-    fn nanosleep(time: *const timespec, rest: *mut timespec) -> c_int |h| {
-        h.one(time);
-        h.one(rest);
-    }
-    fn wait(status: *mut c_int) -> pid_t |h| { h.one(status) }
-    fn waitpid(pid: pid_t, status: *mut c_int, options: c_int) -> pid_t |h| { h.one(status) }
-    fn wait3(status: *mut c_int, options: c_int, usage: *mut rusage) -> pid_t |h| {
-        h.one(status);
-        h.one(usage);
-    }
-    fn wait4(pid: pid_t, status: *mut c_int, options: c_int, usage: *mut rusage) -> pid_t |h| {
-        h.one(status);
-        h.one(usage);
-    }
-    fn waitid(kind: c_int, id: c_uint, info: *mut siginfo_t, options: c_int) -> c_int |h| { h.one(info) }
     fn getrusage(who: c_int, usage: *mut rusage) -> c_int |h| { h.one(usage) }
     fn uname(to: *mut libc::utsname) -> c_int |h| { h.one(to) }
     fn sysinfo(to: *mut libc::sysinfo) -> c_int |h| { h.one(to) }
     fn times(to: *mut libc::tms) -> isize |h| { h.one(to) }
-    fn sigwait(set: *const sigset_t, to: *mut c_int) -> c_int |h| if always { h.reads(set, SET) }
-    fn sigwaitinfo(set: *const sigset_t, to: *mut siginfo_t) -> c_int |h| if always {
-        h.reads(set, SET);
-        h.one(to);
-    }
     fn sigtimedwait(set: *const sigset_t, to: *mut siginfo_t, time: *const timespec) -> c_int |h| if always {
         h.reads(set, SET);
         h.one(to);

@@ -1,23 +1,12 @@
 //! What signals do, while calls are trapped: our handler of SIGSYS, the program's own beside it, and rt_sigaction(2).
 
 use super::{entry, handler};
+use crate::calls::{self, Action, SA_RESTORER};
 use crate::names::{self, bare};
-use crate::{calls, given, settings};
-use core::ffi::{c_int, c_long, c_void};
+use crate::settings;
+use core::ffi::{c_int, c_void};
 use core::sync::atomic::{AtomicUsize, Ordering::*};
 use libc::{SIGBUS, SIGSEGV, SIGSYS, siginfo_t, ucontext_t};
-
-/// The kernel's `struct sigaction`.
-#[repr(C)]
-#[derive(Clone, Copy, Default)]
-struct Action {
-    handler: usize,
-    flags: usize,
-    restorer: usize,
-    mask: u64,
-}
-
-const SA_RESTORER: usize = 0x0400_0000;
 
 /// The first address of the C library and the one after its last.
 pub static C_LIBRARY: [AtomicUsize; 2] = [const { AtomicUsize::new(0) }; 2];
@@ -106,62 +95,23 @@ pub unsafe fn forward(info: *mut siginfo_t, context: *mut ucontext_t) {
 /// # Safety
 /// As the system call.
 pub unsafe fn set(a: [usize; 6], caller: usize) -> isize {
-    let (signum, new_at, old_at, size) = (a[0] as c_int, a[1], a[2], a[3]);
-    if size != 8 {
-        return -(libc::EINVAL as isize);
-    }
-    // A copy: the kernel sees no memory of the program's.
-    let new = match new_at {
-        0 => None,
-        at => match given::read(core::ptr::with_exposed_provenance::<Action>(at)) {
-            None => return -(libc::EFAULT as isize),
-            Some(new) => Some(Action { mask: calls::without_kept(new.mask), ..new }),
-        },
-    };
-    let mut old = Action::default();
-    let answer = match signum {
+    let own = |signum: c_int, new: Option<&Action>, old: &mut Action| match signum {
         SIGSYS => {
-            old = program();
+            *old = program();
             // A child of vfork changes its own, and has our handler until it starts its program.
             if let Some(new) =
                 new.filter(|_| settings::is_own_process() || hmmrt_core::raw::preload::in_child())
             {
-                set_program(&new);
+                set_program(new);
             }
             0
         }
         // The C library's come from our `sigaction` and from the runtime.
         SIGSEGV | SIGBUS if !is_c_library(caller as i64) && settings::is_own_process() => {
-            fault(signum, new, &mut old)
+            calls::fault(signum, new, old)
         }
-        _ => kernel(signum, new.as_ref(), &mut old),
+        _ => kernel(signum, new, old),
     };
-    if answer == 0 && old_at != 0 && !given::write(core::ptr::with_exposed_provenance_mut(old_at), old) {
-        return -(libc::EFAULT as isize);
-    }
-    answer
+    // SAFETY: the caller's promise.
+    unsafe { calls::set_action(a, own) }
 }
-
-/// The program's action for a signal by which faults of ours may come, set without the C library.
-fn fault(signum: c_int, new: Option<Action>, old: &mut Action) -> isize {
-    // SAFETY: zeroed is a valid action; the kernel's set is the first 8 bytes of the C library's.
-    unsafe {
-        let mut given: libc::sigaction = core::mem::zeroed();
-        let mut before: libc::sigaction = core::mem::zeroed();
-        if let Some(new) = new {
-            given.sa_sigaction = new.handler;
-            given.sa_flags = new.flags as c_int & !(SA_RESTORER as c_int);
-            (&raw mut given.sa_mask).cast::<u64>().write(new.mask);
-        }
-        let pointer = if new.is_some() { &raw const given } else { core::ptr::null() };
-        if hmmrt_core::program_sigaction(signum, pointer, &mut before) != 0 {
-            return -(names::errno() as isize);
-        }
-        old.handler = before.sa_sigaction;
-        old.flags = before.sa_flags as u32 as usize;
-        old.mask = (&raw const before.sa_mask).cast::<u64>().read();
-    }
-    0
-}
-
-const _: () = assert!(size_of::<Action>() == 32 && size_of::<c_long>() == 8);

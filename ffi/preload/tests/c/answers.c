@@ -10,7 +10,10 @@
 #include <linux/futex.h>
 #include <mntent.h>
 #include <mqueue.h>
+#include <netinet/in.h>
 #include <pthread.h>
+#include <pty.h>
+#include <resolv.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdint.h>
@@ -20,7 +23,9 @@
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/msg.h>
+#include <sys/ioctl.h>
 #include <sys/prctl.h>
+#include <sys/ptrace.h>
 #include <sys/quota.h>
 #include <sys/resource.h>
 #include <sys/sem.h>
@@ -28,10 +33,14 @@
 #include <sys/signalfd.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
 #include <sys/timerfd.h>
 #include <sys/timex.h>
+#include <sys/uio.h>
+#include <sys/user.h>
+#include <sys/wait.h>
 #include <sys/xattr.h>
 #include <threads.h>
 #include <time.h>
@@ -42,6 +51,7 @@
 // Not in every C library.
 extern void arc4random_buf(void *to, size_t n) __attribute__((weak));
 extern int __getgroups_chk(int n, gid_t *to, size_t room);
+extern int pidfd_send_signal(int fd, int signal, siginfo_t *info, unsigned flags);
 extern int capget(void *header, void *data);
 extern ssize_t __readlinkat_chk(int at, const char *path, char *to, size_t n, size_t room);
 extern ssize_t getdirentries(int fd, char *to, size_t n, off_t *at);
@@ -310,6 +320,95 @@ static void files(void) {
     }
 }
 
+static int server;
+// Answers every question with one address.
+static void *answers_all(void *unused) {
+    for (;;) {
+        unsigned char b[1024];
+        struct sockaddr_in from;
+        socklen_t len = sizeof from;
+        ssize_t n = recvfrom(server, b, 512, 0, (void *)&from, &len);
+        if (n < 12) continue;
+        static const unsigned char record[] = {0xc0, 0x0c, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4, 1, 2, 3, 4};
+        b[2] |= 0x80, b[3] = 0x80, b[7] = 1;
+        memcpy(b + n, record, sizeof record);
+        sendto(server, b, (size_t)n + sizeof record, 0, (void *)&from, len);
+    }
+    return unused;
+}
+static void name_servers(void) {
+    struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
+    socklen_t len = sizeof a;
+    server = socket(AF_INET, SOCK_DGRAM, 0);
+    CHECK(bind(server, (void *)&a, len) == 0 && getsockname(server, (void *)&a, &len) == 0);
+    pthread_t thread;
+    CHECK(pthread_create(&thread, NULL, answers_all, NULL) == 0);
+    struct __res_state *state = at(0);
+    CHECK(res_ninit(state) == 0);
+    state->nscount = 1, state->nsaddr_list[0] = a, state->retrans = 5, state->retry = 1;
+    unsigned char *to = at(1), *question = at(2);
+    for (int i = 0; i < ROUNDS; i++) {
+        AWAY(to);
+        CHECK(res_nquery(AWAY(state), "example.com", 1, 1, to, 512) > 12 && to[7] == 1);
+        int n = res_nmkquery(state, 0, "example.com", 1, 1, NULL, 0, NULL, question, 512);
+        CHECK(n > 12);
+        AWAY(question), AWAY(to);
+        CHECK(res_nsend(state, question, n, to, 512) > n && to[7] == 1);
+    }
+}
+
+static void others_and_rare(void) {
+    for (int i = 0; i < ROUNDS; i++) {
+#if defined __x86_64__
+        int child = fork(), status;
+        if (child == 0) {
+            ptrace(PTRACE_TRACEME, 0, NULL, NULL);
+            raise(SIGSTOP);
+            _exit(0);
+        }
+        CHECK(waitpid(child, &status, 0) == child && WIFSTOPPED(status)); // where calls are trapped, by the first
+        struct user_regs_struct *registers = at(0);
+        CHECK(ptrace(PTRACE_GETREGS, child, NULL, AWAY(registers)) == 0 && registers->rsp != 0);
+        struct iovec *part = at(1);
+        *part = (struct iovec){registers, sizeof *registers};
+        AWAY(part);
+        CHECK(ptrace(PTRACE_GETREGSET, child, 1, part) == 0 && part->iov_len > 0);
+        siginfo_t *stopped = at(2);
+        CHECK(syscall(SYS_ptrace, PTRACE_GETSIGINFO, child, NULL, AWAY(stopped)) == 0 && stopped->si_signo == WSTOPSIG(status));
+        CHECK(kill(child, SIGKILL) == 0 && waitpid(child, &status, 0) == child && WIFSIGNALED(status));
+#endif
+        struct winsize *size = at(3), now;
+        size->ws_row = 7, size->ws_col = 9;
+        int one, other;
+        CHECK(openpty(&one, &other, NULL, NULL, AWAY(size)) == 0);
+        CHECK(ioctl(other, TIOCGWINSZ, &now) == 0 && now.ws_row == 7 && now.ws_col == 9);
+        CHECK(close(one) == 0 && close(other) == 0);
+        char *name = tempnam(AWAY(text(4, folder)), "x");
+        CHECK(name != NULL && strncmp(name, folder, strlen(folder)) == 0);
+        free(name);
+        siginfo_t *info = at(5);
+        signal(SIGUSR2, SIG_IGN);
+        info->si_signo = SIGUSR2, info->si_code = SI_QUEUE;
+        int self = (int)syscall(SYS_pidfd_open, getpid(), 0);
+        CHECK(syscall(SYS_pidfd_send_signal, self, SIGUSR2, AWAY(info), 0) == 0 || refused(-1));
+#if __GLIBC_PREREQ(2, 36)
+        CHECK(pidfd_send_signal(self, SIGUSR2, AWAY(info), 0) == 0 || refused(-1));
+        CHECK(refused(fsopen(AWAY(text(6, "nosuchfs")), 0)));
+        CHECK(refused(fsconfig(one, 0, AWAY(block + 6 * PAGE), NULL, 0)));
+        CHECK(refused(mount_setattr(AT_FDCWD, AWAY(text(6, "/none/at/all")), 0, &(struct mount_attr){.attr_set = MOUNT_ATTR_RDONLY}, sizeof(struct mount_attr))));
+#endif
+        signal(SIGUSR2, SIG_DFL);
+        close(self);
+        void **pages = at(6);
+        int *where = at(7);
+        pages[0] = block;
+        AWAY(pages), AWAY(where);
+        CHECK(syscall(SYS_move_pages, 0, 1UL, pages, NULL, where, 0) == 0 || refused(-1));
+        CHECK(refused(syscall(SYS_add_key, AWAY(text(6, "nosuchtype")), "x", NULL, 0UL, -1)));
+        CHECK(refused(syscall(452, AT_FDCWD, AWAY(text(6, "/none/at/all")), 0600, 0))); // fchmodat2
+    }
+}
+
 int main(int argc, char **argv) {
     CHECK(argc == 2);
     snprintf(folder, sizeof folder, "%s", argv[1]);
@@ -322,6 +421,8 @@ int main(int argc, char **argv) {
     PART(random_bytes);
     PART(no_arguments);
     PART(many_futexes);
+    PART(name_servers);
+    PART(others_and_rare);
     CHECK(waits > 100);
     return 0;
 }

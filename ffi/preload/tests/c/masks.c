@@ -9,6 +9,7 @@
 #include <stdint.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/mman.h>
 #include <sys/select.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
@@ -242,6 +243,70 @@ static void childs_mask(void) {
     open_all();
 }
 
+// The kernel's struct.
+struct action {
+    void (*handler)(int);
+    unsigned long flags;
+    void (*restorer)(void);
+    unsigned long mask;
+};
+static long act(int signal, struct action *new, struct action *old) {
+    return syscall(SYS_rt_sigaction, signal, new, old, 8L);
+}
+static sigjmp_buf back;
+static volatile int taken;
+static void takes(int signal) {
+    taken++;
+    if (signal == SIGSEGV) siglongjmp(back, 1);
+    touch();
+}
+static char *nowhere;
+
+// Set by number the program's actions are as they are by the C library.
+static void actions_by_number(void) {
+    struct action old = {.handler = takes}, segv = {.handler = takes, .flags = SA_NODEFER};
+    CHECK(act(SIGSEGV, NULL, &old) == 0 && old.handler == SIG_DFL);
+    CHECK(act(SIGSEGV, &segv, &old) == 0 && old.handler == SIG_DFL);
+    touch();
+    CHECK(taken == 0);
+    if (sigsetjmp(back, 1) == 0) *(volatile char *)nowhere = 1;
+    CHECK(taken == 1);
+    touch();
+    struct sigaction as_set;
+    CHECK(sigaction(SIGSEGV, NULL, &as_set) == 0 && as_set.sa_handler == takes && as_set.sa_flags == SA_NODEFER);
+    as_set.sa_flags |= (int)SA_RESETHAND;
+    CHECK(sigaction(SIGSEGV, &as_set, NULL) == 0);
+    touch();
+    CHECK(taken == 1);
+    if (sigsetjmp(back, 1) == 0) *(volatile char *)nowhere = 1;
+    CHECK(taken == 2);
+    // Used once, it is gone, and its flags are not.
+    CHECK(sigaction(SIGSEGV, NULL, &as_set) == 0 && as_set.sa_handler == SIG_DFL);
+    CHECK(as_set.sa_flags == (int)(SA_RESETHAND | SA_NODEFER));
+    as_set.sa_flags = 0;
+    CHECK(sigaction(SIGSEGV, &as_set, NULL) == 0);
+    // A handler with everything blocked.
+    struct sigaction usr = {.sa_handler = takes};
+    struct action all;
+    CHECK(sigaction(SIGUSR1, &usr, NULL) == 0 && act(SIGUSR1, NULL, &all) == 0 && all.handler == takes);
+    all.mask = ~0ul;
+    CHECK(act(SIGUSR1, &all, NULL) == 0 && raise(SIGUSR1) == 0 && taken == 3);
+    CHECK(act(SIGUSR1, (void *)nowhere, NULL) == -1 && errno == EFAULT);
+    CHECK(syscall(SYS_rt_sigaction, SIGUSR1, NULL, NULL, 4L) == -1 && errno == EINVAL);
+    // A stack for signals in managed memory stays.
+    stack_t stack = {.ss_sp = malloc(BIG), .ss_size = BIG}, before;
+    CHECK(syscall(SYS_sigaltstack, &stack, &before) == 0 && syscall(SYS_sigaltstack, NULL, &before) == 0);
+    CHECK(before.ss_sp == stack.ss_sp);
+    usr.sa_flags = SA_ONSTACK;
+    CHECK(sigaction(SIGUSR1, &usr, NULL) == 0);
+    for (int i = 0; i < 20; i++) {
+        usleep(1000);
+        CHECK(raise(SIGUSR1) == 0 && taken == 4 + i);
+    }
+    before.ss_flags = SS_DISABLE;
+    CHECK(syscall(SYS_sigaltstack, &before, NULL) == 0);
+}
+
 int main(int argc, char **argv) {
     sigfillset(&full);
     if (argc == 2 && strcmp(argv[1], "blocked") != 0) {
@@ -270,5 +335,7 @@ int main(int argc, char **argv) {
     PART(threads);
     PART(handlers_that_jump);
     PART(childs_mask);
+    nowhere = mmap(NULL, 4096, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    PART(actions_by_number);
     return 0;
 }
