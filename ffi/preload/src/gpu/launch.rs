@@ -157,7 +157,9 @@ fn with_params(
     let everything = params.is_unknown() || data() == Data::All;
     // Before any of it is the device's.
     let mut copied = params.are_managed().then(|| params.copy(end));
-    if blocks.is_empty() && !everything {
+    // Without a pointer to managed memory, too: one may be in memory of the driver's.
+    let more = everything || data() == Data::Used && !used().is_empty();
+    if blocks.is_empty() && !more {
         return real(copied.as_mut());
     }
     let code = around(driver, queue, work, &blocks, everything, &mut |needed| {

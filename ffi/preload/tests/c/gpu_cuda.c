@@ -236,6 +236,34 @@ static void nested_pointers(void) {
     free(out);
 }
 
+// The list begins in device memory, and no argument of the launch points to managed memory.
+static void pointers_in_device_memory(void) {
+    if (!follows) return;
+    size_t n = 2 * MIB / sizeof(struct node);
+    struct node *b = malloc(2 * MIB);
+    CHECK(b != NULL);
+    for (size_t i = 0; i < n; i++)
+        b[i] = (struct node){i + 1 < n ? &b[i + 1] : NULL, 0};
+    add(b, 2 * MIB, 0, NULL); // the device has used it
+    address head, result;
+    OK(cuMemAlloc_v2(&head, sizeof *b));
+    OK(cuMemAlloc_v2(&result, 2 * sizeof(uint64_t)));
+    struct node first = {b, 5};
+    OK(cuMemcpyHtoD_v2(head, &first, sizeof first));
+    for (uint64_t round = 1; round <= 3; round++) {
+        for (size_t i = 0; i < n; i++)
+            b[i].value = round;
+        uint64_t zero = 0, most = 10 * n, out[2];
+        void *values[] = {&result, &zero, &zero, &head, &most};
+        OK(run(kernel("hmm_list_walk"), NULL, values));
+        OK(cuMemcpyDtoH_v2(out, result, sizeof out));
+        CHECK(out[0] == n + 1 && out[1] == 5 + round * n);
+    }
+    OK(cuMemFree_v2(head));
+    OK(cuMemFree_v2(result));
+    free(b);
+}
+
 // Code that was read into memory; values and their list in managed memory.
 static void what_the_driver_reads(void) {
     char *image = malloc(2 * MIB);
@@ -316,6 +344,7 @@ int main(int argc, char **argv) {
     PART(both_kinds);
     PART(what_the_driver_reads);
     PART(attributes);
+    PART(pointers_in_device_memory);
     PART(nested_pointers);
     OK(cuCtxSynchronize());
     printf("all well\n");
