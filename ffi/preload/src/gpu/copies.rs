@@ -67,6 +67,21 @@ impl Drop for Taken {
     }
 }
 
+/// Has the driver do it itself if all memory is on the host. It stays there meanwhile, should another thread open a device. `None`: one is
+/// open.
+fn on_host(all: &[(usize, usize)], real: &mut dyn FnMut() -> i32) -> Option<i32> {
+    if preload::is_active() {
+        return None;
+    }
+    let is_pinned = |(at, n): &&(usize, usize)| is_managed(*at) && raw::pin(pointer(*at), *n).is_ok();
+    let pinned: Vec<&(usize, usize)> = all.iter().filter(is_pinned).collect();
+    let code = real();
+    for (at, n) in pinned {
+        let _ = raw::unpin(pointer(*at), *n);
+    }
+    Some(code)
+}
+
 /// Copies `n` bytes; `real` is the driver's way, for what it can have as it is.
 pub fn copy(
     driver: &Driver,
@@ -87,18 +102,10 @@ pub fn copy(
             (driver.copy)(to, from, n, stream)
         });
     }
-    if !preload::is_active() && to.is_plain() && from.is_plain() {
-        // All of it is on the host. It stays there while the driver is at it, should another thread open a device.
-        let both = [(to.at(), managed_to), (from.at(), managed_from)];
-        let pinned: Vec<usize> = both
-            .into_iter()
-            .filter(|(at, managed)| *managed && raw::pin(pointer(*at), n).is_ok())
-            .map(|(at, _)| at)
-            .collect();
-        let code = real();
-        for at in pinned {
-            let _ = raw::unpin(pointer(at), n);
-        }
+    if to.is_plain()
+        && from.is_plain()
+        && let Some(code) = on_host(&[(to.at(), n), (from.at(), n)], real)
+    {
         return code;
     }
     let code = (driver.wait)(stream);
@@ -168,6 +175,10 @@ pub fn copy_rows(
     if width == 0 || height == 0 || !managed_to && !managed_from {
         return whole();
     }
+    let all = |rows: Rows| (rows.start, rows.pitch.saturating_mul(height - 1).saturating_add(width));
+    if let Some(code) = on_host(&[all(to), all(from)], whole) {
+        return code;
+    }
     let stream = queue.native();
     let code = may_wait(driver, stream);
     if code != 0 {
@@ -222,6 +233,9 @@ pub fn copy_hidden(
 ) -> i32 {
     if n == 0 || !is_managed(host) {
         return band(host, 0, n);
+    }
+    if let Some(code) = on_host(&[(host, n)], &mut || band(host, 0, n)) {
+        return code;
     }
     let stream = queue.native();
     let code = may_wait(driver, stream);

@@ -120,6 +120,26 @@ static void two_dimensions(void) {
     free(y);
 }
 
+// No kernel has had any of it: the driver copies by itself, also what would be too wide for a buffer.
+static void before_any_launch(void) {
+    size_t width = 5 * MIB;
+    unsigned char *x = malloc(2 * width), *y = calloc(1, 2 * width);
+    address d;
+    CHECK(x && y);
+    for (size_t i = 0; i < 2 * width; i++)
+        x[i] = (unsigned char)(i % 251);
+    OK(cuMemAlloc_v2(&d, 2 * width));
+    planes p = {{0, 0, 1, x, 0, NULL, width}, {0, 0, 2, NULL, d, NULL, width}, width, 2};
+    planes q = {p.to, {0, 0, 1, y, 0, NULL, width}, width, 2};
+    OK(cuMemcpy2DAsync_v2(&p, NULL));
+    OK(cuMemcpy2DAsync_v2(&q, NULL));
+    OK(cuStreamSynchronize(NULL));
+    CHECK(memcmp(x, y, 2 * width) == 0);
+    OK(cuMemFree_v2(d));
+    free(x);
+    free(y);
+}
+
 // More than the device has: the launch is refused, and nothing is lost.
 static void no_room(void) {
     unsigned char *x = calloc(1, 160 * MIB);
@@ -141,6 +161,7 @@ int main(void) {
     OK(cuCtxSetCurrent(context));
     OK(cuModuleLoadData(&module, ".version 6.0\n.target sm_70\n.visible .entry test_add_bytes()\n"));
     OK(cuModuleGetFunction(&add_bytes, module, "test_add_bytes"));
+    before_any_launch(); // which goes without the library, too
     PART(stream_of_the_thread);
     PART(cooperative);
     PART(with_a_configuration);
