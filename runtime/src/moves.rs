@@ -223,8 +223,8 @@ pub(crate) fn copy_all_home(patience: Patience, most: usize, why: Why, arg: &'st
     while let Some(&first) = rest.first() {
         let count = rest.iter().enumerate().take_while(|(i, at)| at.0 == first.0 + i * CHUNK).count();
         let run = ByteRange { start: first.0, end: first.0 + count * CHUNK };
-        if to_host(run, false, patience, why, arg).is_err() {
-            // What can't come keeps nothing else away.
+        // What can't come keeps nothing else away. (Who waits has waited for long then, and a fork looks at each chunk itself.)
+        if to_host(run, false, patience, why, arg).is_err() && patience == Patience::Skip {
             for &at in &rest[..count] {
                 let _ = to_host(at.range(CHUNK), false, patience, why, arg);
             }
