@@ -5,7 +5,6 @@
 use crate::addr::{ByteRange, CHUNK};
 use crate::summary::Summary;
 use crate::sys::futex::Locked;
-use crate::sys::signal::Blocked;
 use core::sync::atomic::{AtomicUsize, Ordering::*};
 
 /// The summary.
@@ -24,13 +23,9 @@ pub(crate) fn is_locked_by_me() -> bool {
 }
 
 impl Block {
-    /// A block for the bytes `range`, with no chunk linked yet.
+    /// A block for the bytes `range`, with no chunk linked yet. Signals are blocked: who waits for a handler's touch may need the list.
     pub(crate) fn take(range: ByteRange) -> &'static Block {
-        let unused = {
-            let _blocked = Blocked::new(); // who waits for a handler's touch may need it
-            UNUSED.lock().pop()
-        };
-        let block = unused.unwrap_or_else(|| Box::leak(Box::default()));
+        let block = UNUSED.lock().pop().unwrap_or_else(|| Box::leak(Box::default()));
         block.start.store(range.start, Release);
         block.end.store(range.end, Release);
         block
@@ -41,10 +36,9 @@ impl Block {
         self.end.store(end, Release);
     }
 
-    /// Gives a block back whose chunks are all unlinked.
+    /// Gives a block back whose chunks are all unlinked. Signals are blocked.
     pub(crate) fn put(block: &'static Block) {
         debug_assert!(block.summary.chunks() == 0 && !block.summary.is_joined());
-        let _blocked = Blocked::new();
         UNUSED.lock().push(block);
     }
 

@@ -188,8 +188,8 @@ fn allocate_large(size: usize, align: usize) -> Result<(HostAddr, bool)> {
     let len = size.div_ceil(PAGE) * PAGE;
     let (range, zeroed) = HEAP.lock().take_for_block(len, align.max(CHUNK))?;
     let used = ByteRange { start: range.start, end: range.start + len };
-    let block = Block::take(used);
     let _blocked = Blocked::new();
+    let block = Block::take(used);
     for (at, part) in used.chunks() {
         let chunk = table::known(at);
         let mut g = Guard::lock(chunk, at);
@@ -315,8 +315,8 @@ fn free_large(chunk: &Chunk, addr: HostAddr, mut keep: bool) -> Result<()> {
             chunk.set_kind(Kind::Unused);
             migrate::forget_chunk(&g);
         }
+        Block::put(block);
     }
-    Block::put(block);
     STATS.managed_bytes.sub(range.len() as u64);
     let whole = ByteRange { start: range.start, end: range.end.next_multiple_of(CHUNK) };
     window::release(whole); // here already: a driver may wait for its kernels, and others should not wait for the heap then

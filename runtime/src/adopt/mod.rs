@@ -55,7 +55,11 @@ pub(crate) fn around(range: ByteRange) -> Option<ByteRange> {
             let regions = &mut locked.regions;
             (regions.around(range), regions.retired(), regions.without_summary(range))
         };
+        if retired.is_none() && without.is_none() {
+            return found;
+        }
         // Not under the lock: who waits for it may have interrupted malloc.
+        let _blocked = Blocked::new();
         retired.into_iter().for_each(Block::put);
         let Some(region) = without else { return found };
         let block = Block::take(region);
