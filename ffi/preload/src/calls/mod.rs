@@ -8,6 +8,7 @@ mod clock;
 mod context;
 mod flight;
 pub mod fork;
+mod futexes;
 mod io;
 mod legacy;
 mod lent;

@@ -1,12 +1,12 @@
 //! Which arguments of each system call are buffers of the program's, how long, and whether the kernel writes them. What is
 //! not here takes no buffer, or none that a program would keep in managed memory; `docs/SYSTEM_CALLS.md` says which.
 
+use super::futexes::{of_futex, of_many_futexes};
 use super::number::{GETRLIMIT, IO_PGETEVENTS, RENAMEAT, SETRLIMIT, of_fcntl, other_process, size_of_ioctl};
 use super::path::of_handle;
 use super::process::{of_attributes, of_prctl};
 use super::queue::{OF_IPC, of_semctl};
 use super::wait::of_set;
-use crate::given;
 use crate::holds::Holds;
 use core::ffi::{c_char, c_int, c_long, c_uint, c_ulong};
 
@@ -381,49 +381,6 @@ fn attribute(h: &mut Holds, descriptor: bool, file: usize, name: usize) {
         text(h, file);
     }
     text(h, name);
-}
-
-/// futex(2): which arguments it has, its operation says. In place of the others there is anything; who wakes may have a lock
-/// that bringing such memory home waits for.
-fn of_futex(h: &mut Holds, a: [usize; 6]) {
-    const WAIT_REQUEUE_PI: c_int = 11;
-    const LOCK_PI2: c_int = 13;
-    let operation = a[1] as c_int & !(libc::FUTEX_PRIVATE_FLAG | libc::FUTEX_CLOCK_REALTIME);
-    // A private one that is woken is not looked at.
-    if operation != libc::FUTEX_WAKE || a[1] as c_int & libc::FUTEX_PRIVATE_FLAG == 0 {
-        writes(h, a[0], 4);
-    }
-    if matches!(
-        operation,
-        libc::FUTEX_WAIT | libc::FUTEX_WAIT_BITSET | libc::FUTEX_LOCK_PI | LOCK_PI2 | WAIT_REQUEUE_PI
-    ) {
-        reads(h, a[3], TIME);
-    }
-    if matches!(
-        operation,
-        libc::FUTEX_REQUEUE
-            | libc::FUTEX_CMP_REQUEUE
-            | libc::FUTEX_WAKE_OP
-            | libc::FUTEX_CMP_REQUEUE_PI
-            | WAIT_REQUEUE_PI
-    ) {
-        writes(h, a[4], 4);
-    }
-}
-
-/// futex_waitv(2): an array of what is expected, where, and how.
-fn of_many_futexes(h: &mut Holds, a: [usize; 6]) {
-    const MOST: usize = 128;
-    let all = core::ptr::with_exposed_provenance::<[u64; 3]>(a[0]);
-    if a[0] == 0 || a[1] > MOST {
-        return;
-    }
-    reads(h, a[0], a[1] * size_of::<[u64; 3]>());
-    reads(h, a[3], TIME);
-    for i in 0..a[1] {
-        let Some([_, at, _]) = given::read(all.wrapping_add(i)) else { return };
-        writes(h, at as usize, 4);
-    }
 }
 
 /// The calls that newer architectures do not have.
