@@ -42,7 +42,7 @@ impl Blocker {
     }
     /// Whether it is not known that it will end.
     pub(crate) fn is_open(&self) -> bool {
-        !matches!(self, Blocker::Queued { .. } | Blocker::Fork | Blocker::Heap)
+        !matches!(self, Blocker::Queued { .. } | Blocker::Fork)
     }
     /// Waits for it, or for some change that makes it worth looking again. Holds no lock. Signal-safe.
     pub(crate) fn wait(&self) {
@@ -62,23 +62,24 @@ impl Blocker {
             Blocker::Queued { stream, ticket } => Stream::slot(stream).timeline.wait(ticket),
             Blocker::Call(call) => call.wait(),
             Blocker::Fork => gate::wait(),
-            Blocker::Heap => drop(heap::lock()),
+            Blocker::Heap => drop(heap::lock_within(HEAP_NS)),
             Blocker::Open { stream, owner } => inflight::wait_for_release(stream, owner),
         }
     }
 }
 
+/// How long the heap is waited for without a look at how long that has been.
+const HEAP_NS: u64 = 100_000_000;
 /// How long an API call waits for something that nobody releases.
 const PATIENCE_NS: u64 = 10_000_000_000;
 
 /// Waits for what stands in the way of an API call. `since` remembers when the waiting for open entries began (0: not
 /// yet); after about 10 s of it the call fails.
 pub(crate) fn wait_or_busy(blocker: Blocker, arg: &'static str, addr: usize, since: &mut u64) -> Result<()> {
-    let is_call = matches!(blocker, Blocker::Call(_));
     if blocker.is_own() {
-        let why = match is_call {
-            true => "a system call of this thread uses it",
-            false => "this thread acquired it and has not released it",
+        let why = match blocker {
+            Blocker::Call(_) => "a system call of this thread uses it",
+            _ => "this thread acquired it and has not released it",
         };
         return Err(Error::Busy { arg, addr, why });
     }
@@ -87,9 +88,10 @@ pub(crate) fn wait_or_busy(blocker: Blocker, arg: &'static str, addr: usize, sin
         if *since == 0 {
             *since = now;
         } else if now - *since > PATIENCE_NS {
-            let why = match is_call {
-                true => "a system call of another thread uses it, and does not end",
-                false => "another thread acquired it and does not release it",
+            let why = match blocker {
+                Blocker::Call(_) => "a system call of another thread uses it, and does not end",
+                Blocker::Heap => "another thread is inside of an allocation, and does not get out of it",
+                _ => "another thread acquired it and does not release it",
             };
             return Err(Error::Busy { arg, addr, why });
         }

@@ -224,7 +224,7 @@ pub(crate) fn too_large(device: usize, ranges: &[ByteRange]) -> Error {
         ranges.iter().flat_map(|r| r.chunks().map(|(at, _)| at).collect::<Vec<_>>()).collect();
     chunks.sort_unstable();
     chunks.dedup();
-    let memory = Devices::get().map_or(0, |d| d.at(device).info().memory_total);
+    let memory = Devices::get().and_then(|d| d.memory(device)).unwrap_or(0);
     Error::DeviceMemory { device: device as i32, bytes: chunks.len() * CHUNK, memory }
 }
 

@@ -8,12 +8,12 @@ use crate::error::{Error, Result};
 use crate::handle::Stream;
 use crate::launch::LaunchArg;
 use crate::sys::signal::Blocked;
-use crate::{raw, stream::StreamId};
+use crate::{raw, room, stream::StreamId};
 use bytemuck::Pod;
 use core::ffi::c_void;
 use core::marker::PhantomData;
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard};
 
 /// Managed memory that a device will use, and how. For [`Stream::acquire`].
 #[derive(Debug)]
@@ -86,14 +86,30 @@ impl<'a> Arg<'a> {
 
 /// The streams that have a guard, and its number: a release is for all that was acquired on a stream, so there is one guard at
 /// a time.
-static OPEN: Mutex<Vec<(i32, StreamId, u64)>> = Mutex::new(Vec::new());
+static OPEN: Mutex<Open> = Mutex::new(Vec::new());
+type Open = Vec<(i32, StreamId, u64)>;
 static NUMBERS: AtomicU64 = AtomicU64::new(0);
+
+fn open() -> MutexGuard<'static, Open> {
+    OPEN.lock().unwrap_or_else(|e| e.into_inner())
+}
 
 /// Looks at the open guards. With signals blocked: a handler that waits for a guard's release must not find this thread with what that
 /// needs.
-fn with_open<T>(look: impl FnOnce(&mut Vec<(i32, StreamId, u64)>) -> T) -> T {
+fn with_open<T>(look: impl FnOnce(&mut Open) -> T) -> T {
     let _blocked = Blocked::new();
-    look(&mut OPEN.lock().unwrap_or_else(|e| e.into_inner()))
+    look(&mut open())
+}
+
+/// Enters a guard, unless the stream has one already; whether it did.
+fn enter(device: i32, stream: StreamId, number: u64) -> bool {
+    let _blocked = Blocked::new();
+    let mut open = room::for_one_more(open, |open| open);
+    let is_first = open.iter().all(|(d, s, _)| (*d, *s) != (device, stream));
+    if is_first {
+        open.push((device, stream, number));
+    }
+    is_first
 }
 
 /// The stream is gone, and with it what a forgotten guard had acquired on it.
@@ -174,14 +190,7 @@ impl<'a> AccessGuard<'a> {
         let accesses: Vec<Access> = uses.into_iter().map(|part| part.access).collect();
         let (device, id) = (stream.device().number(), stream.id());
         let number = NUMBERS.fetch_add(1, Relaxed);
-        let is_first = with_open(|open| {
-            let is_first = open.iter().all(|(d, i, _)| (*d, *i) != (device, id));
-            if is_first {
-                open.push((device, id, number));
-            }
-            is_first
-        });
-        if !is_first {
+        if !enter(device, id, number) {
             let addr = accesses.first().map_or(0, |a| a.ptr.addr());
             return Err(Error::Busy { arg: "stream", addr, why: "the stream has an access guard already" });
         }

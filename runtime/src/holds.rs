@@ -9,6 +9,7 @@
 
 use crate::addr::{ByteRange, CHUNK, HostAddr};
 use crate::chunk::Guard;
+use crate::device::Devices;
 use crate::error::{Error, Result};
 use crate::inflight::{self, Intent};
 use crate::mask::PageMask;
@@ -19,7 +20,7 @@ use crate::sys::thread;
 use crate::table;
 use crate::trace::Why;
 use crate::uffd;
-use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering::*};
+use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering::*, fence};
 
 /// A range that a system call is about to use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -204,6 +205,11 @@ pub(crate) fn take(wants: &[Want], caller: Caller, held: &mut [Held]) -> Result<
         let wants = &wants[first..];
         let blocked = Blocked::new();
         let stopped = enter(wants, caller, mine, held_now).map_err(Stop::Fail).and_then(|()| {
+            // Entered before this look; who opens devices sends nothing before a look at what is entered.
+            fence(SeqCst);
+            if Devices::get().is_none() {
+                return Ok(());
+            }
             let chunks = wants.iter().flat_map(|w| w.range.chunks().map(|(at, part)| (at, part, w.write)));
             chunks.into_iter().try_for_each(|(at, part, write)| bring_home(at, part, write))
         });

@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::stream::{Stream, StreamId};
 use crate::sys::signal::Blocked;
 use crate::trace::{self, Name, What};
-use crate::{span, window};
+use crate::{room, span, window};
 use core::ffi::c_void;
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -147,7 +147,8 @@ pub(crate) fn forget() {
     l.epoch += 1;
 }
 
-fn module_id(l: &mut Loaded, module: Module) -> ModuleId {
+fn module_id(module: Module) -> ModuleId {
+    let mut l = room::for_one_more(loaded, |l| &mut l.modules);
     let at = l.modules.iter().position(|m| *m == module).unwrap_or_else(|| {
         l.modules.push(module);
         l.modules.len() - 1
@@ -157,7 +158,7 @@ fn module_id(l: &mut Loaded, module: Module) -> ModuleId {
 
 /// The module of the built-in kernels.
 pub(crate) fn builtin(device: usize) -> ModuleId {
-    module_id(&mut loaded(), Module::Builtin(device))
+    module_id(Module::Builtin(device))
 }
 
 /// Loads device code.
@@ -170,7 +171,7 @@ pub(crate) unsafe fn load(devices: &Devices, device: usize, image: &[u8]) -> Res
     }
     // SAFETY: the caller's promise.
     let module = unsafe { devices.at(device).module_load(image) }?;
-    Ok(module_id(&mut loaded(), Module::Loaded(device, module)))
+    Ok(module_id(Module::Loaded(device, module)))
 }
 
 /// The kernel `name` of a module.
@@ -190,7 +191,7 @@ pub(crate) fn get(devices: &Devices, module: ModuleId, name: &str) -> Result<Ker
         Module::Builtin(_) => BUILTIN.iter().find(|k| k.name == name).map(|k| k.params.into()),
         Module::Loaded(..) => devices.at(device).parameters(native),
     };
-    Ok(add(&mut loaded(), Kernel { device, native, name: name.to_owned(), params }))
+    Ok(add(Kernel { device, native, name: name.to_owned(), params }))
 }
 
 /// A kernel from a host function.
@@ -202,15 +203,21 @@ pub(crate) fn from_function(devices: &Devices, device: usize, function: HostFunc
         });
     }
     let name = String::from("host function");
-    Ok(add(&mut loaded(), Kernel { device, native: NativeKernel::Host(function), name, params: None }))
+    Ok(add(Kernel { device, native: NativeKernel::Host(function), name, params: None }))
 }
 
-fn add(l: &mut Loaded, kernel: Kernel) -> KernelId {
-    let same = |k: &Kernel| k.device == kernel.device && k.native.is(kernel.native) && k.name == kernel.name;
-    let at = l.kernels.iter().position(same).unwrap_or_else(|| {
-        let (number, name) = (l.kernels.len() as u32 + 1, Name::new(&kernel.name));
+fn add(kernel: Kernel) -> KernelId {
+    let mut kernel = Some(kernel); // a copy of what is there already is dropped without the lock
+    let mut l = room::for_one_more(loaded, |l| &mut l.kernels);
+    let is_it = |k: &Kernel| {
+        kernel
+            .as_ref()
+            .is_some_and(|new| k.device == new.device && k.native.is(new.native) && k.name == new.name)
+    };
+    let at = l.kernels.iter().position(is_it).unwrap_or_else(|| {
+        l.kernels.extend(kernel.take());
+        let (number, name) = (l.kernels.len() as u32, Name::new(&l.kernels[l.kernels.len() - 1].name));
         trace::record(|| What::Kernel { kernel: number, name });
-        l.kernels.push(kernel);
         l.kernels.len() - 1
     });
     KernelId(l.epoch << 32 | (at as u64 + 1))

@@ -117,6 +117,7 @@ mod prefetch;
 mod query;
 pub mod raw;
 mod residency;
+mod room;
 mod runtime;
 mod scratch;
 mod service;

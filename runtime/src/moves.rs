@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::evict::{self, Room};
 use crate::gate;
 use crate::holds;
-use crate::inflight::{self, Intent};
+use crate::inflight::{self, Blocker, Intent};
 use crate::mask::PageMask;
 use crate::migrate::{self, Outward, Probe, Stop};
 use crate::policy::advised;
@@ -116,6 +116,8 @@ fn each_chunk(
                         Room::Wait(b) | Room::Meet(b) if patience == Patience::Wait => {
                             inflight::wait_or_busy(b, arg, part.start, &mut waited)?;
                         }
+                        // A hint does not wait for who has the heap.
+                        Room::Meet(Blocker::Heap) => return Ok(moved.into_inner()),
                         _ => return Err(evict::too_large(device, &[range])),
                     }
                 }

@@ -10,6 +10,7 @@ use crate::error::{Error, Result};
 use crate::log::log;
 use crate::pool::Keeper;
 use crate::service::Service;
+use crate::sys::signal::Blocked;
 use crate::sys::{self, segv, sigaction, thread};
 use crate::trace::{self, Why};
 use crate::uffd::Delivery;
@@ -300,6 +301,8 @@ pub(crate) fn shutdown() -> Result<()> {
     }
     if let Some(devices) = Devices::get() {
         uffd::look_after();
+        // A handler that waits for what another thread has acquired must not find this thread with what a release needs.
+        let blocked = Blocked::handlers();
         let closed = calls::close();
         // First, for calls may wait for kernels; and then for what those calls have queued. Meanwhile they end streams.
         synchronize_all(devices)?;
@@ -310,6 +313,7 @@ pub(crate) fn shutdown() -> Result<()> {
         synchronize_all(devices)?;
         let paused = ahead::pause();
         inflight::forget_all();
+        drop(blocked);
         let chunks = heap::chunks_in_use();
         let heap =
             chunks.iter().map(|at| crate::addr::ByteRange { start: at.0, end: at.0 + crate::addr::CHUNK });

@@ -24,7 +24,7 @@ pub(crate) fn peers(devices: &Devices, device: usize) -> Vec<usize> {
 
 /// Of `peers` the one with the most free memory, if a chunk fits.
 pub(crate) fn choose_peer(peers: &[usize], devices: &Devices) -> Option<usize> {
-    let room = |d: usize| devices.at(d).info().memory_free;
+    let room = |d: usize| devices.at(d).memory_free();
     let (room, peer) = peers.iter().map(|d| (room(*d), *d)).max_by_key(|(room, _)| *room)?;
     (room >= CHUNK as u64).then_some(peer)
 }

@@ -14,7 +14,7 @@ use crate::launch::{HostFunction, LaunchConfig};
 use crate::log::log;
 use crate::stream::Timeline;
 use core::ffi::c_void;
-use core::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering::*};
+use core::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering::*, fence};
 use std::sync::Arc;
 
 /// The most devices one process can use: the table keeps a slot for each in every chunk.
@@ -129,6 +129,8 @@ pub(crate) trait Device: Send + Sync {
     fn info(&self) -> DeviceInfo;
     /// How much memory it has, in bytes; 0 if the driver does not say.
     fn memory_total(&self) -> u64;
+    /// How much of it is not in use, in bytes; 0 if the driver does not say. Takes no lock of the heap's.
+    fn memory_free(&self) -> u64;
     /// Its number.
     fn number(&self) -> i32;
 
@@ -295,6 +297,7 @@ impl Devices {
         let devices = Box::leak(Box::new(Devices { list, totals: Default::default() }));
         OPEN.store(1, Release);
         DEVICES.store(devices, Release);
+        fence(SeqCst); // `holds` looks here, and whoever sends pages looks there
         Ok(devices)
     }
 

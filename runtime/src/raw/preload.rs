@@ -24,11 +24,14 @@ use core::sync::atomic::{AtomicU8, Ordering::*};
 /// allocation takes, where a signal handler or a fork handler may be; not for a GPU driver, inside of a call of ours that may
 /// hold a chunk's lock. Signal-safe.
 pub fn may_use_heap() -> bool {
+    !runtime::is_locked_by_me() && may_lock_chunks()
+}
+
+fn may_lock_chunks() -> bool {
     !thread::forked()
         && !heap::is_locked_by_me()
         && !block::is_locked_by_me()
         && !window::is_locked_by_me()
-        && !runtime::is_locked_by_me()
         && !thread::is_own()
         && !gpu::is_inside()
 }
@@ -245,13 +248,13 @@ pub fn watch_forks() {
 /// the child of a process that uses no device it costs nothing.
 pub fn forking(shares_files: bool, call: impl FnOnce() -> isize) -> isize {
     // A signal handler inside of one of the heap's locks has no snapshot.
-    if may_use_heap() { crate::fork::around(shares_files, call) } else { call() }
+    if may_lock_chunks() { crate::fork::around(shares_files, call) } else { call() }
 }
 
 /// The first half of [`forking`], for a child that goes on elsewhere than its parent: the second, [`forked`], is for both to call
 /// as soon as they can, if this says so. Till then the thread may do nothing else but make the call.
 pub fn before_fork() -> bool {
-    may_use_heap() && crate::fork::before_call()
+    may_lock_chunks() && crate::fork::before_call()
 }
 
 /// Behind [`before_fork`], in the parent, and in the child with whether it shares its parent's descriptors.

@@ -42,6 +42,21 @@ impl Blocked {
             _not_send: core::marker::PhantomData,
         }
     }
+
+    /// Blocks what the program has handlers for, until dropped: what ends the program by default still does. For long waits.
+    pub(crate) fn handlers() -> Blocked {
+        let mut set = all_asynchronous();
+        let has_none =
+            |signum: &c_int| [libc::SIG_DFL, libc::SIG_IGN].contains(&current(*signum).sa_sigaction);
+        for signum in (1..=64).filter(has_none) {
+            // SAFETY: a set, and a signal's number.
+            unsafe { libc::sigdelset(&mut set, signum) };
+        }
+        Blocked {
+            old: kernel::sigprocmask(libc::SIG_BLOCK, Some(&set)),
+            _not_send: core::marker::PhantomData,
+        }
+    }
 }
 impl Drop for Blocked {
     fn drop(&mut self) {

@@ -6,6 +6,7 @@
 use super::handler::Watch;
 use crate::sys::futex::{self, Locked};
 use crate::sys::life::Life;
+use crate::sys::signal::Blocked;
 use crate::sys::uffd::Request;
 use crate::sys::{own_file, thread};
 use core::sync::atomic::{AtomicPtr, AtomicU32, Ordering::*};
@@ -39,7 +40,7 @@ pub(super) fn start(watching: bool) -> std::io::Result<()> {
 
 fn start_as(running: &mut Option<thread::Thread>, watching: bool) -> std::io::Result<()> {
     {
-        let _blocked = crate::sys::signal::Blocked::new();
+        let _blocked = Blocked::new();
         let _asking = ASKING.lock(); // who waits for the last one has seen that it is gone
         STATE.store(ABSENT, SeqCst);
         LIFE.reset();
@@ -56,7 +57,7 @@ fn start_as(running: &mut Option<thread::Thread>, watching: bool) -> std::io::Re
 pub(super) fn stop() {
     let mut running = running();
     {
-        let _blocked = crate::sys::signal::Blocked::new();
+        let _blocked = Blocked::new();
         let _asking = ASKING.lock();
         STATE.store(STOP, SeqCst);
         futex::wake(&STATE, i32::MAX);
@@ -73,6 +74,7 @@ pub(super) fn has_died() -> bool {
 /// Starts another in its place.
 #[cold]
 pub(super) fn replace() {
+    let _blocked = Blocked::new(); // a handler may be waiting for who comes here next
     let mut running = running();
     if LIFE.has_died() {
         running.take().into_iter().for_each(thread::Thread::join);

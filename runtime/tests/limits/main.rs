@@ -9,6 +9,7 @@ mod common;
 mod descriptors;
 mod drivers;
 mod group;
+mod interrupted;
 mod mappings;
 mod memory;
 mod process;

@@ -12,17 +12,17 @@ use std::cell::Cell;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::*};
 
-const THREADS: usize = 3;
+pub const THREADS: usize = 3;
 /// Each thread's handler has a page of its own here, whose words it adds to.
-static PAGES: AtomicUsize = AtomicUsize::new(0);
-static SIGNALS: [AtomicU64; THREADS] = [const { AtomicU64::new(0) }; THREADS];
+pub static PAGES: AtomicUsize = AtomicUsize::new(0);
+pub static SIGNALS: [AtomicU64; THREADS] = [const { AtomicU64::new(0) }; THREADS];
 static WRITTEN: AtomicU64 = AtomicU64::new(0);
 
 thread_local! {
     static NUMBER: Cell<usize> = const { Cell::new(usize::MAX) };
 }
 
-extern "C" fn on_tick(_: i32, _: *mut libc::siginfo_t, _: *mut libc::c_void) {
+pub extern "C" fn on_tick(_: i32, _: *mut libc::siginfo_t, _: *mut libc::c_void) {
     let number = NUMBER.get();
     if number >= THREADS {
         return; // a timer of the whole process met another thread
@@ -49,10 +49,11 @@ extern "C" fn on_tick(_: i32, _: *mut libc::siginfo_t, _: *mut libc::c_void) {
 }
 
 /// A timer for the calling thread.
-struct Ticks(libc::timer_t);
+pub struct Ticks(libc::timer_t);
 
 impl Ticks {
-    fn every(ns: i64, number: usize) -> Ticks {
+    /// Every `ns`, for thread `number` of those that have a page.
+    pub fn every(ns: i64, number: usize) -> Ticks {
         NUMBER.set(number);
         // SAFETY: a zeroed event is filled in; the thread is the calling one.
         unsafe {
@@ -199,7 +200,7 @@ fn ticking_script() {
 
 /// As [`child`], with as many arenas as the C library likes: a handler has often interrupted malloc, and a driver's copy, which the
 /// service thread makes for it, may allocate. (The host backend's does not: `signals` has it with one arena.)
-fn ticked(test: &str, case: &str, way: &[(&str, &str)]) -> Command {
+pub fn ticked(test: &str, case: &str, way: &[(&str, &str)]) -> Command {
     let mut command = child(test, case, way);
     command.env_remove("MALLOC_ARENA_MAX");
     command

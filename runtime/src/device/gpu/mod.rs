@@ -129,6 +129,10 @@ impl<V: Vendor> Device for GpuDevice<V> {
         let _blocked = Blocked::new();
         self.context.memory().map_or(0, |(total, _)| total as u64)
     }
+    fn memory_free(&self) -> u64 {
+        let _blocked = Blocked::new();
+        self.context.memory().map_or(0, |(_, free)| free as u64)
+    }
 
     fn is_started(&self) -> bool {
         self.context.is_made()

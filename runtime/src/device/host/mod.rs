@@ -12,12 +12,12 @@ use crate::addr::{ByteRange, CHUNK, DeviceAddr};
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::launch::LaunchConfig;
+use crate::room;
 use crate::stream::Timeline;
 use crate::sys::signal::Blocked;
 use core::ffi::c_void;
 use inject::Call;
 use memory::Memory;
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 use stream::{Task, Worker};
 
@@ -31,7 +31,17 @@ struct HostDevice {
 #[derive(Default)]
 struct Streams {
     next: NativeStream,
-    live: BTreeMap<NativeStream, Arc<Worker>>,
+    /// In no order.
+    live: Vec<(NativeStream, Arc<Worker>)>,
+}
+
+impl Streams {
+    fn place(&self, stream: NativeStream) -> Option<usize> {
+        self.live.iter().position(|(number, _)| *number == stream)
+    }
+    fn get(&self, stream: NativeStream) -> Option<Arc<Worker>> {
+        self.place(stream).map(|at| self.live[at].1.clone())
+    }
 }
 
 /// Opens the configured number of devices.
@@ -56,13 +66,26 @@ impl HostDevice {
         self.streams.lock().unwrap_or_else(|e| e.into_inner())
     }
 
+    /// Them, with room for one more.
+    fn streams_with_room(&self) -> MutexGuard<'_, Streams> {
+        room::for_one_more(|| self.streams(), |streams| &mut streams.live)
+    }
+
     fn worker(&self, stream: NativeStream) -> Result<Arc<Worker>> {
-        let mut streams = self.streams();
-        if stream == 0 && !streams.live.contains_key(&0) {
+        let found = self.streams().get(stream);
+        if found.is_none() && stream == 0 {
             let worker = Worker::start(self.number)?;
-            streams.live.insert(0, worker);
+            let mut streams = self.streams_with_room();
+            // Another thread may have been here first.
+            let Some(first) = streams.get(0) else {
+                streams.live.push((0, worker.clone()));
+                return Ok(worker);
+            };
+            drop(streams);
+            worker.stop();
+            return Ok(first);
         }
-        streams.live.get(&stream).cloned().ok_or(Error::BadHandle { arg: "stream", value: stream })
+        found.ok_or(Error::BadHandle { arg: "stream", value: stream })
     }
 
     fn push(&self, stream: NativeStream, task: Task) -> Result<()> {
@@ -96,6 +119,9 @@ impl Device for HostDevice {
     }
     fn memory_total(&self) -> u64 {
         self.memory.size().0 as u64
+    }
+    fn memory_free(&self) -> u64 {
+        self.memory.size().1 as u64
     }
 
     fn reserve(&self, host: ByteRange) -> Result<DeviceAddr> {
@@ -150,10 +176,10 @@ impl Device for HostDevice {
         let worker = Worker::start(self.number)?;
         // A handler that waits for a launch must not find this thread with what that needs.
         let _blocked = Blocked::new();
-        let mut streams = self.streams();
+        let mut streams = self.streams_with_room();
         streams.next += 1;
         let stream = streams.next;
-        streams.live.insert(stream, worker);
+        streams.live.push((stream, worker));
         Ok(stream)
     }
     unsafe fn stream_adopt(&self, _native: *mut c_void) -> Result<NativeStream> {
@@ -165,15 +191,16 @@ impl Device for HostDevice {
     fn stream_destroy(&self, stream: NativeStream) {
         let worker = {
             let _blocked = Blocked::new();
-            self.streams().live.remove(&stream)
+            let mut streams = self.streams();
+            streams.place(stream).map(|at| streams.live.swap_remove(at))
         };
-        if let Some(worker) = worker {
+        if let Some((_, worker)) = worker {
             worker.stop();
         }
     }
     fn signal(&self, stream: NativeStream, timeline: &'static Timeline, ticket: u64) -> Result<()> {
         inject::call(self.number, Call::Signal)?;
-        let worker = self.streams().live.get(&stream).cloned();
+        let worker = self.streams().get(stream);
         match worker {
             Some(worker) if worker.signal(timeline, ticket) => {}
             None if stream == 0 => timeline.reach(ticket), // the default stream was never used: nothing to wait for
@@ -237,7 +264,7 @@ impl Device for HostDevice {
     }
     fn close(&self) {
         let workers = core::mem::take(&mut self.streams().live);
-        workers.into_values().for_each(|w| w.stop());
+        workers.into_iter().for_each(|(_, worker)| worker.stop());
         self.memory.close();
     }
 }
