@@ -152,6 +152,7 @@ const HIP: &[&str] = &[
     "a_buffer_of_values",
     "two_streams",
     "copies",
+    "boxes",
     "both_kinds",
     "values_in_managed_memory",
     "attributes",
@@ -244,7 +245,15 @@ fn graphs_and_boxes() {
     let settings: [&[(&str, &str)]; 4] =
         [&[], &[("HMMRT_PRELOAD_DATA", "args")], &[("HMMRT_SAME_ADDRESS", "0")], &[("HMMRT_CHAOS", "1")]];
     for settings in settings {
-        program.goes_through(&[], settings, &["recorded", "by_nodes", "three_dimensions", "in_a_batch"]);
+        let parts = [
+            "copies_before_any_launch",
+            "recorded",
+            "copies_again",
+            "by_nodes",
+            "three_dimensions",
+            "in_a_batch",
+        ];
+        program.goes_through(&[], settings, &parts);
     }
 }
 
