@@ -238,6 +238,15 @@ fn calls_that_wait_at_the_first_launch() {
     });
 }
 
+/// They cost nothing that they would not without the library.
+#[test]
+fn launches_that_name_nothing() {
+    let program = compile("gpu_unnamed.c", 0);
+    program.goes_through(&[], &[], &["beside_a_waiting_call", "without_waiting"]);
+    program.goes_through(&["own"], &[], &["beside_a_waiting_call", "without_waiting"]);
+    program.goes_through(&["full"], &[("HMMRT_PRELOAD_DATA", "all")], &["without_room"]);
+}
+
 #[test]
 fn graphs_and_boxes() {
     let program = compile("gpu_graphs.c", 0);
