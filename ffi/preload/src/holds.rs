@@ -35,6 +35,15 @@ pub struct Holds {
     at_once: bool,
     /// The call's place on the stack.
     frame: usize,
+    /// The pages that a message, and a vector, were read from last.
+    seen: [usize; 2],
+}
+
+/// What is read one after the other, each from its own pages.
+#[derive(Clone, Copy)]
+enum Read {
+    Message = 0,
+    Vectors = 1,
 }
 
 impl Holds {
@@ -51,6 +60,7 @@ impl Holds {
             taken: 0,
             at_once: false,
             frame: (&raw const here).addr(),
+            seen: [usize::MAX; 2],
         }
     }
 
@@ -229,6 +239,20 @@ impl Holds {
         }
     }
 
+    /// As [`given::fill`]; the page of what was read before is there still.
+    fn fill<T: Copy>(&mut self, what: Read, at: *const T, to: &mut [MaybeUninit<T>]) -> bool {
+        let seen = &mut self.seen[what as usize];
+        let last = at.addr().wrapping_add(size_of_val(to)).wrapping_sub(1) / PAGE;
+        if *seen == at.addr() / PAGE && *seen == last {
+            // SAFETY: it could be read for this call, and is the program's, which says that there are so many.
+            unsafe { given::fill_from(at, to) };
+            return true;
+        }
+        let is_there = given::fill(at, to);
+        *seen = if is_there { last } else { usize::MAX };
+        is_there
+    }
+
     /// The call reads or writes what an array of vectors describes.
     ///
     /// # Safety
@@ -242,7 +266,7 @@ impl Holds {
         for first in (0..count).step_by(PART) {
             let mut some = [MaybeUninit::uninit(); PART];
             let some = &mut some[..PART.min(count - first)];
-            if !given::fill(iov.wrapping_add(first), some) {
+            if !self.fill(Read::Vectors, iov.wrapping_add(first), some) {
                 return; // the kernel says so
             }
             for part in some {
@@ -270,9 +294,13 @@ impl Holds {
     /// # Safety
     /// As [`Holds::message`].
     unsafe fn within(&mut self, message: *const libc::msghdr, write: bool) -> bool {
-        let Some(m) = given::read(message) else { return false };
-        // SAFETY: the caller's promise.
+        let mut m = [MaybeUninit::<libc::msghdr>::uninit()];
+        if !self.fill(Read::Message, message, &mut m) {
+            return false;
+        }
+        // SAFETY: it was read; the caller's promise.
         unsafe {
+            let m = m[0].assume_init();
             self.part(m.msg_name.cast_const().cast(), m.msg_namelen as usize, write);
             self.part(m.msg_control.cast_const().cast(), m.msg_controllen as _, write);
             self.vectors(m.msg_iov, m.msg_iovlen as _, write);
