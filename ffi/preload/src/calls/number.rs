@@ -238,6 +238,18 @@ pub unsafe extern "C-unwind" fn syscall(
     names::answer(raw)
 }
 
+/// The call of a function that the C library does not have, and its answer.
+///
+/// # Safety
+/// As the system call.
+pub unsafe fn by_number(number: c_long, words: &[usize]) -> c_int {
+    let mut a = [0; 6];
+    a[..words.len()].copy_from_slice(words);
+    // SAFETY: the caller's promise.
+    let raw = unsafe { perform(number, a, |a| names::bare(number, a)) };
+    names::answer(raw) as c_int
+}
+
 /// The bytes that an ioctl's argument has: newer requests say it themselves (asm-generic/ioctl.h), the older ones of
 /// terminals and sockets have at most this.
 pub fn size_of_ioctl(request: c_ulong) -> usize {

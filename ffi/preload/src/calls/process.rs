@@ -48,7 +48,7 @@ crate::holds::wraps! {
     fn mincore(at: *mut c_void, n: usize, to: *mut u8) -> c_int |h| { h.writes(to, n.div_ceil(4096)) }
     // Likewise.
     fn ptrace(what: c_int, pid: pid_t, at: *mut c_void, data: *mut c_void) -> isize |h| { of_ptrace(h, what, at, data) }
-    fn pidfd_send_signal(fd: c_int, signum: c_int, info: *const siginfo_t, flags: c_uint) -> c_int |h| {
+    fn pidfd_send_signal(fd: c_int, signum: c_int, info: *const siginfo_t, flags: c_uint) -> c_int = SYS_pidfd_send_signal |h| {
         h.reads(info, size_of::<siginfo_t>())
     }
     fn init_module(image: *const c_void, n: usize, options: *const c_char) -> c_int |h| {
