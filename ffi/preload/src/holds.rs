@@ -5,6 +5,7 @@
 use crate::{given, names, settings};
 use core::ffi::{c_char, c_int, c_void};
 use core::mem::MaybeUninit;
+use core::sync::atomic::{AtomicBool, Ordering::*};
 use hmmrt_core::raw;
 use hmmrt_core::raw::preload::{self, Caller, Held, Want};
 
@@ -20,6 +21,20 @@ const MOST: usize = 1 << 31;
 const LAST: usize = 16;
 
 const _: () = assert!(core::mem::offset_of!(libc::mmsghdr, msg_hdr) == 0);
+
+/// The program has put itself into a sandbox.
+static CONFINED: AtomicBool = AtomicBool::new(false);
+
+/// From now on the kernel may kill for calls that the program does not make itself (seccomp). A child of vfork says so of its parent, too.
+pub fn confine() {
+    CONFINED.store(true, Relaxed);
+}
+
+/// Whether calls are made as they are, whatever they use: in a sandbox, for as long as no device is open.
+#[inline]
+pub fn is_confined() -> bool {
+    CONFINED.load(Relaxed) && !preload::is_active()
+}
 
 /// Managed memory that is held for a call.
 pub struct Holds {
@@ -403,7 +418,7 @@ pub fn again<R>(hold: impl Fn(&mut Holds), call: impl Fn() -> R) -> Option<R> {
     holds.any().then(call)
 }
 
-/// Makes a call with what `hold` names held: where a device is open, or `always`. What holds nothing unwinds through a plain
+/// Makes a call with what `hold` names held: where a device is open, or `always` but in a sandbox. What holds nothing unwinds through a plain
 /// frame. `has_failed` tells from the answer that memory was not there. Inlined, so that what is held has its caller's place on
 /// the stack. errno is the call's.
 #[inline(always)]
@@ -413,7 +428,7 @@ pub fn around<R>(
     call: impl Fn() -> R,
     has_failed: impl Fn(&R) -> bool,
 ) -> R {
-    if always || preload::is_active() {
+    if always && !is_confined() || preload::is_active() {
         let holds = held(&hold);
         if holds.any() {
             return call();
