@@ -24,10 +24,18 @@ pub fn fill<T: Copy>(at: *const T, to: &mut [MaybeUninit<T>]) -> bool {
     if len == 0 || !can(at.cast(), len, false) {
         return len == 0;
     }
-    // SAFETY: memory of the program's, of which it says that there are so many values. It may change meanwhile, and has any
-    // alignment: bytes.
-    unsafe { core::ptr::copy(at.cast::<u8>(), to.as_mut_ptr().cast(), len) };
+    // SAFETY: memory of the program's, of which it says that there are so many values.
+    unsafe { fill_from(at, to) };
     true
+}
+
+/// As [`fill`], of what can be read. It may change meanwhile, and has any alignment: bytes.
+///
+/// # Safety
+/// The values can be read.
+pub unsafe fn fill_from<T: Copy>(at: *const T, to: &mut [MaybeUninit<T>]) {
+    // SAFETY: the caller's promise.
+    unsafe { core::ptr::copy(at.cast::<u8>(), to.as_mut_ptr().cast(), size_of_val(to)) };
 }
 
 /// The value at `at`, if it can be read. `T` is valid for any bytes.

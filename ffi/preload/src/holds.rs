@@ -5,6 +5,7 @@
 use crate::{given, names, settings};
 use core::ffi::{c_char, c_int, c_void};
 use core::mem::MaybeUninit;
+use core::sync::atomic::{AtomicBool, Ordering::*};
 use hmmrt_core::raw;
 use hmmrt_core::raw::preload::{self, Caller, Held, Want};
 
@@ -21,6 +22,20 @@ const LAST: usize = 16;
 
 const _: () = assert!(core::mem::offset_of!(libc::mmsghdr, msg_hdr) == 0);
 
+/// The program has put itself into a sandbox.
+static CONFINED: AtomicBool = AtomicBool::new(false);
+
+/// From now on the kernel may kill for calls that the program does not make itself (seccomp). A child of vfork says so of its parent, too.
+pub fn confine() {
+    CONFINED.store(true, Relaxed);
+}
+
+/// Whether calls are made as they are, whatever they use: in a sandbox, for as long as no device is open.
+#[inline]
+pub fn is_confined() -> bool {
+    CONFINED.load(Relaxed) && !preload::is_active()
+}
+
 /// Managed memory that is held for a call.
 pub struct Holds {
     count: usize,
@@ -35,6 +50,15 @@ pub struct Holds {
     at_once: bool,
     /// The call's place on the stack.
     frame: usize,
+    /// The pages that a message, and a vector, were read from last.
+    seen: [usize; 2],
+}
+
+/// What is read one after the other, each from its own pages.
+#[derive(Clone, Copy)]
+enum Read {
+    Message = 0,
+    Vectors = 1,
 }
 
 impl Holds {
@@ -51,6 +75,7 @@ impl Holds {
             taken: 0,
             at_once: false,
             frame: (&raw const here).addr(),
+            seen: [usize::MAX; 2],
         }
     }
 
@@ -229,6 +254,20 @@ impl Holds {
         }
     }
 
+    /// As [`given::fill`]; the page of what was read before is there still.
+    fn fill<T: Copy>(&mut self, what: Read, at: *const T, to: &mut [MaybeUninit<T>]) -> bool {
+        let seen = &mut self.seen[what as usize];
+        let last = at.addr().wrapping_add(size_of_val(to)).wrapping_sub(1) / PAGE;
+        if *seen == at.addr() / PAGE && *seen == last {
+            // SAFETY: it could be read for this call, and is the program's, which says that there are so many.
+            unsafe { given::fill_from(at, to) };
+            return true;
+        }
+        let is_there = given::fill(at, to);
+        *seen = if is_there { last } else { usize::MAX };
+        is_there
+    }
+
     /// The call reads or writes what an array of vectors describes.
     ///
     /// # Safety
@@ -242,7 +281,7 @@ impl Holds {
         for first in (0..count).step_by(PART) {
             let mut some = [MaybeUninit::uninit(); PART];
             let some = &mut some[..PART.min(count - first)];
-            if !given::fill(iov.wrapping_add(first), some) {
+            if !self.fill(Read::Vectors, iov.wrapping_add(first), some) {
                 return; // the kernel says so
             }
             for part in some {
@@ -270,9 +309,13 @@ impl Holds {
     /// # Safety
     /// As [`Holds::message`].
     unsafe fn within(&mut self, message: *const libc::msghdr, write: bool) -> bool {
-        let Some(m) = given::read(message) else { return false };
-        // SAFETY: the caller's promise.
+        let mut m = [MaybeUninit::<libc::msghdr>::uninit()];
+        if !self.fill(Read::Message, message, &mut m) {
+            return false;
+        }
+        // SAFETY: it was read; the caller's promise.
         unsafe {
+            let m = m[0].assume_init();
             self.part(m.msg_name.cast_const().cast(), m.msg_namelen as usize, write);
             self.part(m.msg_control.cast_const().cast(), m.msg_controllen as _, write);
             self.vectors(m.msg_iov, m.msg_iovlen as _, write);
@@ -375,7 +418,7 @@ pub fn again<R>(hold: impl Fn(&mut Holds), call: impl Fn() -> R) -> Option<R> {
     holds.any().then(call)
 }
 
-/// Makes a call with what `hold` names held: where a device is open, or `always`. What holds nothing unwinds through a plain
+/// Makes a call with what `hold` names held: where a device is open, or `always` but in a sandbox. What holds nothing unwinds through a plain
 /// frame. `has_failed` tells from the answer that memory was not there. Inlined, so that what is held has its caller's place on
 /// the stack. errno is the call's.
 #[inline(always)]
@@ -385,7 +428,7 @@ pub fn around<R>(
     call: impl Fn() -> R,
     has_failed: impl Fn(&R) -> bool,
 ) -> R {
-    if always || preload::is_active() {
+    if always && !is_confined() || preload::is_active() {
         let holds = held(&hold);
         if holds.any() {
             return call();

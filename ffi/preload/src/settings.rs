@@ -16,6 +16,7 @@ static READ: AtomicBool = AtomicBool::new(false);
 static RIVAL: AtomicBool = AtomicBool::new(false);
 static CHAOS: AtomicBool = AtomicBool::new(false);
 static ADOPT: AtomicBool = AtomicBool::new(false);
+static TAKE: AtomicBool = AtomicBool::new(false);
 static SMALL: AtomicBool = AtomicBool::new(false);
 /// One more than `LEAST` was before [`pause`]; 0: not paused.
 static PAUSED: AtomicUsize = AtomicUsize::new(0);
@@ -71,9 +72,16 @@ pub fn is_read() -> bool {
     READ.load(Acquire) || read()
 }
 
-/// Whether anything may ever be managed: not in setuid programs, and with another malloc only mappings.
+/// Whether anything may ever be managed: not in setuid programs, and with another malloc only mappings and
+/// drivers' managed memory.
 pub fn is_wanted() -> bool {
-    READ.load(Relaxed) && (LEAST.load(Relaxed) != usize::MAX || RIVAL.load(Relaxed) && adopts_mappings())
+    let beside_a_rival = || RIVAL.load(Relaxed) && (adopts_mappings() || takes_managed());
+    READ.load(Relaxed) && (LEAST.load(Relaxed) != usize::MAX || beside_a_rival())
+}
+
+/// Whether drivers' managed memory is to be ours.
+pub fn takes_managed() -> bool {
+    TAKE.load(Relaxed)
 }
 
 /// Whether the program's large mappings are to be managed.
@@ -139,6 +147,7 @@ pub fn read() -> bool {
             }
         }
         CHAOS.store(names::variable("HMMRT_CHAOS") == Some(b"1"), Relaxed);
+        TAKE.store(names::variable("HMMRT_TAKE_MANAGED") == Some(b"1"), Relaxed);
         match names::variable("HMMRT_ADOPT_MMAP") {
             None | Some(b"" | b"0") => {}
             Some(b"1") => ADOPT.store(true, Relaxed),

@@ -15,13 +15,53 @@ macro_rules! straight {
 }
 pub(crate) use straight;
 
+/// What a function answers that the C library does not have: what its system call does, if it names one.
+macro_rules! missing {
+    ([] [$($arg:ident)*] $ret:ty) => {{
+        crate::names::set_errno(libc::ENOSYS);
+        <$ret as crate::holds::Failed>::FAILED
+    }};
+    ([$number:ident] [$($arg:ident)*] $ret:ty) => {
+        // SAFETY: the call that such a function makes; the arguments are the caller's.
+        unsafe { crate::calls::by_number(libc::$number, &[$(crate::wraps::Word::word($arg)),*]) }
+    };
+}
+pub(crate) use missing;
+
+/// An argument as a system call has it.
+pub trait Word {
+    /// The word.
+    fn word(self) -> usize;
+}
+impl Word for core::ffi::c_int {
+    fn word(self) -> usize {
+        self as usize
+    }
+}
+impl Word for core::ffi::c_uint {
+    fn word(self) -> usize {
+        self as usize
+    }
+}
+impl Word for usize {
+    fn word(self) -> usize {
+        self
+    }
+}
+impl<T> Word for *const T {
+    fn word(self) -> usize {
+        self.expose_provenance()
+    }
+}
+
 /// Defines exported functions, each of which holds what its block says, with `h` for the [`Holds`](crate::holds::Holds), and then calls the
 /// function that it stands for. They unwind: some are cancellation points. `if always`: holds where no device is open, too,
-/// because one may be opened before the call is over, and what fails then can't be repeated. `plain if`: then nothing has to be
+/// because one may be opened before the call is over, and what fails then can't be repeated. `= SYS_...`: the system call that is made where the C
+/// library has no such function. `plain if`: then nothing has to be
 /// held, and the function is called as it is. `then`: what is to be done with the answer while it is held.
 macro_rules! wraps {
     ($(
-        fn $name:ident($($arg:ident: $type:ty),* $(,)?) -> $ret:ty
+        fn $name:ident($($arg:ident: $type:ty),* $(,)?) -> $ret:ty $(= $number:ident)?
         |$h:ident| $(if $always:ident)? $(plain if $plain:expr =>)? $body:block $(then |$answer:ident| $then:block)?
     )+) => {
         crate::names::reals! { real, resolve: $($name)+ }
@@ -66,8 +106,7 @@ macro_rules! wraps {
             pub unsafe fn $name(kind: core::ffi::c_int, has_failed: bool, ($($arg,)*): ($($type,)*)) -> $ret {
                 let at = real::$name.address();
                 if at == 0 {
-                    crate::names::set_errno(libc::ENOSYS);
-                    return <$ret as crate::holds::Failed>::FAILED;
+                    return crate::wraps::missing!([$($number)?] [$($arg)*] $ret);
                 }
                 // SAFETY: the function of this name and type; the arguments are the caller's.
                 unsafe {

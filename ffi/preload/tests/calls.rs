@@ -95,6 +95,23 @@ fn pages_that_the_kernel_keeps() {
     passes_under_chaos("lent", &[]);
 }
 
+/// Where no device is open a waiting call does what it does without the library.
+#[test]
+fn what_arrives_in_large_blocks() {
+    let (program, _) = compile("arrives");
+    spoken("arrives", &run(&mut Command::new(&program)));
+    passes(&program, &[], &[]);
+    passes(&program, &[], &CHAOS);
+}
+
+/// A program that the kernel kills for any call that it does not make itself.
+#[test]
+fn sandboxes() {
+    let (program, _) = compile("sandbox");
+    spoken("sandbox", &run(&mut Command::new(&program)));
+    passes(&program, &[], &[]);
+}
+
 #[test]
 fn sends_of_too_much() {
     let (program, _) = compile("sends");

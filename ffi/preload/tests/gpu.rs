@@ -152,6 +152,7 @@ const HIP: &[&str] = &[
     "a_buffer_of_values",
     "two_streams",
     "copies",
+    "boxes",
     "both_kinds",
     "values_in_managed_memory",
     "attributes",
@@ -237,6 +238,15 @@ fn calls_that_wait_at_the_first_launch() {
     });
 }
 
+/// They cost nothing that they would not without the library; but for a wait, in a context that is not shared.
+#[test]
+fn launches_that_name_nothing() {
+    let program = compile("gpu_unnamed.c", 0);
+    program.goes_through(&[], &[], &["beside_a_waiting_call", "without_waiting"]);
+    program.goes_through(&["own"], &[], &["beside_a_waiting_call", "waited_for"]);
+    program.goes_through(&["full"], &[("HMMRT_PRELOAD_DATA", "all")], &["without_room"]);
+}
+
 #[test]
 fn graphs_and_boxes() {
     let program = compile("gpu_graphs.c", 0);
@@ -244,7 +254,15 @@ fn graphs_and_boxes() {
     let settings: [&[(&str, &str)]; 4] =
         [&[], &[("HMMRT_PRELOAD_DATA", "args")], &[("HMMRT_SAME_ADDRESS", "0")], &[("HMMRT_CHAOS", "1")]];
     for settings in settings {
-        program.goes_through(&[], settings, &["recorded", "by_nodes", "three_dimensions", "in_a_batch"]);
+        let parts = [
+            "copies_before_any_launch",
+            "recorded",
+            "copies_again",
+            "by_nodes",
+            "three_dimensions",
+            "in_a_batch",
+        ];
+        program.goes_through(&[], settings, &parts);
     }
 }
 

@@ -130,7 +130,7 @@ macro_rules! aparts {
                 unsafe {
                     let f: unsafe extern "C-unwind" fn($($type),*) -> $ret =
                         core::mem::transmute(core::ptr::with_exposed_provenance::<()>(at));
-                    if $(holds::stays($own, 1))&&+ {
+                    if $(holds::stays($own, 1))&&+ || holds::is_confined() {
                         return f($($arg),*);
                     }
                     cancel::deferred(|kind| {

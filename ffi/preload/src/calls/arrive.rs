@@ -45,19 +45,51 @@ impl Places {
     }
 }
 
-/// Whether a call with this descriptor would wait. What has no such state is always ready.
-fn would_wait(fd: c_int) -> bool {
+/// How a call with this descriptor waits.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Waiting {
+    /// Not now: something is there, or what has no such state, or by its flags it never does.
+    Not,
+    /// For a pipe, which gives no more at once than it has room for.
+    ForPipe,
+    ForOther,
+}
+
+fn waiting(fd: c_int) -> Waiting {
+    let mut file = MaybeUninit::<libc::stat>::uninit();
+    let a = [fd as usize, file.as_mut_ptr().expose_provenance(), 0, 0, 0, 0];
+    // SAFETY: the kernel writes what is named; it has written all of it where it says so.
+    let kind = unsafe {
+        match names::bare(libc::SYS_fstat, a) {
+            0 => file.assume_init_ref().st_mode & libc::S_IFMT,
+            _ => return Waiting::Not,
+        }
+    };
+    // Some of /proc tell of each event to one who asks only.
+    if kind == libc::S_IFREG {
+        return Waiting::Not;
+    }
     let mut one = libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
     let (at, time) = ((&raw mut one).expose_provenance(), libc::timespec { tv_sec: 0, tv_nsec: 0 });
     let a = [at, 1, (&raw const time).expose_provenance(), 0, 8, 0];
     // SAFETY: one descriptor and a time; the other asks.
-    unsafe {
+    let waits = unsafe {
         names::bare(libc::SYS_ppoll, a) == 0
             && names::bare(libc::SYS_fcntl, [fd as usize, libc::F_GETFL as usize, 0, 0, 0, 0]) as c_int
                 & libc::O_NONBLOCK
                 == 0
+    };
+    match (waits, kind) {
+        (false, _) => Waiting::Not,
+        (true, libc::S_IFIFO) => Waiting::ForPipe,
+        (true, _) => Waiting::ForOther,
     }
 }
+
+/// So many bytes are on the stack.
+const FEW: usize = 512;
+/// What a pipe has room for by default; so many bytes at least are what a wait for all of them is worth holding for.
+const MANY: usize = 64 << 10;
 
 /// Memory of a call's own, until it is dropped.
 struct Own(*mut c_void, usize);
@@ -68,7 +100,13 @@ impl Own {
         let a = [0, n, (libc::PROT_READ | libc::PROT_WRITE) as usize, flags as usize, usize::MAX, 0];
         // SAFETY: new memory.
         let at = unsafe { names::bare(libc::SYS_mmap, a) };
-        (at > 0).then(|| Own(core::ptr::with_exposed_provenance_mut(at as usize), n))
+        if at <= 0 {
+            return None;
+        }
+        let at = at as usize;
+        // SAFETY: as above. A byte that comes is not to take a huge page.
+        unsafe { names::bare(libc::SYS_madvise, [at, n, libc::MADV_NOHUGEPAGE as usize, 0, 0, 0]) };
+        Some(Own(core::ptr::with_exposed_provenance_mut(at), n))
     }
 }
 impl Drop for Own {
@@ -78,10 +116,21 @@ impl Drop for Own {
     }
 }
 
+/// Whether all of it can be written: asked at once where it is more than a few pages, if the kernel can (Linux 5.14).
+fn can_write(at: *const u8, len: usize) -> bool {
+    const PAGE: usize = 4096;
+    const POPULATE_WRITE: usize = 23;
+    let start = at.addr() & !(PAGE - 1);
+    let a = [start, (at.addr() - start).saturating_add(len), POPULATE_WRITE, 0, 0, 0];
+    // SAFETY: pages of the program's, which are to be written, are had before; what they hold stays.
+    len > 4 * PAGE && unsafe { names::bare(libc::SYS_madvise, a) } == 0
+        || preload::is_accessible(at, len, true)
+}
+
 /// Whether memory of the program's is there to be written; then `from` is copied there, if it is not NULL.
 fn give<T>(to: *mut T, from: *const T, len: usize) -> bool {
     let copy = || {
-        let can = preload::is_accessible(to.cast(), len, true);
+        let can = can_write(to.cast_const().cast(), len);
         if can && !from.is_null() {
             // SAFETY: both can be accessed, and one is ours.
             unsafe { core::ptr::copy_nonoverlapping(from.cast::<u8>(), to.cast(), len) };
@@ -98,17 +147,24 @@ fn receive(fd: c_int, waits: bool, places: Places, call: impl Fn(Places) -> isiz
     let as_it_is = || Some(holds::around(true, |h| places.hold(h), || call(places), |_| false));
     let saved = names::errno();
     let (mut room, mut own) = (0, None);
+    let mut few = MaybeUninit::<[u8; FEW]>::uninit();
     let mut apart = places;
-    let is_apart = waits
-        && would_wait(fd)
+    let waiting = if waits { waiting(fd) } else { Waiting::Not };
+    if waiting == Waiting::ForPipe && places.n > MANY {
+        // SAFETY: this asks.
+        let room =
+            unsafe { names::bare(libc::SYS_fcntl, [fd as usize, libc::F_GETPIPE_SZ as usize, 0, 0, 0, 0]) };
+        apart.n = apart.n.min(room.max(MANY as isize) as usize);
+    }
+    let is_apart = waiting != Waiting::Not
         && (places.from.is_null() || {
             room = given::read(places.len.cast_const()).map_or(-1, |len| len as c_int);
             room >= 0
                 && give(places.len, core::ptr::null(), size_of::<socklen_t>())
                 && give(places.from.cast::<u8>(), core::ptr::null(), room as usize)
         })
-        && (places.n == 0 || {
-            own = Own::new(places.n);
+        && (apart.n <= FEW || {
+            own = Own::new(apart.n);
             own.is_some()
         });
     names::set_errno(saved);
@@ -117,8 +173,8 @@ fn receive(fd: c_int, waits: bool, places: Places, call: impl Fn(Places) -> isiz
     }
     let room = (room as usize).min(NAME);
     let (mut name, mut len) = (MaybeUninit::<sockaddr_storage>::uninit(), room as socklen_t);
-    if let Some(own) = &own {
-        apart.buf = own.0;
+    if apart.n > 0 {
+        apart.buf = own.as_ref().map_or(few.as_mut_ptr().cast(), |own| own.0);
     }
     if !places.from.is_null() {
         apart.from = name.as_mut_ptr().cast();
@@ -129,7 +185,7 @@ fn receive(fd: c_int, waits: bool, places: Places, call: impl Fn(Places) -> isiz
         return Some(answer);
     }
     let saved = names::errno();
-    let is_given = own.is_none_or(|own| give(places.buf, own.0, places.n.min(answer as usize)));
+    let is_given = apart.n == 0 || give(places.buf, apart.buf, apart.n.min(answer as usize));
     if !places.from.is_null() {
         give(places.from.cast::<u8>(), name.as_ptr().cast(), room.min(len as usize));
         give(places.len, &raw const len, size_of::<socklen_t>());
@@ -145,29 +201,30 @@ pub fn by_number(number: c_long, a: [usize; 6], call: impl Fn([usize; 6]) -> isi
         libc::SYS_read => (Places::bytes(at(a[1]), a[2]), true),
         libc::SYS_recvfrom => (
             Places { buf: at(a[1]), n: a[2], from: at(a[4]).cast(), len: at(a[5]).cast() },
-            may_wait(a[3] as c_int),
+            may_wait(a[3] as c_int, a[2]),
         ),
         libc::SYS_accept | libc::SYS_accept4 => (Places::name(at(a[1]).cast(), at(a[2]).cast()), true),
         _ => return None,
     };
-    if places.stay() {
+    if places.stay() || holds::is_confined() {
         return None;
     }
     let answer = receive(a[0] as c_int, waits, places, |p| {
         let (buf, from, len) =
             (p.buf.expose_provenance(), p.from.expose_provenance(), p.len.expose_provenance());
         match number {
-            libc::SYS_read => call([a[0], buf, a[2], a[3], a[4], a[5]]),
-            libc::SYS_recvfrom => call([a[0], buf, a[2], a[3], from, len]),
+            libc::SYS_read => call([a[0], buf, p.n, a[3], a[4], a[5]]),
+            libc::SYS_recvfrom => call([a[0], buf, p.n, a[3], from, len]),
             _ => call([a[0], from, len, a[3], a[4], a[5]]),
         }
     });
     Some(answer.unwrap_or(-(libc::EFAULT as isize)))
 }
 
-/// Whether flags of recv(2) let it wait.
-fn may_wait(flags: c_int) -> bool {
-    flags & libc::MSG_DONTWAIT == 0
+/// Whether flags of recv(2) let it wait with other memory: of a stream, what is left out (MSG_TRUNC) is not written at all. Where all of
+/// much memory is waited for, as much would be taken again.
+fn may_wait(flags: c_int, n: usize) -> bool {
+    flags & (libc::MSG_DONTWAIT | libc::MSG_TRUNC) == 0 && (flags & libc::MSG_WAITALL == 0 || n <= MANY)
 }
 
 /// Defines exported functions that wait for what arrives: where it is put, whether by their flags they wait, and how those of the
@@ -195,7 +252,7 @@ macro_rules! arrives {
                     let f: unsafe extern "C-unwind" fn(c_int, $($type),*) -> $ret =
                         core::mem::transmute(core::ptr::with_exposed_provenance::<()>(at));
                     let places = $places;
-                    if places.stay() {
+                    if places.stay() || holds::is_confined() {
                         return f(fd, $($arg),*);
                     }
                     cancel::deferred(|kind| {
@@ -212,16 +269,16 @@ macro_rules! arrives {
 }
 
 arrives! {
-    fn read(buf: *mut c_void, n: usize) -> isize = Places::bytes(buf, n), true, |p| [p.buf, n];
-    fn __read_chk(buf: *mut c_void, n: usize, room: usize) -> isize = Places::bytes(buf, n), true, |p| [p.buf, n, room];
-    fn recv(buf: *mut c_void, n: usize, flags: c_int) -> isize = Places::bytes(buf, n), may_wait(flags), |p| [p.buf, n, flags];
+    fn read(buf: *mut c_void, n: usize) -> isize = Places::bytes(buf, n), true, |p| [p.buf, p.n];
+    fn __read_chk(buf: *mut c_void, n: usize, room: usize) -> isize = Places::bytes(buf, n), true, |p| [p.buf, p.n, room];
+    fn recv(buf: *mut c_void, n: usize, flags: c_int) -> isize = Places::bytes(buf, n), may_wait(flags, n), |p| [p.buf, p.n, flags];
     fn __recv_chk(buf: *mut c_void, n: usize, room: usize, flags: c_int) -> isize =
-        Places::bytes(buf, n), may_wait(flags), |p| [p.buf, n, room, flags];
+        Places::bytes(buf, n), may_wait(flags, n), |p| [p.buf, p.n, room, flags];
     fn recvfrom(buf: *mut c_void, n: usize, flags: c_int, from: *mut sockaddr, len: *mut socklen_t) -> isize =
-        Places { buf, n, from, len }, may_wait(flags), |p| [p.buf, n, flags, p.from, p.len];
+        Places { buf, n, from, len }, may_wait(flags, n), |p| [p.buf, p.n, flags, p.from, p.len];
     fn __recvfrom_chk(
         buf: *mut c_void, n: usize, room: usize, flags: c_int, from: *mut sockaddr, len: *mut socklen_t,
-    ) -> isize = Places { buf, n, from, len }, may_wait(flags), |p| [p.buf, n, room, flags, p.from, p.len];
+    ) -> isize = Places { buf, n, from, len }, may_wait(flags, n), |p| [p.buf, p.n, room, flags, p.from, p.len];
     fn accept(from: *mut sockaddr, len: *mut socklen_t) -> c_int = Places::name(from, len), true, |p| [p.from, p.len];
     fn accept4(from: *mut sockaddr, len: *mut socklen_t, flags: c_int) -> c_int =
         Places::name(from, len), true, |p| [p.from, p.len, flags];

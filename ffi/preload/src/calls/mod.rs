@@ -37,7 +37,7 @@ mod wait;
 #[cfg(target_arch = "x86_64")]
 pub use action::{Action, SA_RESTORER, fault, set as set_action};
 pub use mask::{keep, keeping, never_block};
-pub use number::{change_mask_for_the_c_library, perform};
+pub use number::{by_number, change_mask_for_the_c_library, perform};
 pub use ring::settle;
 
 /// Looks up everything that stands behind the functions here, so that none has to in a signal handler.

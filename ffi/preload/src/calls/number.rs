@@ -5,7 +5,7 @@
 use super::{action, aio, arrive, fork, lent, mask, ring};
 use crate::holds::{self, Holds};
 use crate::{cancel, given, names};
-use core::ffi::{c_int, c_long, c_ulong};
+use core::ffi::{c_int, c_long, c_uint, c_ulong};
 use hmmrt_core::raw::mapping;
 use libc::{EFAULT, iovec};
 
@@ -61,11 +61,29 @@ pub fn is_made_once(number: c_long) -> bool {
     )
 }
 
+/// Whether it puts the program into a sandbox, with that first argument.
+fn confines(number: c_long, what: usize) -> bool {
+    match number {
+        libc::SYS_prctl => what == libc::PR_SET_SECCOMP as usize,
+        libc::SYS_seccomp => {
+            matches!(what as c_uint, libc::SECCOMP_SET_MODE_STRICT | libc::SECCOMP_SET_MODE_FILTER)
+        }
+        _ => false,
+    }
+}
+
 /// Makes the call, with what it needs held on the host. `call` makes it and answers as the kernel does, and so does this.
 ///
 /// # Safety
 /// As the system call.
 pub unsafe fn perform(number: c_long, a: [usize; 6], call: impl Fn([usize; 6]) -> isize) -> isize {
+    let call = |a: [usize; 6]| {
+        let answer = call(a);
+        if confines(number, a[0]) && answer >= 0 {
+            holds::confine();
+        }
+        answer
+    };
     let held = |a: [usize; 6]| {
         // SAFETY: the caller's promise.
         let hold = |h: &mut Holds| unsafe { super::table::hold(h, number, a) };
@@ -120,7 +138,7 @@ pub unsafe fn perform(number: c_long, a: [usize; 6], call: impl Fn([usize; 6]) -
                 )
             }
             libc::SYS_read | libc::SYS_recvfrom | libc::SYS_accept | libc::SYS_accept4 => {
-                arrive::by_number(number, a, &call).unwrap_or_else(|| held(a))
+                arrive::by_number(number, a, call).unwrap_or_else(|| held(a))
             }
             _ => mapping_call(number, a).unwrap_or_else(|| held(a)),
         }
@@ -236,6 +254,18 @@ pub unsafe extern "C-unwind" fn syscall(
     });
     names::set_errno(saved);
     names::answer(raw)
+}
+
+/// The call of a function that the C library does not have, and its answer.
+///
+/// # Safety
+/// As the system call.
+pub unsafe fn by_number(number: c_long, words: &[usize]) -> c_int {
+    let mut a = [0; 6];
+    a[..words.len()].copy_from_slice(words);
+    // SAFETY: the caller's promise.
+    let raw = unsafe { perform(number, a, |a| names::bare(number, a)) };
+    names::answer(raw) as c_int
 }
 
 /// The bytes that an ioctl's argument has: newer requests say it themselves (asm-generic/ioctl.h), the older ones of

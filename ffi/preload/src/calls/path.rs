@@ -238,12 +238,12 @@ crate::holds::wraps! {
         h.text(to_path);
     }
     fn fspick(at: c_int, path: *const c_char, flags: c_uint) -> c_int |h| { h.text(path) }
-    fn mount_setattr(at: c_int, path: *const c_char, flags: c_uint, what: *const c_void, n: usize) -> c_int |h| {
+    fn mount_setattr(at: c_int, path: *const c_char, flags: c_uint, what: *const c_void, n: usize) -> c_int = SYS_mount_setattr |h| {
         h.text(path);
         h.reads(what, n);
     }
-    fn fsopen(name: *const c_char, flags: c_uint) -> c_int |h| { h.text(name) }
-    fn fsconfig(fd: c_int, command: c_uint, key: *const c_char, value: *const c_void, aux: c_int) -> c_int |h| {
+    fn fsopen(name: *const c_char, flags: c_uint) -> c_int = SYS_fsopen |h| { h.text(name) }
+    fn fsconfig(fd: c_int, command: c_uint, key: *const c_char, value: *const c_void, aux: c_int) -> c_int = SYS_fsconfig |h| {
         of_option(h, command, key, value, aux)
     }
     // The C library makes do with another folder if it can't look at this one.

@@ -2,7 +2,7 @@
 //! error itself, and hold always, as do those that take something, or tell what was before they have changed it.
 
 use crate::given;
-use crate::holds::Holds;
+use crate::holds::{self, Holds};
 use core::ffi::{c_char, c_int, c_uint, c_void};
 use libc::{gid_t, pid_t, pthread_t, rlimit, sched_param, siginfo_t, timespec, uid_t};
 
@@ -43,12 +43,18 @@ crate::holds::wraps! {
     fn sethostname(name: *const c_char, n: usize) -> c_int |h| { h.reads(name, n) }
     fn setdomainname(name: *const c_char, n: usize) -> c_int |h| { h.reads(name, n) }
     fn klogctl(what: c_int, to: *mut c_char, n: c_int) -> c_int |h| if always { h.writes(to, n.max(0) as usize) }
-    // These are variable arguments, which are passed as any others on x86-64 and aarch64.
-    fn prctl(what: c_int, a: usize, b: usize, c: usize, d: usize) -> c_int |h| { of_prctl(h, what, [a, b, c, d]) }
+    // These are variable arguments, which are passed as any others on x86-64 and aarch64. Never straight: a sandbox is to be seen.
+    fn prctl(what: c_int, a: usize, b: usize, c: usize, d: usize) -> c_int |h| plain if false => {
+        of_prctl(h, what, [a, b, c, d])
+    } then |answer| {
+        if what == libc::PR_SET_SECCOMP && answer == 0 {
+            holds::confine();
+        }
+    }
     fn mincore(at: *mut c_void, n: usize, to: *mut u8) -> c_int |h| { h.writes(to, n.div_ceil(4096)) }
     // Likewise.
     fn ptrace(what: c_int, pid: pid_t, at: *mut c_void, data: *mut c_void) -> isize |h| { of_ptrace(h, what, at, data) }
-    fn pidfd_send_signal(fd: c_int, signum: c_int, info: *const siginfo_t, flags: c_uint) -> c_int |h| {
+    fn pidfd_send_signal(fd: c_int, signum: c_int, info: *const siginfo_t, flags: c_uint) -> c_int = SYS_pidfd_send_signal |h| {
         h.reads(info, size_of::<siginfo_t>())
     }
     fn init_module(image: *const c_void, n: usize, options: *const c_char) -> c_int |h| {

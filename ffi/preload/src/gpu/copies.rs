@@ -67,9 +67,9 @@ impl Drop for Taken {
     }
 }
 
-/// Has the driver do it itself if all memory is on the host. It stays there meanwhile, should another thread open a device. `None`: one is
-/// open.
-fn on_host(all: &[(usize, usize)], real: &mut dyn FnMut() -> i32) -> Option<i32> {
+/// Has the driver do it itself, all of it, if all memory is on the host. That stays there meanwhile, should another thread open a device.
+/// `None`: one is open.
+pub fn on_host(all: &[(usize, usize)], real: &mut dyn FnMut() -> i32) -> Option<i32> {
     if preload::is_active() {
         return None;
     }
@@ -153,9 +153,28 @@ pub struct Rows {
     /// Of memory that has no address: 0.
     pub start: usize,
     pub pitch: usize,
+    /// The function says that it is a device's.
+    pub is_device: bool,
 }
 
 impl Rows {
+    /// Of what has no address.
+    pub const HIDDEN: Rows = Rows { start: 0, pitch: 0, is_device: false };
+
+    fn side(self) -> Side {
+        if self.is_device { Side::Device(self.start) } else { Side::Host(self.start) }
+    }
+
+    /// As [`Side`]'s.
+    pub fn is_plain(self) -> bool {
+        self.side().is_plain()
+    }
+
+    /// Where so many rows of that width are, with what is between them.
+    pub fn extent(self, (width, height): (usize, usize)) -> (usize, usize) {
+        (self.start, self.pitch.saturating_mul(height - 1).saturating_add(width))
+    }
+
     fn at(self, row: usize) -> usize {
         self.start.wrapping_add(row.wrapping_mul(self.pitch))
     }
@@ -171,16 +190,34 @@ pub fn copy_rows(
     whole: &mut dyn FnMut() -> i32,
     band: &mut dyn FnMut(usize, usize, usize) -> i32,
 ) -> i32 {
-    let (managed_to, managed_from) = (is_managed(to.start), is_managed(from.start));
-    if width == 0 || height == 0 || !managed_to && !managed_from {
+    if width == 0 || height == 0 || !is_managed(to.start) && !is_managed(from.start) {
         return whole();
     }
-    let all = |rows: Rows| (rows.start, rows.pitch.saturating_mul(height - 1).saturating_add(width));
-    if let Some(code) = on_host(&[all(to), all(from)], whole) {
+    if (driver.is_recording)(queue.native()) {
+        return NOT_SUPPORTED;
+    }
+    let extents = [to.extent((width, height)), from.extent((width, height))];
+    if to.is_plain()
+        && from.is_plain()
+        && let Some(code) = on_host(&extents, whole)
+    {
         return code;
     }
+    let managed = (is_managed(to.start), is_managed(from.start));
+    by_bands(driver, queue, (to, from), managed, (width, height), band)
+}
+
+/// Copies rows through a buffer. There are some, one side at least is `managed`, and the stream is not being recorded.
+pub fn by_bands(
+    driver: &Driver,
+    queue: Queue,
+    (to, from): (Rows, Rows),
+    (managed_to, managed_from): (bool, bool),
+    (width, height): (usize, usize),
+    band: &mut dyn FnMut(usize, usize, usize) -> i32,
+) -> i32 {
     let stream = queue.native();
-    let code = may_wait(driver, stream);
+    let code = (driver.wait)(stream);
     if code != 0 {
         return code;
     }
@@ -216,29 +253,30 @@ pub fn copy_rows(
     0
 }
 
-/// Waits for a stream; an error if it is being recorded, when nothing can be waited for.
-fn may_wait(driver: &Driver, stream: usize) -> i32 {
-    if (driver.is_recording)(stream) { NOT_SUPPORTED } else { (driver.wait)(stream) }
-}
-
 /// Copies `n` bytes between host memory and what has no address, an array or a symbol: `band` has the driver copy some
 /// of them: the address of the host's side, the first byte, how many.
 pub fn copy_hidden(
     driver: &Driver,
     queue: Queue,
-    host: usize,
+    side: Side,
     n: usize,
     is_source: bool,
     band: &mut dyn FnMut(usize, usize, usize) -> i32,
 ) -> i32 {
+    let host = side.at();
     if n == 0 || !is_managed(host) {
         return band(host, 0, n);
     }
-    if let Some(code) = on_host(&[(host, n)], &mut || band(host, 0, n)) {
+    let stream = queue.native();
+    if (driver.is_recording)(stream) {
+        return NOT_SUPPORTED;
+    }
+    if side.is_plain()
+        && let Some(code) = on_host(&[(host, n)], &mut || band(host, 0, n))
+    {
         return code;
     }
-    let stream = queue.native();
-    let code = may_wait(driver, stream);
+    let code = (driver.wait)(stream);
     if code != 0 {
         return code;
     }

@@ -3,8 +3,7 @@
 
 use super::launch::{block_of, note};
 use super::{Driver, INVALID_VALUE, OUT_OF_MEMORY, Queue, code_of, is_managed, pointer, streams};
-use crate::names;
-use core::sync::atomic::{AtomicU8, Ordering::*};
+use crate::settings;
 use hmmrt_core::{Advice, Error, StreamId, raw};
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard};
@@ -38,22 +37,17 @@ fn given() -> MutexGuard<'static, BTreeMap<usize, Notes>> {
     GIVEN.lock().unwrap_or_else(|e| e.into_inner())
 }
 
-/// Whether the program's managed memory is to be ours.
-fn is_wanted() -> bool {
-    static WANTED: AtomicU8 = AtomicU8::new(0);
-    if WANTED.load(Relaxed) == 0 {
-        WANTED.store(1 + u8::from(names::variable("HMMRT_TAKE_MANAGED") == Some(b"1")), Relaxed);
-    }
-    WANTED.load(Relaxed) == 2
-}
-
 /// A block in the place of the driver's managed memory. `None`: that is the driver's to answer.
 ///
 /// # Safety
 /// `out` is NULL or room for an address.
 pub unsafe fn allocate(driver: &Driver, out: *mut usize, len: usize, flags: u32) -> Option<i32> {
     // Attached to all, or to the host; what is wrong the driver says.
-    if !is_wanted() || out.is_null() || len == 0 || !matches!(flags, 1 | 2) {
+    if !(settings::is_read() && settings::takes_managed())
+        || out.is_null()
+        || len == 0
+        || !matches!(flags, 1 | 2)
+    {
         return None;
     }
     let place = (driver.place)().ok()?;

@@ -1,7 +1,7 @@
 //! Copies in three dimensions, whatever a driver's description of one looks like: plane by plane where managed memory is on
 //! one side, by the device's addresses where they are recorded into a graph. Any thread.
 
-use super::copies::{NOT_SUPPORTED, Rows, copy_rows};
+use super::copies::{NOT_SUPPORTED, Rows, by_bands, on_host};
 use super::{Driver, Queue, is_managed, launch};
 
 /// A driver's description of a copy in three dimensions.
@@ -64,26 +64,45 @@ pub unsafe fn copy_3d<S: Solid>(
     // SAFETY: the caller's promise.
     let solid = unsafe { *given };
     let (to, from) = solid.plane(0);
-    let of_source = is_managed(from.start);
-    if !of_source && !is_managed(to.start) {
+    let managed @ (_, of_source) = (is_managed(to.start), is_managed(from.start));
+    let [width, height, depth] = solid.size();
+    if [width, height, depth].contains(&0) || managed == (false, false) {
         return real(&solid);
     }
     if (driver.is_recording)(queue.native()) {
         // SAFETY: as above.
         return unsafe { record_3d(driver, Some(queue), &solid, real) };
     }
+    if to.is_plain()
+        && from.is_plain()
+        && let Some(code) = on_host(&extents(&solid), &mut || real(&solid))
+    {
+        return code;
+    }
     if !solid.is_divisible() {
         return NOT_SUPPORTED;
     }
-    let [width, height, depth] = solid.size();
     for z in 0..depth {
         let mut band = |at, first, rows| real(&solid.band(&Band { of_source, at, z, first, rows }));
-        let code = copy_rows(driver, queue, solid.plane(z), (width, height), &mut || 0, &mut band);
+        let code = by_bands(driver, queue, solid.plane(z), managed, (width, height), &mut band);
         if code != 0 {
             return code;
         }
     }
     0
+}
+
+/// Where each side is, with what is between its rows and planes: the block, where its size can't be told.
+fn extents<S: Solid>(solid: &S) -> [(usize, usize); 2] {
+    let [width, height, depth] = solid.size();
+    let (first, last) = (solid.plane(0), solid.plane(depth - 1));
+    [(first.0, last.0), (first.1, last.1)].map(|(first, last)| {
+        if !solid.is_divisible() {
+            return launch::block_of(first.start).unwrap_or((first.start, 0));
+        }
+        let (start, len) = last.extent((width, height));
+        (first.start, start.wrapping_sub(first.start).saturating_add(len))
+    })
 }
 
 /// A copy in a graph, or in the one that `queue` is recorded into: what is managed is the device's when it is launched.

@@ -1,4 +1,4 @@
-// Graphs over what malloc gave: recorded from a stream, and made node by node; copies in three dimensions and in batches.
+// Graphs over what malloc gave: recorded from a stream, and made node by node; copies in two and three dimensions and in batches.
 // Links with gpu_recorder.c.
 
 #include <string.h>
@@ -15,6 +15,9 @@ int cuStreamBeginCapture_v2(handle, int);
 int cuStreamEndCapture(handle, handle *);
 int cuMemcpyAsync(address, address, size_t, handle);
 int cuMemcpy3DAsync_v2(const spaces *, handle);
+int cuMemcpy2DAsync_v2(const planes *, handle);
+int cuMemcpyHtoA_v2(handle, size_t, const void *, size_t);
+int cuMemcpyAtoHAsync_v2(void *, handle, size_t, size_t, handle);
 int cuMemcpyBatchAsync_v2(address *, address *, size_t *, size_t, void *, size_t *, size_t, handle);
 int cuGraphCreate(handle *, unsigned);
 int cuGraphAddKernelNode_v2(handle *, handle, void *, size_t, const kernel_node *);
@@ -48,6 +51,58 @@ static void something_else(void) {
     all_are(x, 2 * MIB, 2);
     free(x);
 }
+
+// There and back in three dimensions, in two, and by an array; the program's side is called host memory (1) or a device's (2).
+static void there_and_back(address d, unsigned kind) {
+    size_t n = 2 * MIB;
+    unsigned char *x = filled(n, 7), *y = filled(n, 0);
+    space sx = {0, 0, 0, 0, kind, x, (address)x, NULL, NULL, 1024, 1024}, sy = sx;
+    space sd = {0, 0, 0, 0, 2, NULL, d, NULL, NULL, 1024, 1024};
+    sy.host = y, sy.device = (address)y;
+    OK(cuMemcpy3DAsync_v2(&(spaces){sx, sd, 1024, 1024, 2}, s));
+    OK(cuMemcpy3DAsync_v2(&(spaces){sd, sy, 1024, 1024, 2}, s));
+    OK(cuStreamSynchronize(s));
+    all_are(y, n, 7);
+    plane px = {0, 0, kind, x, (address)x, NULL, 1024}, py = {0, 0, kind, y, (address)y, NULL, 1024};
+    plane pd = {0, 0, 2, NULL, d, NULL, 1024};
+    memset(x, 8, n);
+    OK(cuMemcpy2DAsync_v2(&(planes){px, pd, 1024, 2048}, s));
+    OK(cuMemcpy2DAsync_v2(&(planes){pd, py, 1024, 2048}, s));
+    OK(cuStreamSynchronize(s));
+    all_are(y, n, 8);
+    memset(x, 9, n);
+    OK(cuMemcpyHtoA_v2((handle)d, 0, x, n));
+    OK(cuMemcpyAtoHAsync_v2(y, (handle)d, 0, n, s));
+    OK(cuStreamSynchronize(s));
+    all_are(y, n, 9);
+    free(x);
+    free(y);
+}
+
+// What a graph can't bring when it is launched is refused, and nothing is changed.
+static void refused_while_recording(address d) {
+    size_t n = 2 * MIB;
+    unsigned char *x = filled(n, 1);
+    handle graph;
+    plane px = {0, 0, 1, x, 0, NULL, 1024}, pd = {0, 0, 2, NULL, d, NULL, 1024};
+    OK(cuStreamBeginCapture_v2(s, 0));
+    CHECK(cuMemcpy2DAsync_v2(&(planes){px, pd, 1024, 2048}, s) == 801);
+    CHECK(cuMemcpyAtoHAsync_v2(x, (handle)d, 0, n, s) == 801);
+    OK(cuStreamEndCapture(s, &graph));
+    all_are(x, n, 1);
+    free(x);
+}
+
+static void copies(void) {
+    address d;
+    OK(cuMemAlloc_v2(&d, 2 * MIB));
+    there_and_back(d, 1);
+    there_and_back(d, 2);
+    refused_while_recording(d);
+    OK(cuMemFree_v2(d));
+}
+static void copies_before_any_launch(void) { copies(); }
+static void copies_again(void) { copies(); }
 
 static void recorded(void) {
     size_t n = 3 * MIB;
@@ -164,7 +219,9 @@ int main(void) {
     OK(cuModuleLoadData(&module, ".version 6.0\n.target sm_70\n.visible .entry test_add_bytes()\n"));
     OK(cuModuleGetFunction(&add_bytes, module, "test_add_bytes"));
     OK(cuStreamCreate(&s, 1));
+    PART(copies_before_any_launch);
     PART(recorded);
+    PART(copies_again);
     PART(by_nodes);
     PART(three_dimensions);
     PART(in_a_batch);

@@ -21,6 +21,21 @@ typedef struct {
     unsigned x, y, z;
 } dim3;
 
+typedef struct {
+    void *at;
+    size_t pitch, width, height;
+} pitched;
+typedef struct {
+    handle array;
+    size_t x, y, z;
+    pitched memory;
+} space;
+typedef struct {
+    space from, to;
+    size_t width, height, depth;
+    int kind;
+} spaces;
+
 int hipInit(unsigned);
 int hipSetDevice(int);
 int hipModuleLoadData(handle *, const void *);
@@ -31,6 +46,7 @@ int hipDeviceSynchronize(void);
 // Of gpu_newer.c.
 int hipLaunchKernel(const void *, dim3, dim3, void **, size_t, handle);
 int hipMemcpy2D(void *, size_t, const void *, size_t, size_t, size_t, int);
+int hipMemcpy3D(const spaces *);
 int hipExtModuleLaunchKernel(handle, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, size_t, handle, void **,
                              void **, handle, handle, unsigned);
 int hipStreamCreate(handle *);
@@ -69,6 +85,26 @@ static unsigned char *filled(size_t n, unsigned char value) {
 static void all_are(const unsigned char *at, size_t n, unsigned char value) {
     for (size_t i = 0; i < n; i++)
         CHECK(at[i] == value);
+}
+
+// There and back in three dimensions and in two.
+static void boxes(void) {
+    size_t n = 2 * MIB;
+    unsigned char *x = filled(n, 7), *y = filled(n, 0);
+    void *d;
+    OK(hipMalloc(&d, n));
+    space sx = {NULL, 0, 0, 0, {x, 1024, 1024, 1024}}, sy = sx, sd = sx;
+    sy.memory.at = y, sd.memory.at = d;
+    OK(hipMemcpy3D(&(spaces){sx, sd, 1024, 1024, 2, 1}));
+    OK(hipMemcpy3D(&(spaces){sd, sy, 1024, 1024, 2, 2}));
+    all_are(y, n, 7);
+    memset(x, 8, n);
+    OK(hipMemcpy2D(d, 1024, x, 1024, 1024, 2048, 1));
+    OK(hipMemcpy2D(y, 1024, d, 1024, 1024, 2048, 2));
+    all_are(y, n, 8);
+    OK(hipFree(d));
+    free(x);
+    free(y);
 }
 
 static void plain_pointers(void) {
@@ -255,6 +291,7 @@ int main(int argc, char **argv) {
     OK(hipModuleGetFunction(&add_bytes, module, "test_add_bytes"));
     OK(hipModuleGetFunction(&copy, module, "hmm_copy"));
     OK(hipModuleGetFunction(&walk, module, "hmm_list_walk"));
+    boxes(); // no kernel has had any of it, and it goes without the library, too
     add(early, 2 * MIB, 2, NULL);
     all_are(early, 2 * MIB, 42);
     free(early);
@@ -264,6 +301,7 @@ int main(int argc, char **argv) {
     PART(a_buffer_of_values);
     PART(two_streams);
     PART(copies);
+    PART(boxes);
     PART(both_kinds);
     PART(values_in_managed_memory);
     PART(attributes);

@@ -73,19 +73,6 @@ static void with_a_configuration(void) {
     free(x);
 }
 
-typedef struct {
-    size_t x, y;
-    unsigned kind;
-    void *host;
-    address device;
-    handle array;
-    size_t pitch;
-} plane;
-typedef struct {
-    plane from, to;
-    size_t width, height;
-} planes;
-
 int cuMemcpy2DAsync_v2(const planes *, handle);
 
 // A part of a picture to the device, and home to another place; more than one buffer's worth.

@@ -27,6 +27,33 @@ int hipMemcpy2D(void *to, size_t tp, const void *from, size_t fp, size_t w, size
     return hipStreamSynchronize(NULL);
 }
 
+typedef struct {
+    char *at;
+    size_t pitch, width, height;
+} pitched;
+typedef struct {
+    handle array;
+    size_t x, y, z;
+    pitched memory;
+} space;
+typedef struct {
+    space from, to;
+    size_t width, height, depth;
+    int kind;
+} spaces;
+
+static char *row(const space *s, size_t y, size_t z) {
+    return s->memory.at + ((s->z + z) * s->memory.height + s->y + y) * s->memory.pitch + s->x;
+}
+
+int hipMemcpy3D(const spaces *s) {
+    for (size_t z = 0; z < s->depth; z++)
+        for (size_t y = 0; y < s->height; y++)
+            if (hipMemcpyAsync(row(&s->to, y, z), row(&s->from, y, z), s->width, s->kind, NULL))
+                return 1;
+    return hipStreamSynchronize(NULL);
+}
+
 int hipLaunchKernel(const void *f, dim3 grid, dim3 block, void **values, size_t shared, handle stream) {
     return hipModuleLaunchKernel((handle)f, grid.x, grid.y, grid.z, block.x, block.y, block.z, (unsigned)shared, stream,
                                  values, NULL);

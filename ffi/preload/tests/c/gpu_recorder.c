@@ -11,6 +11,7 @@
 typedef int launch(handle, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, handle, void **, void **);
 typedef int copy(address, address, size_t, handle);
 typedef int wait(handle);
+typedef int ask(void *, int, address);
 typedef struct {
     enum { KERNEL, COPY, FILL } kind;
     kernel_node kernel;
@@ -85,7 +86,15 @@ int cuMemcpyAsync(address to, address from, size_t n, handle stream) {
     return 0;
 }
 
+// Of what is said to be a device's the driver has to know.
+static int is_known(const space *side) {
+    unsigned kind;
+    return side->kind != 2 || NEXT(ask, cuPointerGetAttribute)(&kind, 2, side->device) == 0;
+}
+
 static int copy_3d(const spaces *s, handle stream) {
+    if (!is_known(&s->to) || !is_known(&s->from))
+        return 1;
     address to = s->to.kind == 1 ? (address)s->to.host : s->to.device;
     address from = s->from.kind == 1 ? (address)s->from.host : s->from.device;
     for (size_t z = 0; z < s->depth; z++)
@@ -101,6 +110,16 @@ static int copy_3d(const spaces *s, handle stream) {
 
 int cuMemcpy3DAsync_v2(const spaces *s, handle stream) {
     return copy_3d(s, stream);
+}
+
+// An array is at the address that it is called by.
+int cuMemcpyHtoA_v2(handle to, size_t at, const void *from, size_t n) {
+    int code = NEXT(copy, cuMemcpyAsync)((address)to + at, (address)from, n, NULL);
+    return code ? code : NEXT(wait, cuStreamSynchronize)(NULL);
+}
+
+int cuMemcpyAtoHAsync_v2(void *to, handle from, size_t at, size_t n, handle stream) {
+    return NEXT(copy, cuMemcpyAsync)((address)to, (address)from + at, n, stream);
 }
 
 int cuMemcpyBatchAsync_v2(address *to, address *from, size_t *n, size_t count, void *attributes, size_t *which,

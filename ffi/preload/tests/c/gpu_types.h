@@ -1,4 +1,4 @@
-// What CUDA's driver is given for graphs and for copies in three dimensions, without its header.
+// What CUDA's driver is given for graphs and for copies in two and three dimensions, without its header.
 
 #ifndef GPU_TYPES_H
 #define GPU_TYPES_H
@@ -9,6 +9,18 @@
 typedef uint64_t address;
 typedef void *handle;
 
+typedef struct {
+    size_t x, y;
+    unsigned kind;
+    void *host;
+    address device;
+    handle array;
+    size_t pitch;
+} plane;
+typedef struct {
+    plane from, to;
+    size_t width, height;
+} planes;
 typedef struct {
     size_t x, y, z, level;
     unsigned kind;

@@ -125,23 +125,23 @@ wraps! {
     }
 
     cuMemcpyHtoA_v2 / cuMemcpyHtoA_v2_ptds fn (to: usize, at: usize, from: usize, n: usize) => real, per_thread {
-        copy_hidden(&DRIVER, queue(0, per_thread), from, n, true, &mut |from, done, n| real(to, at + done, from, n))
+        copy_hidden(&DRIVER, queue(0, per_thread), Side::Host(from), n, true, &mut |from, done, n| real(to, at + done, from, n))
     }
 
     cuMemcpyHtoAAsync_v2 / cuMemcpyHtoAAsync_v2_ptsz fn (
         to: usize, at: usize, from: usize, n: usize, s: usize,
     ) => real, per_thread {
-        copy_hidden(&DRIVER, queue(s, per_thread), from, n, true, &mut |from, done, n| real(to, at + done, from, n, s))
+        copy_hidden(&DRIVER, queue(s, per_thread), Side::Host(from), n, true, &mut |from, done, n| real(to, at + done, from, n, s))
     }
 
     cuMemcpyAtoH_v2 / cuMemcpyAtoH_v2_ptds fn (to: usize, from: usize, at: usize, n: usize) => real, per_thread {
-        copy_hidden(&DRIVER, queue(0, per_thread), to, n, false, &mut |to, done, n| real(to, from, at + done, n))
+        copy_hidden(&DRIVER, queue(0, per_thread), Side::Host(to), n, false, &mut |to, done, n| real(to, from, at + done, n))
     }
 
     cuMemcpyAtoHAsync_v2 / cuMemcpyAtoHAsync_v2_ptsz fn (
         to: usize, from: usize, at: usize, n: usize, s: usize,
     ) => real, per_thread {
-        copy_hidden(&DRIVER, queue(s, per_thread), to, n, false, &mut |to, done, n| real(to, from, at + done, n, s))
+        copy_hidden(&DRIVER, queue(s, per_thread), Side::Host(to), n, false, &mut |to, done, n| real(to, from, at + done, n, s))
     }
 
     cuMemcpyWithAttributesAsync / cuMemcpyWithAttributesAsync_ptsz fn (

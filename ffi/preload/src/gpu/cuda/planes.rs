@@ -4,6 +4,7 @@ use super::driver::DRIVER;
 use crate::gpu::copies::{Rows, copy_rows};
 use crate::gpu::solids::{Band, Solid};
 use crate::gpu::{Queue, is_managed};
+use core::cell::RefCell;
 
 /// What kind of memory a side is in: `CUmemorytype`.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -25,12 +26,10 @@ impl Kind {
     }
 }
 
-/// Rows from the given one on, and from the byte `x` of each.
-fn rows(base: Option<usize>, row: usize, x: usize, pitch: usize) -> Rows {
-    match base {
-        Some(base) => Rows { start: base.wrapping_add(row.wrapping_mul(pitch)).wrapping_add(x), pitch },
-        None => Rows { start: 0, pitch: 0 },
-    }
+/// Rows of a side from the given one on, and from the byte `x` of each.
+fn rows(kind: Kind, base: Option<usize>, row: usize, x: usize, pitch: usize) -> Rows {
+    let start = |base: usize| base.wrapping_add(row.wrapping_mul(pitch)).wrapping_add(x);
+    base.map_or(Rows::HIDDEN, |base| Rows { start: start(base), pitch, is_device: kind == Kind::DEVICE })
 }
 
 /// A side of a `CUDA_MEMCPY2D`.
@@ -48,7 +47,7 @@ struct Plane {
 
 impl Plane {
     fn rows(&self) -> Rows {
-        rows(self.kind.base(self.host, self.device), self.y, self.x, self.pitch)
+        rows(self.kind, self.kind.base(self.host, self.device), self.y, self.x, self.pitch)
     }
 }
 
@@ -77,7 +76,8 @@ pub unsafe fn copy_2d(
     // SAFETY: the caller's promise.
     let planes = unsafe { *planes };
     let (to, from) = (planes.to.rows(), planes.from.rows());
-    let mut again = |at, first, rows| {
+    let real = RefCell::new(real);
+    let mut band = |at, first, rows| {
         let mut part = Planes { height: rows, ..planes };
         let (managed, other) = match is_managed(from.start) {
             true => (&mut part.from, &mut part.to),
@@ -85,18 +85,10 @@ pub unsafe fn copy_2d(
         };
         *managed = Plane { x: 0, y: 0, kind: Kind::HOST, host: at, device: 0, array: 0, pitch: planes.width };
         other.y += first;
-        real(&part)
+        (real.borrow_mut())(&part)
     };
-    let mut whole = None;
-    let code = copy_rows(
-        &DRIVER,
-        queue,
-        (to, from),
-        (planes.width, planes.height),
-        &mut || *whole.insert(0),
-        &mut again,
-    );
-    if whole.is_some() { real(&planes) } else { code }
+    let mut whole = || (real.borrow_mut())(&planes);
+    copy_rows(&DRIVER, queue, (to, from), (planes.width, planes.height), &mut whole, &mut band)
 }
 
 /// A side of a `CUDA_MEMCPY3D`, or of a `CUDA_MEMCPY3D_PEER`.
@@ -124,7 +116,7 @@ impl Space {
     /// What is at that depth.
     fn plane(&self, z: usize) -> Rows {
         let row = self.z.wrapping_add(z).wrapping_mul(self.height).wrapping_add(self.y);
-        rows(self.base(), row, self.x, self.pitch)
+        rows(self.kind, self.base(), row, self.x, self.pitch)
     }
 
     /// The same, where what is managed is the device's at that address.

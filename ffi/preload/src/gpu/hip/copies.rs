@@ -2,7 +2,7 @@
 
 use super::driver::{DRIVER, LIBRARIES};
 use super::queue;
-use super::spaces::{Extent, Pitched, Spaces};
+use super::spaces::{Extent, Pitched, Spaces, are_devices};
 use crate::gpu::copies::{Rows, Side, copy, copy_hidden, copy_rows};
 use crate::gpu::is_managed;
 use crate::gpu::launch::fill;
@@ -12,7 +12,17 @@ use crate::gpu::symbols::wraps;
 /// What a copy's kind says of its sides.
 fn sides(to: usize, from: usize, kind: i32) -> (Side, Side) {
     let side = |at, device| if device { Side::Device(at) } else { Side::Host(at) };
-    (side(to, matches!(kind, 1 | 3)), side(from, matches!(kind, 2 | 3)))
+    let [device_to, device_from] = are_devices(kind);
+    (side(to, device_to), side(from, device_from))
+}
+
+/// The same for rows: where each side's first is, and how far apart they are.
+fn rows((to, tp): (usize, usize), (from, fp): (usize, usize), kind: i32) -> (Rows, Rows) {
+    let [device_to, device_from] = are_devices(kind);
+    (
+        Rows { start: to, pitch: tp, is_device: device_to },
+        Rows { start: from, pitch: fp, is_device: device_from },
+    )
 }
 
 wraps! {
@@ -36,7 +46,7 @@ wraps! {
     hipMemcpy2D / hipMemcpy2D_spt fn (
         to: usize, tp: usize, from: usize, fp: usize, w: usize, h: usize, kind: i32,
     ) => real, per_thread {
-        let rows = (Rows { start: to, pitch: tp }, Rows { start: from, pitch: fp });
+        let rows = rows((to, tp), (from, fp), kind);
         let managed_from = is_managed(from);
         copy_rows(&DRIVER, queue(0, per_thread), rows, (w, h), &mut || real(to, tp, from, fp, w, h, kind),
             &mut |at, y, n| match managed_from {
@@ -48,7 +58,7 @@ wraps! {
     hipMemcpy2DAsync / hipMemcpy2DAsync_spt fn (
         to: usize, tp: usize, from: usize, fp: usize, w: usize, h: usize, kind: i32, s: usize,
     ) => real, per_thread {
-        let rows = (Rows { start: to, pitch: tp }, Rows { start: from, pitch: fp });
+        let rows = rows((to, tp), (from, fp), kind);
         let managed_from = is_managed(from);
         copy_rows(&DRIVER, queue(s, per_thread), rows, (w, h), &mut || real(to, tp, from, fp, w, h, kind, s),
             &mut |at, y, n| match managed_from {
@@ -68,7 +78,7 @@ wraps! {
     hipMemcpyToSymbol / hipMemcpyToSymbol_spt fn (
         symbol: usize, from: usize, n: usize, at: usize, kind: i32,
     ) => real, per_thread {
-        copy_hidden(&DRIVER, queue(0, per_thread), from, n, true, &mut |from, done, n| {
+        copy_hidden(&DRIVER, queue(0, per_thread), sides(symbol, from, kind).1, n, true, &mut |from, done, n| {
             real(symbol, from, n, at + done, kind)
         })
     }
@@ -76,7 +86,7 @@ wraps! {
     hipMemcpyToSymbolAsync / hipMemcpyToSymbolAsync_spt fn (
         symbol: usize, from: usize, n: usize, at: usize, kind: i32, s: usize,
     ) => real, per_thread {
-        copy_hidden(&DRIVER, queue(s, per_thread), from, n, true, &mut |from, done, n| {
+        copy_hidden(&DRIVER, queue(s, per_thread), sides(symbol, from, kind).1, n, true, &mut |from, done, n| {
             real(symbol, from, n, at + done, kind, s)
         })
     }
@@ -84,7 +94,7 @@ wraps! {
     hipMemcpyFromSymbol / hipMemcpyFromSymbol_spt fn (
         to: usize, symbol: usize, n: usize, at: usize, kind: i32,
     ) => real, per_thread {
-        copy_hidden(&DRIVER, queue(0, per_thread), to, n, false, &mut |to, done, n| {
+        copy_hidden(&DRIVER, queue(0, per_thread), sides(to, symbol, kind).0, n, false, &mut |to, done, n| {
             real(to, symbol, n, at + done, kind)
         })
     }
@@ -92,17 +102,17 @@ wraps! {
     hipMemcpyFromSymbolAsync / hipMemcpyFromSymbolAsync_spt fn (
         to: usize, symbol: usize, n: usize, at: usize, kind: i32, s: usize,
     ) => real, per_thread {
-        copy_hidden(&DRIVER, queue(s, per_thread), to, n, false, &mut |to, done, n| {
+        copy_hidden(&DRIVER, queue(s, per_thread), sides(to, symbol, kind).0, n, false, &mut |to, done, n| {
             real(to, symbol, n, at + done, kind, s)
         })
     }
 
     hipMemcpyHtoA fn (to: usize, at: usize, from: usize, n: usize) => real, per_thread {
-        copy_hidden(&DRIVER, queue(0, per_thread), from, n, true, &mut |from, done, n| real(to, at + done, from, n))
+        copy_hidden(&DRIVER, queue(0, per_thread), Side::Host(from), n, true, &mut |from, done, n| real(to, at + done, from, n))
     }
 
     hipMemcpyAtoH fn (to: usize, from: usize, at: usize, n: usize) => real, per_thread {
-        copy_hidden(&DRIVER, queue(0, per_thread), to, n, false, &mut |to, done, n| real(to, from, at + done, n))
+        copy_hidden(&DRIVER, queue(0, per_thread), Side::Host(to), n, false, &mut |to, done, n| real(to, from, at + done, n))
     }
 
     hipMemset2D / hipMemset2D_spt fn (at: usize, pitch: usize, value: i32, w: usize, h: usize) => real, per_thread {

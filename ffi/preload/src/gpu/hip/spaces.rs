@@ -35,6 +35,11 @@ pub struct Extent {
     depth: usize,
 }
 
+/// Whether a copy's kind says of the target, and of the source, that it is a device's.
+pub fn are_devices(kind: i32) -> [bool; 2] {
+    [matches!(kind, 1 | 3), matches!(kind, 2 | 3)]
+}
+
 /// A side of a copy; places are in bytes unless one of both is an array.
 #[derive(Clone, Copy)]
 #[repr(C)]
@@ -48,13 +53,13 @@ struct Space {
 
 impl Space {
     /// What is at that depth.
-    fn plane(&self, z: usize) -> Rows {
+    fn plane(&self, z: usize, is_device: bool) -> Rows {
         let Pitched { at, pitch, height, .. } = self.memory;
         if self.array != 0 {
-            return Rows { start: 0, pitch: 0 };
+            return Rows::HIDDEN;
         }
         let row = self.z.wrapping_add(z).wrapping_mul(height).wrapping_add(self.y);
-        Rows { start: at.wrapping_add(row.wrapping_mul(pitch)).wrapping_add(self.x), pitch }
+        Rows { start: at.wrapping_add(row.wrapping_mul(pitch)).wrapping_add(self.x), pitch, is_device }
     }
 
     fn base(&self) -> usize {
@@ -80,7 +85,8 @@ impl Solid for Spaces {
     }
 
     fn plane(&self, z: usize) -> (Rows, Rows) {
-        (self.to.plane(z), self.from.plane(z))
+        let [to, from] = are_devices(self.kind);
+        (self.to.plane(z, to), self.from.plane(z, from))
     }
 
     fn size(&self) -> [usize; 3] {
