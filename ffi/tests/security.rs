@@ -2,9 +2,11 @@
 //! arguments at the edges.
 
 mod common;
+#[path = "../../doubles/harness/made.rs"]
+mod made;
 
 use common::Link::{Shared, Static};
-use common::{compile, double, run_ok, run_with, scratch};
+use common::{command, compile, double, run_ok, run_with, scratch};
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::process::CommandExt;
@@ -12,7 +14,7 @@ use std::path::Path;
 use std::process::Command;
 
 #[test]
-fn no_memory_is_writable_and_executable_and_nothing_is_shared() {
+fn no_memory_is_writable_and_executable_and_nothing_is_made_or_shared() {
     let program = compile(&["secure.c"], Shared);
     let start = compile(&["start.c"], Shared);
     let is_there = |engine: &&str| {
@@ -33,10 +35,20 @@ fn no_memory_is_writable_and_executable_and_nothing_is_shared() {
                 ("HMMRT_HIP_LIBRARY", &driver),
                 ("HMMRT_HOST_DIRECT", direct),
             ];
-            let (out, err) = run_ok(&program, &settings);
-            assert!(out.ends_with("ok after_shutdown\nall well\n"), "{kind} {engine}: {out}{err}");
+            let mut command = command(&program, &[], &settings);
+            made::nothing(&mut command);
+            let output = command.output().unwrap();
+            let (out, err) =
+                (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+            let well = output.status.success() && out.ends_with("ok after_shutdown\nall well\n");
+            assert!(well, "{kind} {engine}: {}\n{out}{err}", output.status);
         }
     }
+}
+
+#[test]
+fn what_is_made_is_seen() {
+    made::is_seen(&scratch("made"));
 }
 
 #[test]

@@ -19,7 +19,7 @@ use crate::{doubles, engines, input};
 const LIMIT: Duration = Duration::from_secs(360);
 
 /// Run on every fault engine, the course on the default one.
-const TESTS: [&str; 12] = [
+const TESTS: [&str; 13] = [
     "advice.c",
     "after_shutdown.c",
     "api.c",
@@ -27,6 +27,7 @@ const TESTS: [&str; 12] = [
     "cpp.cpp",
     "edges.c",
     "forked.c",
+    "privileged.c", // as any program: the sanitizers' libraries are not for setuid ones
     "refused_calls.c",
     "refused_memory.c",
     "secure.c",
@@ -34,22 +35,31 @@ const TESTS: [&str; 12] = [
     "start.c",
 ];
 
+/// Programs of two files.
+const PAIRS: [[&str; 2]; 2] = [["twice_a.c", "twice_b.c"], ["twice_a.cpp", "twice_b.cpp"]];
+
 const FLAGS: [&str; 2] = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"];
 
-/// What each tool must find, and what it then says.
-const MISTAKES: [(&str, &str, &str); 4] = [
+/// What each tool must find, in a file of that name, and what it then says.
+const MISTAKES: [(&str, &str, &str); 6] = [
     (
-        "past_the_end",
+        "past_the_end.c",
         "volatile char *p = malloc(10 * n); p[n + 9] = 1; free((char *)p);",
         "heap-buffer-overflow",
     ),
     (
-        "used_after_free",
+        "used_after_free.c",
         "volatile char *p = malloc(10 * n); free((char *)p); p[n] = 1;",
         "heap-use-after-free",
     ),
-    ("overflow", "volatile int x = 0x7fffffff; x += n;", "signed integer overflow"),
-    ("misaligned", "char b[16] = {0}; return *(int *)(b + n);", "misaligned address"),
+    ("overflow.c", "volatile int x = 0x7fffffff; x += n;", "signed integer overflow"),
+    ("misaligned.c", "char b[16] = {0}; return *(int *)(b + n);", "misaligned address"),
+    (
+        "deleted_before.cpp",
+        "volatile char *p = new char[10 * n]; delete[] p; p[n] = 1;",
+        "heap-use-after-free",
+    ),
+    ("overflow_too.cpp", "volatile int x = 0x7fffffff; x = x + n;", "signed integer overflow"),
 ];
 
 /// Returns how many runs of programs.
@@ -59,7 +69,7 @@ pub fn run(workspace: &Workspace, prefix: &Path) -> Result<u64> {
         let program = sanitized(&[mistake(workspace, name, body)?])?;
         let output = asan(&program).capture()?;
         let caught = !output.status.success() && output.stderr.contains(said);
-        ensure!(caught, "{name}.c is wrong and was not caught: the sanitizers are not on\n{}", output.stderr);
+        ensure!(caught, "{name} is wrong and was not caught: the sanitizers are not on\n{}", output.stderr);
     }
     let mut runs = MISTAKES.len() as u64;
     let mut engines = vec!["segv"];
@@ -75,11 +85,33 @@ pub fn run(workspace: &Workspace, prefix: &Path) -> Result<u64> {
             runs += 1;
         }
     }
+    for names in PAIRS {
+        let sources = names.map(|name| workspace.root.join("ffi/tests/c").join(name));
+        well(workspace, &sources[0], asan(&sanitized(&sources)?).capture()?)?;
+        runs += 1;
+    }
+    if engines.contains(&"uffd-thread") {
+        unwrapped(workspace, &sanitized)?;
+        runs += 1;
+    }
     for source in course(workspace)? {
         well(workspace, &source, asan(&sanitized(std::slice::from_ref(&source))?).capture()?)?;
         runs += 1;
     }
     Ok(runs + device_code(workspace, prefix)? + tour(workspace, prefix)?)
+}
+
+/// The kernel's own accesses, with the engine that answers them; in a folder of its own.
+fn unwrapped(workspace: &Workspace, sanitized: &dyn Fn(&[PathBuf]) -> Result<PathBuf>) -> Result<()> {
+    let source = workspace.root.join("ffi/tests/c/unwrapped.c");
+    let files = folder(workspace)?.join("files");
+    let _ = fs::remove_dir_all(&files);
+    fs::create_dir_all(&files)?;
+    let command =
+        asan(&sanitized(std::slice::from_ref(&source))?).args([&files]).env("HMMRT_FAULT", "uffd-thread");
+    let output = command.capture()?;
+    ensure!(!output.stdout.contains("skipped"), "unwrapped.c: {}", output.stdout);
+    well(workspace, &source, output)
 }
 
 /// What only a GPU has, on the doubles of the drivers.
@@ -152,9 +184,9 @@ fn folder(workspace: &Workspace) -> Result<PathBuf> {
     Ok(folder)
 }
 
-/// A program that is wrong.
+/// A program that is wrong, in a file of that name.
 pub fn mistake(workspace: &Workspace, name: &str, body: &str) -> Result<PathBuf> {
-    let source = folder(workspace)?.join(format!("{name}.c"));
+    let source = folder(workspace)?.join(name);
     fs::write(
         &source,
         format!("#include <stdlib.h>\nint main(int n, char **v) {{ (void)v; {body} return 0; }}\n"),

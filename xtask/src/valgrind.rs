@@ -37,7 +37,7 @@ const SUITES: [&str; 2] = ["roundtrip", "races"];
 /// Returns how many programs and suites.
 pub fn run(workspace: &Workspace, prefix: &Path) -> Result<u64> {
     let wrong = "volatile char *p = malloc(10); p[n + 9] = 1; if (p[1] == 2) return 1; free((char *)p);";
-    let source = mistake(workspace, "memcheck", wrong)?;
+    let source = mistake(workspace, "memcheck.c", wrong)?;
     let reports = errors(&memcheck(&build(workspace, prefix, &[source], &[])?, "")?.stderr, false);
     let has = |what: &str| reports.iter().any(|report| report.contains(what));
     let caught = has("Invalid write of size 1") && has("uninitialised");

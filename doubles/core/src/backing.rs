@@ -1,12 +1,15 @@
 //! Where the bytes of device memory are: host memory at an address that no program is told.
 
 use crate::device::{Charge, Device};
-use crate::{Error, Result, os};
+use crate::{Error, Result, os, settings};
 
 /// From this size on the host's memory comes in huge pages: 512 faults fewer for each.
 const HUGE: usize = 2 << 20;
 
-/// Some memory of one device, zero at first.
+/// What memory is full of when it is new: a driver promises no zeros.
+const NEW: u8 = 0xdb;
+
+/// Some memory of one device, not zero at first.
 pub struct Backing {
     base: *mut u8,
     len: usize,
@@ -26,6 +29,10 @@ impl Backing {
         if len >= HUGE {
             // SAFETY: the mapping is ours.
             unsafe { os::huge_pages(base, len) };
+        }
+        if settings::get().fill {
+            // SAFETY: the mapping is ours, writable and of that length.
+            unsafe { base.write_bytes(NEW, len) };
         }
         Ok(Backing { base, len, charge })
     }

@@ -22,6 +22,8 @@ pub struct Settings {
     pub devices: usize,
     /// Bytes of memory of each.
     pub memory: u64,
+    /// Whether new memory is full of what is not zero.
+    pub fill: bool,
     /// Bytes a second of copies by DMA in one direction; 0: as fast as it goes.
     pub bandwidth: u64,
     /// Added to each copy and launch.
@@ -46,6 +48,7 @@ pub fn get() -> &'static Settings {
     SETTINGS.get_or_init(|| Settings {
         devices: number("DEVICES").unwrap_or(2).min(crate::device::MOST as u64) as usize,
         memory: number("MEMORY").unwrap_or(8 << 30),
+        fill: number("FILL") != Some(0),
         bandwidth: number("BANDWIDTH").unwrap_or(0),
         latency: Duration::from_nanos(number("LATENCY").unwrap_or(0)),
         vmm: number("VMM") != Some(0),

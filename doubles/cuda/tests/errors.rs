@@ -176,6 +176,7 @@ fn a_device_is_lost_when_the_work_runs() {
     let on = on(0);
     let c = on.cuda;
     let (stream, at) = (on.stream(), on.alloc(4096));
+    on.run("test_fill_bytes", &mut [at, 8, 0]);
     let add = on.function("test_add_word");
     c.arm("cuLaunchKernel:2=async");
     assert_eq!(on.launch(add, stream, &mut [at]), SUCCESS);

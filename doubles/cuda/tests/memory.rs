@@ -7,6 +7,9 @@ use std::ptr;
 
 use common::*;
 
+/// What new memory is full of.
+const NEW: u8 = 0xdb;
+
 /// The host's mapping at an address, as the list of mappings has it: permissions and name.
 fn mapped(at: u64) -> Option<String> {
     let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
@@ -41,7 +44,9 @@ fn allocations_are_charged_and_out_of_the_cpus_reach() {
     assert_eq!(c.cuMemGetInfo_v2(&mut free, &mut total), SUCCESS);
     assert_eq!((total - free) as u64, c.hmmrt_double_used(1));
     assert!(mapped(a).unwrap().starts_with("---p") && mapped(b).unwrap().starts_with("---p"));
-    assert!(on.get::<u8>(b, 4096).iter().all(|&v| v == 0));
+    for (at, n) in [(a, 1000), (b, 3 * BLOCK)] {
+        assert!(on.get::<u8>(at, n).iter().all(|&v| v == NEW));
+    }
 
     assert_eq!(made(|out| c.cuMemAlloc_v2(out, 0)), Err(INVALID_VALUE));
     assert_eq!(made(|out| c.cuMemAlloc_v2(out, total + 1)), Err(OUT_OF_MEMORY));
@@ -64,6 +69,7 @@ fn memory_lives_until_released_and_unmapped() {
     assert_eq!(c.hmmrt_double_used(0) - before, 2 * block);
     assert_eq!(c.cuMemMap(at, 2 * BLOCK, 0, memory, 0), SUCCESS);
     assert_eq!(on.access(at, 2 * BLOCK, 3), SUCCESS);
+    assert!(on.get::<u8>(at, 2 * BLOCK).iter().all(|&v| v == NEW));
     on.run("test_fill_bytes", &mut [at, 2 * block, 7]);
 
     // The same memory at another address, too.
@@ -322,7 +328,7 @@ fn copies_go_between_devices() {
     assert_eq!(c.cuStreamSynchronize(stream), SUCCESS);
     assert_eq!(c.cuCtxPushCurrent_v2(second.context), SUCCESS);
     let got = second.get::<u8>(to, n + 1);
-    assert!(got[..n].iter().all(|&v| v == 9) && got[n] == 0);
+    assert!(got[..n].iter().all(|&v| v == 9) && got[n] == NEW);
     second.unblock(to, 2);
     first.unblock(from, 2);
 }

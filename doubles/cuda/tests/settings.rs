@@ -27,11 +27,12 @@ fn as_it_comes() {
 }
 
 #[test]
-fn fewer_devices_less_memory_no_vmm() {
+fn fewer_devices_less_memory_not_filled_no_vmm() {
     let settings = [
         ("HMMRT_DOUBLE_DEVICES", "1"),
         ("HMMRT_DOUBLE_MEMORY", "4M"),
         ("HMMRT_DOUBLE_VMM", "0"),
+        ("HMMRT_DOUBLE_FILL", "0"),
         ("HMMRT_DOUBLE_VERSION", "11040"),
         ("HMMRT_DOUBLE_FAIL", "cuMemFree:1=999"),
     ];
@@ -46,6 +47,7 @@ fn fewer_devices_less_memory_no_vmm() {
     assert_eq!(made(|out| c.cuMemAddressReserve(out, BLOCK, 0, 0, 0)), Err(NOT_SUPPORTED));
     assert_eq!(made(|out| c.cuMemCreate(out, BLOCK, &on.prop(), 0)), Err(NOT_SUPPORTED));
     let at = on.alloc(3 << 20);
+    assert!(on.get::<u8>(at, 3 << 20).iter().all(|&v| v == 0));
     assert_eq!(made(|out| c.cuMemAlloc_v2(out, 2 << 20)), Err(OUT_OF_MEMORY));
     assert_eq!([c.cuMemFree_v2(at), c.cuMemFree_v2(at)], [999, 0]);
     on.alloc(4 << 20);

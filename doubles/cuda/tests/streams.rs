@@ -12,6 +12,13 @@ fn add(on: &On, stream: u64, at: u64, n: u64, v: u64) {
     assert_eq!(on.launch(on.function("test_add_bytes"), stream, &mut [at, n, v]), SUCCESS);
 }
 
+/// Memory of that size, cleared.
+fn zeros(on: &On, size: usize) -> u64 {
+    let at = on.alloc(size);
+    on.run("test_fill_bytes", &mut [at, size as u64, 0]);
+    at
+}
+
 #[test]
 fn a_stream_does_one_thing_after_the_other() {
     let _turn = alone();
@@ -116,7 +123,7 @@ fn the_default_stream_is_ordered_against_blocking_streams() {
     let c = on.cuda;
     let blocking = made(|out| c.cuStreamCreate(out, 0)).unwrap();
     let other = on.stream();
-    let at = on.alloc(64);
+    let at = zeros(&on, 64);
 
     // After what is in a blocking stream.
     let gate_ = gate(&on, blocking);
@@ -146,7 +153,7 @@ fn events_stand_for_a_point_of_a_stream() {
     let _turn = alone();
     let on = on(0);
     let (c, a, b) = (on.cuda, on.stream(), on.stream());
-    let at = on.alloc(64);
+    let at = zeros(&on, 64);
     let event = on.event();
     // Never recorded: reached, and nothing to wait for.
     assert_eq!(c.cuEventQuery(event), SUCCESS);
@@ -185,7 +192,7 @@ fn streams_and_events_may_go_with_work_pending() {
     let _turn = alone();
     let on = on(0);
     let (c, a, b) = (on.cuda, on.stream(), on.stream());
-    let at = on.alloc(64);
+    let at = zeros(&on, 64);
     let event = on.event();
     let gate_ = gate(&on, a);
     add(&on, a, at, 1, 3);
@@ -207,7 +214,7 @@ fn parameters_are_taken_at_the_call() {
     let _turn = alone();
     let on = on(0);
     let (c, stream) = (on.cuda, on.stream());
-    let at = on.alloc(64);
+    let at = zeros(&on, 64);
     let gate_ = gate(&on, stream);
     let function = on.function("test_add_bytes");
     let mut values = [at, 1, 3];

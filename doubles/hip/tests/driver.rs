@@ -8,6 +8,8 @@ use common::*;
 
 const IN: i32 = 1;
 const OUT: i32 = 2;
+/// What new memory is full of.
+const NEW: u8 = 0xdb;
 
 fn prop(device: i32) -> Prop {
     Prop { kind: 1, handles: 0, location: [1, device], win32: ptr::null_mut(), flags: 0 }
@@ -151,6 +153,7 @@ fn copies_lie_in_one_reservation() {
     let _turn = alone();
     let h = hip();
     let at = mapped(0, BLOCK);
+    assert_eq!(get(at, BLOCK), vec![NEW; BLOCK]);
     let host = [3u8; 64];
     assert_eq!(h.hipMemcpy(at + BLOCK as u64 - 64, host.as_ptr() as u64, 64, IN), SUCCESS);
     assert_eq!(h.hipMemcpy(at + BLOCK as u64 - 32, host.as_ptr() as u64, 64, IN), INVALID_VALUE);
@@ -169,6 +172,7 @@ fn allocations_managed_and_registered() {
     let at = made(|out| h.hipMalloc(out, 4096)).unwrap();
     let managed = made(|out| h.hipMallocManaged(out, 4096, 1)).unwrap();
     assert_eq!(h.hmmrt_double_used(0) - before, 8192);
+    assert_eq!(get(at, 4096), [NEW; 4096]);
     assert_eq!(h.hipMemPrefetchAsync(managed, 4096, 0, 0), SUCCESS);
     assert_eq!(h.hipMemAdvise(managed, 4096, 3, 0), SUCCESS);
     assert_eq!(launch(function("test_fill_bytes"), 0, &mut [managed, 4096, 8]), SUCCESS);

@@ -1,11 +1,13 @@
 //! What SECURITY.md promises of a program that the preload library is before: no memory is writable and executable, no code
-//! is made while it runs, and nothing is shared, with memory away on a device and in every way that system calls are seen; and
+//! is made while it runs, nothing is shared, and nothing is made that others could open, with memory away on a device and in every way that system calls are seen; and
 //! nothing happens in a setuid program.
 
 #[allow(dead_code, reason = "what runs C programs is for other tests")]
 mod common;
 #[path = "../../../doubles/harness/hardened.rs"]
 mod hardened;
+#[path = "../../../doubles/harness/made.rs"]
+mod made;
 
 use common::{compile_with, library, preloaded, run};
 use std::fs;
@@ -16,10 +18,10 @@ use std::process::Command;
 
 const CHAOS: [(&str, &str); 3] = [("HMMRT_CHAOS", "1"), ("HMMRT_MIN_SIZE", "16K"), ("HMMRT_STATS", "1")];
 
-/// Large blocks that are written and read, files, a child; at the very end, what is mapped.
+/// Large blocks that are written and read, a file that is there, a child; at the very end, what is mapped.
 const PROGRAM: &str = "
     my @all = map { chr(65 + $_) x (3_000_000 + $_) } 0 .. 9;
-    open my $out, '>', $ARGV[0] or die; print $out @all; close $out or die;
+    open my $out, '+<', $ARGV[0] or die; print $out @all; close $out or die;
     open my $in, '<', $ARGV[0] or die; local $/; my $text = <$in>;
     die if $text ne join '', @all;
     system('true') == 0 or die;
@@ -81,8 +83,14 @@ fn look(maps: &str) {
 }
 
 #[test]
-fn no_memory_is_writable_and_executable() {
+fn what_is_made_is_seen() {
+    made::is_seen(&common::scratch("made"));
+}
+
+#[test]
+fn no_memory_is_writable_and_executable_and_nothing_is_made() {
     let dir = common::scratch("secure");
+    fs::write(dir.join("file"), "").expect("a file");
     let small = if cfg!(feature = "small-objects") { "1" } else { "0" };
     let trap = if cfg!(target_arch = "x86_64") { "trap" } else { "wrap" };
     for more in [
@@ -96,6 +104,7 @@ fn no_memory_is_writable_and_executable() {
         // It is short: now and then it ends before anything is sent away.
         let is_moved = (0..20).any(|_| {
             let mut command = preloaded(Path::new("perl"), &settings);
+            made::nothing(&mut command);
             let output = run(command.args(["-we", PROGRAM]).arg(dir.join("file")));
             let err = String::from_utf8_lossy(&output.stderr);
             assert!(output.status.success(), "{more:?}: {}\n{err}", output.status);

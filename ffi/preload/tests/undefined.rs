@@ -1,4 +1,4 @@
-//! The programs of the calls and of malloc's rules under UBSan: the library's headers' and their own mistakes end them. What
+//! The programs of the calls, of mappings and of malloc's rules under UBSan: the library's headers' and their own mistakes end them. What
 //! the sanitizer calls at run time passes by the library, as everything else.
 
 #[allow(dead_code, reason = "each test program uses its own part")]
@@ -10,6 +10,37 @@ use std::process::Command;
 
 /// With the sanitizer's code in it gcc warns of more.
 const FLAGS: [&str; 3] = ["-fsanitize=undefined", "-fno-sanitize-recover=all", "-Wno-error"];
+
+type Settings = &'static [(&'static str, &'static str)];
+
+/// Whether mappings are adopted, too.
+const ADOPT: (&str, &str) = ("HMMRT_ADOPT_MMAP", "1");
+
+/// Programs of `c/` that end in seconds, whether they want a folder, and what they are run with beside memory that moves at random.
+const PROGRAMS: &[(&str, bool, Settings)] = &[
+    ("rules", false, &[]),
+    ("kernel", true, &[]),
+    ("print", true, &[]),
+    ("async", true, &[]),
+    ("masks", true, &[]),
+    ("addresses", false, &[]),
+    ("answers", true, &[]),
+    ("contexts", true, &[]),
+    ("faulty", false, &[]),
+    ("lent", true, &[]),
+    ("maps", false, &[ADOPT, ("HMMRT_CHAOS", "0")]), // ten times as long while memory moves
+    ("maps_together", false, &[ADOPT]),
+    ("own_malloc", true, &[]),
+    ("overflow", false, &[]),
+    ("ranges", true, &[ADOPT]),
+    ("rings", false, &[]),
+    ("sends", false, &[]),
+    ("threads", true, &[]),
+    ("waits", false, &[]),
+    ("wrapped_malloc", false, &[]),
+    #[cfg(target_arch = "x86_64")]
+    ("trap", true, &[("HMMRT_SYSCALLS", "trap")]),
+];
 
 /// Whether the compiler has it.
 fn is_there() -> bool {
@@ -31,9 +62,9 @@ fn no_behaviour_is_undefined() {
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(!output.status.success() && said.contains("signed integer overflow"), "{said}");
     let chaos = [("HMMRT_MIN_SIZE", "16K"), ("HMMRT_CHAOS", "1")];
-    for name in ["rules", "kernel", "print", "async", "masks"] {
+    for (name, has_folder, more) in PROGRAMS {
         let (program, dir) = compile_with(name, &FLAGS);
-        let arguments: &[&Path] = if name == "rules" { &[] } else { &[&dir] };
-        passes(&program, arguments, &chaos);
+        let arguments: &[&Path] = if *has_folder { &[&dir] } else { &[] };
+        passes(&program, arguments, &[&chaos[..], more].concat());
     }
 }

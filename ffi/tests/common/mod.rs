@@ -158,6 +158,11 @@ pub fn run(program: &Path, settings: &[(&str, &str)]) -> Output {
 
 /// The same, with arguments.
 pub fn run_with(program: &Path, args: &[&Path], settings: &[(&str, &str)]) -> Output {
+    command(program, args, settings).output().unwrap_or_else(|error| panic!("{}: {error}", program.display()))
+}
+
+/// What [`run_with`] runs.
+pub fn command(program: &Path, args: &[&Path], settings: &[(&str, &str)]) -> Command {
     let mut command = Command::new(program);
     command.args(args);
     for (name, _) in env::vars_os() {
@@ -166,7 +171,7 @@ pub fn run_with(program: &Path, args: &[&Path], settings: &[(&str, &str)]) -> Ou
         }
     }
     command.env("HMMRT_BACKEND", "host").envs(settings.iter().copied());
-    command.output().unwrap_or_else(|error| panic!("{}: {error}", program.display()))
+    command
 }
 
 /// Runs a program that must end well, and gives what it printed.

@@ -304,7 +304,8 @@ static void files(void) {
         CHECK(ftok(AWAY(file(0, "file")), 1) != -1 && pathconf(AWAY(block), _PC_NAME_MAX) > 0);
         CHECK(lchmod(AWAY(block), 0600) == 0 || refused(-1));
         AWAY(block), AWAY(text(1, "/none"));
-        CHECK(refused(quotactl(QCMD(Q_SYNC, USRQUOTA), block, 0, NULL)));
+        int sync = (int)((unsigned)Q_SYNC << SUBCMDSHIFT | USRQUOTA); // QCMD shifts a signed number too far
+        CHECK(refused(quotactl(sync, block, 0, NULL)));
 #if __GLIBC_PREREQ(2, 36)
         AWAY(block), AWAY(block + PAGE);
         CHECK(refused(move_mount(AT_FDCWD, block, AT_FDCWD, block + PAGE, 0)));

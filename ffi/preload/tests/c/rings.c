@@ -34,10 +34,7 @@ static int mappings(long *pages) {
 static void none_is_left(void) {
     long pages;
     int fd = ring();
-    if (fd < 0) {
-        fprintf(stderr, "skipped: no io_uring here\n");
-        return;
-    }
+    if (fd < 0) LEFT_OUT("no io_uring here");
     int seen = mappings(&pages); // 3 with the library, none without
     for (int room = 16; room < 600; room += 60) { // pages: for none of the three mappings, one, two, all
         struct rlimit before, now;
