@@ -160,7 +160,7 @@ fn what_was_not_watched_comes_out_of_a_watched_block() {
     let config = Config { fault: FaultEngine::Uffd, ..super::common::config() };
     if let Err(e) = raw::init(Some(config)).and_then(|()| raw::device_count()) {
         assert!(matches!(e, hmmrt::Error::Unsupported { .. }), "{e}");
-        return eprintln!("skipped: {e}");
+        return super::common::skipped(TEST, e);
     }
     let b = super::common::Block::new(2 * CHUNK);
     (0..1024).for_each(|n| b.word(n * 512).store(n as u64, std::sync::atomic::Ordering::Relaxed));

@@ -62,7 +62,7 @@ impl World {
         self.migrate_parts(ADOPTED, &[0..64, 80..300], 1);
     }
 
-    fn migrate_parts(&mut self, i: usize, parts: &[std::ops::Range<usize>], to: i32) {
+    pub(super) fn migrate_parts(&mut self, i: usize, parts: &[std::ops::Range<usize>], to: i32) {
         for p in parts {
             self.step("migrate a part");
             let r = &self.regions[i];
