@@ -20,7 +20,7 @@ fn engine() -> Result<(), &'static str> {
 fn hmm_gup_test() {
     let missing = engine().err();
     if let Some(why) = missing {
-        eprintln!("skipped: {why}");
+        common::skipped("hmm_gup_test", why);
     } else {
         let fault = std::env::var("HMMRT_FAULT").unwrap_or_default();
         let raw = if fault == "uffd-thread" { "works" } else { "efault" };
