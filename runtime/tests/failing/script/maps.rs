@@ -36,7 +36,7 @@ impl World {
         self.regions.push(Region::new(PIECE, at, PAGES * PAGE));
         let i = self.regions.len() - 1;
         self.write(i, 0..PAGES);
-        self.migrate_parts(i, &[8..24], 0);
+        self.migrate_part(i, 8..24, 0);
         self.check_part(i, 20..22, "partly away");
         self.close_and_open(i);
         self.give_up_some(i);
@@ -77,7 +77,7 @@ impl World {
         }
         self.write(i, 0..PAGES);
         if may_lock() {
-            self.migrate_parts(i, &[8..12], 0);
+            self.migrate_part(i, 8..12, 0);
             self.step("lock");
             let r = &self.regions[i];
             let (at, len) = (r.at(10).addr(), 4 * PAGE);
@@ -92,7 +92,7 @@ impl World {
     }
 
     fn give_up_some(&mut self, i: usize) {
-        self.migrate_parts(i, &[0..24], 0);
+        self.migrate_part(i, 0..24, 0);
         self.step("advise");
         let advise = |r: &Region, pages: std::ops::Range<usize>, advice| {
             // SAFETY: as above.
@@ -127,7 +127,7 @@ impl World {
             // SAFETY: as above; what is replaced is nobody's.
             unsafe { mapping::remap(r.ptr.addr(), r.len, len, flags, to) }
         };
-        self.migrate_parts(i, &[16..24], 0);
+        self.migrate_part(i, 16..24, 0);
         self.step("remap");
         let len = (PAGES - 4) * PAGE;
         let shorter = remap(&self.regions[i], len, 0, 0);
@@ -144,7 +144,7 @@ impl World {
         self.note("adopt", adopted);
         let there = remap(&self.regions[i], len, libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED, target.addr());
         self.goes_to(i, there);
-        self.migrate_parts(i, &[0..8], 0);
+        self.migrate_part(i, 0..8, 0);
         self.step("remap");
         let old = self.regions[i].ptr.addr();
         let there = remap(&self.regions[i], len, libc::MREMAP_MAYMOVE | libc::MREMAP_DONTUNMAP, 0);
@@ -182,7 +182,7 @@ impl World {
         self.write(i, 0..PAGES);
         if kind == libc::MAP_PRIVATE {
             self.copy_away(i);
-            self.migrate_parts(i, &[0..16], 0);
+            self.migrate_part(i, 0..16, 0);
         }
         self.step("map");
         let r = &mut self.regions[i];
