@@ -11,7 +11,7 @@ pub const VARIABLE: &str = "HMMRT_FAULT";
 const ENGINES: [&str; 2] = ["uffd", "uffd-thread"];
 
 /// What runs once more on them with copies into pages in place of moved ones, which is what kernels before 6.8 have.
-const BY_COPY: [&str; 7] = ["roundtrip", "model", "races", "resources", "fresh", "fork", "hmm"];
+const BY_COPY: [&str; 6] = ["roundtrip", "model", "races", "resources", "fresh", "fork"];
 
 /// All in which pages come and go.
 const SUITES: [&str; 20] = [
