@@ -153,10 +153,10 @@ fn hostile(settings: &mut Vec<(&'static str, String)>, trace: &Path, stats: &str
 /// A copy that belongs to root and is setuid, run by nobody. As another user than root this can't be tried.
 #[test]
 fn the_environment_is_nothing_to_a_setuid_program() {
+    const TEST: &str = "the_environment_is_nothing_to_a_setuid_program";
     // SAFETY: no memory is involved.
     if unsafe { geteuid() } != 0 {
-        eprintln!("skipped: only root can make a setuid program of root's");
-        return;
+        return common::skipped(TEST, "only root can make a setuid program of root's");
     }
     // Where nobody can reach it: not in the target folder.
     let folder = std::env::temp_dir().join(format!("hmmrt-security-{}", std::process::id()));
@@ -188,8 +188,8 @@ fn the_environment_is_nothing_to_a_setuid_program() {
     assert!(plain.starts_with("secure 0 user 65534/65534 init -19 "), "{plain}");
     for (privileged, err) in as_privileged {
         if privileged.starts_with("secure 0") {
-            eprintln!("skipped: {} allows no setuid programs", std::env::temp_dir().display());
-            return;
+            let folder = std::env::temp_dir();
+            return common::skipped(TEST, format_args!("{} allows no setuid programs", folder.display()));
         }
         assert_eq!(privileged, "secure 1 user 65534/0 init 0 backend host devices 1 moved 1\n", "{err}");
         assert_eq!(err, "", "neither log nor statistics");

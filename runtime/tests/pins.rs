@@ -40,7 +40,7 @@ fn a_freed_block_takes_no_pin_of_its_neighbour_along() {
     for freed in [0, 1] {
         let pair = neighbours();
         if mapping::lock(pair[0].addr(), 2 * SIZE, 0).is_err() {
-            return eprintln!("skipped: this process may not lock memory");
+            return common::skipped("locked neighbours", "this process may not lock memory");
         }
         let kept = pair[1 - freed];
         // SAFETY: a block of the test's.

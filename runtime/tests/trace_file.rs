@@ -73,13 +73,11 @@ fn full_disk() {
     shell.env("HMMRT_CASE", "many").env("HMMRT_CASE_LONG", "1").env("HMMRT_BACKEND", "host");
     let out = shell.env("HMMRT_TRACE", place.join("t")).output();
     let Ok(out) = out else {
-        eprintln!("skipped: no unshare");
-        return;
+        return common::skipped("full_disk", "no unshare");
     };
     let text = String::from_utf8_lossy(&out.stderr);
     if out.status.code() == Some(99) || text.contains("unshare failed") || text.contains("unshare:") {
-        eprintln!("skipped: {text}");
-        return;
+        return common::skipped("full_disk", text);
     }
     assert!(out.status.success() && text.contains("survived"), "{:?} {text}", out.status);
     let t = Trace::read(&copy).unwrap();

@@ -236,7 +236,7 @@ fn what_is_watched_is_not_what_the_chunk_is() {
         match raw::init(Some(config.clone())).and_then(|()| raw::device_count()) {
             Ok(_) => {}
             Err(e @ Error::Unsupported { .. }) => {
-                eprintln!("skipped: {e}");
+                common::skipped("what_is_watched_is_not_what_the_chunk_is", e);
                 let _ = raw::shutdown();
                 continue;
             }

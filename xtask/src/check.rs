@@ -12,7 +12,7 @@ use crate::command::{self, Command};
 use crate::workspace::Workspace;
 use crate::{
     bench, conformance, course, doubles, engines, features, gpu_suite, install, lab, lanes, proof, readme,
-    sanitize, stress, tour, valgrind,
+    sanitize, skips, stress, tour, valgrind,
 };
 
 /// What a step that did not fail has to say.
@@ -184,6 +184,7 @@ pub fn run(workspace: &Workspace, options: &Options) -> Result<()> {
         (0..steps.len()).for_each(|number| println!("{}", title(number)));
         return Ok(());
     }
+    skips::begin(workspace)?;
     let failed = |number| format!("check stopped at {}", title(number));
     if let Some(only) = &options.only {
         for number in (0..steps.len()).filter(|n| steps[*n].0.contains(only.as_str())) {
@@ -192,6 +193,7 @@ pub fn run(workspace: &Workspace, options: &Options) -> Result<()> {
             let outcome = (steps[number].1)(workspace).with_context(|| failed(number))?;
             println!("{}: {}", title(number), said(&outcome, start));
         }
+        skips::tell();
         return Ok(());
     }
     let start = Instant::now();
@@ -219,6 +221,7 @@ pub fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     if !skipped.is_empty() {
         println!("skipped: {}", skipped.join(", "));
     }
+    skips::tell();
     println!("{passed} passed, 0 failed");
     Ok(())
 }

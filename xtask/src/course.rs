@@ -11,6 +11,7 @@ use anyhow::{Context, Result, bail, ensure};
 
 use crate::cc::{self, Language};
 use crate::command::{Command, ended};
+use crate::skips;
 use crate::workspace::Workspace;
 
 /// A lesson takes well under a second; this is for one that hangs.
@@ -91,7 +92,10 @@ pub fn without_settings(mut command: Command) -> Command {
             command = command.env_remove(&name);
         }
     }
-    command
+    match skips::file() {
+        Some(file) => command.env(skips::VARIABLE, file),
+        None => command,
+    }
 }
 
 /// Whether `line` is `pattern`, in which `...` stands for any text.

@@ -6,11 +6,12 @@ use anyhow::{Context, Result};
 use crate::course;
 use crate::workspace::Workspace;
 
-/// The engines, as HMMRT_FAULT has them.
+/// The engines, as this variable has them.
+pub const VARIABLE: &str = "HMMRT_FAULT";
 const ENGINES: [&str; 2] = ["uffd", "uffd-thread"];
 
-/// What runs once more on `uffd` with copies into pages in place of moved ones, which is what kernels before 6.8 have.
-const BY_COPY: [&str; 4] = ["roundtrip", "model", "races", "resources"];
+/// What runs once more on them with copies into pages in place of moved ones, which is what kernels before 6.8 have.
+const BY_COPY: [&str; 6] = ["roundtrip", "model", "races", "resources", "fresh", "fork"];
 
 /// All in which pages come and go.
 const SUITES: [&str; 20] = [
@@ -73,10 +74,8 @@ pub fn suites(workspace: &Workspace) -> Result<(u64, Vec<&'static str>)> {
     let (here, missing) = here(workspace)?;
     let mut passed = 0;
     for engine in &here {
-        passed += with(workspace, &[&SUITES[..], &MORE].concat(), &[("HMMRT_FAULT", engine)])?;
-    }
-    if here.contains(&"uffd") {
-        passed += with(workspace, &BY_COPY, &[("HMMRT_FAULT", "uffd"), ("HMMRT_UFFD_MOVE", "0")])?;
+        passed += with(workspace, &[&SUITES[..], &MORE].concat(), &[(VARIABLE, engine)])?;
+        passed += with(workspace, &BY_COPY, &[(VARIABLE, engine), ("HMMRT_UFFD_MOVE", "0")])?;
     }
     Ok((passed, missing))
 }

@@ -11,6 +11,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 
 use crate::check::Outcome;
+use crate::skips;
 
 /// What the last line of a step begins with.
 const PASSED: &str = "step passed: ";
@@ -98,6 +99,9 @@ fn execute(step: usize) -> Result<(String, Result<Outcome>)> {
     let (mut from, to) = std::io::pipe()?;
     let mut command = Command::new(std::env::current_exe()?);
     command.args(["check", "--step", &step.to_string()]);
+    if let Some(file) = skips::file() {
+        command.env(skips::VARIABLE, file);
+    }
     let mut child = command
         .stdin(Stdio::null())
         .stdout(to.try_clone()?)

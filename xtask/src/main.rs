@@ -22,6 +22,7 @@ mod lanes;
 mod proof;
 mod readme;
 mod sanitize;
+mod skips;
 mod stress;
 mod tour;
 mod valgrind;

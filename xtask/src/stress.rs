@@ -20,7 +20,7 @@ type More = &'static [&'static str];
 /// Many threads on many devices.
 const MANY: More = &["--threads", "12", "--devices", "4"];
 
-const ON_THE_HOST: [(Settings, More); 7] = [
+const ON_THE_HOST: [(Settings, More); 8] = [
     (&[("HMMRT_FAULT", "segv")], &[]),
     (&[("HMMRT_FAULT", "segv"), ("HMMRT_HOST_DIRECT", "0"), ("HMMRT_POLICY", "auto")], &[]),
     (&[("HMMRT_FAULT", "segv")], MANY),
@@ -28,6 +28,7 @@ const ON_THE_HOST: [(Settings, More); 7] = [
     (&[("HMMRT_FAULT", "uffd"), ("HMMRT_HOST_DIRECT", "0")], &[]),
     (&[("HMMRT_FAULT", "uffd"), ("HMMRT_UFFD_MOVE", "0")], &[]),
     (&[("HMMRT_FAULT", "uffd-thread")], &[]),
+    (&[("HMMRT_FAULT", "uffd-thread"), ("HMMRT_UFFD_MOVE", "0")], &[]),
 ];
 
 /// The doubles' backend and fault engine.

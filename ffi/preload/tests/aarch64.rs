@@ -54,7 +54,9 @@ fn is_there(program: &str) -> bool {
 fn the_assembly_for_aarch64() {
     let missing: Vec<_> = [COMPILER, MACHINE].into_iter().filter(|p| !is_there(p)).collect();
     if !missing.is_empty() {
-        return eprintln!("skipped: no {} (apt install gcc-aarch64-linux-gnu qemu-user)", missing.join(", "));
+        let missing = missing.join(", ");
+        let why = format_args!("no {missing} (apt install gcc-aarch64-linux-gnu qemu-user)");
+        return common::skipped("the_assembly_for_aarch64", why);
     }
     let dir = scratch("aarch64");
     fs::write(dir.join("pieces.s"), all()).expect("a file");

@@ -199,7 +199,7 @@ fn can_trap() -> bool {
     let said = String::from_utf8_lossy(&output.stderr);
     if !said.is_empty() {
         assert!(said.contains("hmmrt warning: HMMRT_SYSCALLS=trap: "), "{said}");
-        eprintln!("skipped: {said}");
+        common::skipped("trapped calls", &said);
     }
     said.is_empty()
 }
@@ -212,7 +212,9 @@ fn has_uffd() -> bool {
     *HAS.get_or_init(|| {
         let config = Config { fault: FaultEngine::Uffd, ..Config::default() };
         match raw::init(Some(config)).and_then(|()| raw::device_count()) {
-            Err(Error::Unsupported { what: "HMMRT_FAULT", why }) => eprintln!("skipped: {why}"),
+            Err(Error::Unsupported { what: "HMMRT_FAULT", why }) => {
+                common::skipped("calls with userfaultfd", why)
+            }
             other => return other.map(|_| true).unwrap_or_else(|e| panic!("{e}")),
         }
         false
@@ -272,7 +274,7 @@ fn programs_under_trap() {
     ];
     for (program, arguments) in all {
         let Some(program) = program else {
-            eprintln!("skipped: no {arguments:?}");
+            common::skipped("interpreters", format_args!("no {arguments:?}"));
             continue;
         };
         let settings = [&CHAOS[..], &[("HMMRT_SYSCALLS", "trap")]].concat();

@@ -21,7 +21,7 @@ fn hmm_gup_test() {
     let missing = engine().err();
     let mut cases = 1; // of a row that was not run, as the other rows say
     if let Some(why) = missing {
-        eprintln!("skipped: {why}");
+        common::skipped("hmm_gup_test", why);
     } else {
         let fault = std::env::var("HMMRT_FAULT").unwrap_or_default();
         let raw = if fault == "uffd-thread" { "works" } else { "efault" };

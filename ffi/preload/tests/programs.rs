@@ -164,7 +164,7 @@ fn python() {
         Command::new("python3").args(["-c", "import sys, test.test_array; print(sys.executable)"]).output();
     let python = match asked {
         Ok(output) if output.status.success() => String::from_utf8_lossy(&output.stdout).trim().to_owned(),
-        _ => return eprintln!("skipped: no python3 with its tests"),
+        _ => return common::skipped("python", "no python3 with its tests"),
     };
     for least in ["0", "64K", ""] {
         let settings = [("HMMRT_MIN_SIZE", least), ("HMMRT_CHAOS", "1")];

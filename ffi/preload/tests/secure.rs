@@ -120,10 +120,10 @@ fn no_memory_is_writable_and_executable_and_nothing_is_made() {
 /// As another user than root this can't be tried.
 #[test]
 fn the_environment_is_nothing_to_a_setuid_program() {
+    const TEST: &str = "the_environment_is_nothing_to_a_setuid_program";
     // SAFETY: no memory is involved.
     if unsafe { libc::geteuid() } != 0 {
-        eprintln!("skipped: only root can make a setuid program of root's");
-        return;
+        return common::skipped(TEST, "only root can make a setuid program of root's");
     }
     // Where nobody can reach it: not in the target folder.
     let folder = std::env::temp_dir().join(format!("hmmrt-preload-security-{}", std::process::id()));
@@ -189,8 +189,8 @@ fn the_environment_is_nothing_to_a_setuid_program() {
     );
     for (out, err, made) in privileged {
         if out.starts_with("secure 0") {
-            eprintln!("skipped: {} allows no setuid programs", std::env::temp_dir().display());
-            return;
+            let folder = std::env::temp_dir();
+            return common::skipped(TEST, format_args!("{} allows no setuid programs", folder.display()));
         }
         assert_eq!(out, "secure 1 user 65534/0 managed 0 segv 0 sys 0 alone\n", "{err}");
         assert_eq!((&*err, made), ("", [false, false]), "neither log, statistics nor a trace");

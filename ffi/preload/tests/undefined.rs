@@ -54,7 +54,7 @@ fn is_there() -> bool {
 #[test]
 fn no_behaviour_is_undefined() {
     if !is_there() {
-        return eprintln!("skipped: no libubsan");
+        return common::skipped("no_behaviour_is_undefined", "no libubsan");
     }
     // The sanitizer is on, and says so with the library before the program.
     let (wrong, _) = compile_with("undefined", &FLAGS);

@@ -4,6 +4,8 @@
 
 #[path = "../../../doubles/harness/cdylib.rs"]
 mod cdylib;
+#[path = "../../../runtime/tests/common/skips.rs"]
+mod skips;
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -12,6 +14,9 @@ use std::process::{Command, Output};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::{env, process};
+
+#[allow(unused_imports, reason = "each test uses its part")]
+pub use skips::skipped;
 
 /// `-std` and the warnings that the header promises to be free of.
 const WARNINGS: [&str; 4] = ["-Wall", "-Wextra", "-Wpedantic", "-Werror"];
@@ -100,7 +105,7 @@ pub fn has_cpp() -> bool {
     let has = compiler(true).is_some();
     assert!(has || env::var_os("CI").is_none(), "c++ is not installed, and CI needs it");
     if !has {
-        eprintln!("skipped: no C++ compiler");
+        skipped("programs in C++", "no C++ compiler");
     }
     has
 }

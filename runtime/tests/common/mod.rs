@@ -4,9 +4,12 @@
 pub mod double;
 pub mod filter;
 pub mod kernels;
+mod skips;
 
 use hmmrt::FaultEngine;
 use hmmrt::{Config, raw};
+#[allow(unused_imports, reason = "each test uses its part")]
+pub use skips::skipped;
 
 /// xorshift64*: small, seedable, good enough for choosing what to do next.
 pub struct Rng(pub u64);

@@ -146,7 +146,7 @@ fn devices_end_under_userfaultfd() {
             let out = double::run_case(kind, &library, name, &env);
             let err = String::from_utf8_lossy(&out.stderr);
             if name == "has_engine" && out.status.code() == Some(NO_ENGINE) {
-                eprintln!("skipped: this machine lacks {engine}: {err}");
+                common::skipped("devices_end_under_userfaultfd", format_args!("no {engine}: {err}"));
                 break;
             }
             assert!(out.status.success(), "{kind} {name} {engine}: {:?}\n{err}", out.status);
@@ -179,10 +179,10 @@ fn a_real_runtime_without_a_device() {
     // SAFETY: the library's constructors are trusted as the backend does.
     if let Err(e) = unsafe { libloading::Library::new(LIBRARY) } {
         assert!(std::env::var_os("CI").is_none(), "libamdhip64-5 is not installed, and CI needs it");
-        return eprintln!("skipped: {e}");
+        return common::skipped("a_real_runtime_without_a_device", e);
     }
     if std::path::Path::new("/dev/kfd").exists() {
-        return eprintln!("skipped: there may be a GPU");
+        return common::skipped("a_real_runtime_without_a_device", "there may be a GPU");
     }
     if case().is_some() {
         return;

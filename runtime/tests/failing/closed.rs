@@ -26,7 +26,7 @@ fn in_processes(test: &str, engines: &[FaultEngine], body: impl Fn()) {
             let config = Config { fault: *fault, host_devices: 2, vma_budget: 200, ..common::config() };
             if let Err(e) = raw::init(Some(config)).and_then(|()| raw::device_count()) {
                 assert!(matches!(e, Error::Unsupported { .. }), "{e}");
-                return eprintln!("skipped: {e}");
+                return common::skipped(&name, e);
             }
             body();
             eprintln!("came to the end");

@@ -158,7 +158,7 @@ fn calls_fail_with_userfaultfd() {
 /// So much memory has a device that evicts.
 pub const LITTLE: &str = "12M";
 /// What a lost device has, or a driver does not take back, is gone: room for the second run.
-const AMPLE: &str = "48M";
+const AMPLE: &str = "96M";
 
 /// [`settings`], and others in place of some of them.
 fn with(kind: &'static str, others: &[(&'static str, &str)]) -> Settings {

@@ -58,6 +58,11 @@ impl Region {
         unsafe { self.ptr.add(page * PAGE) }
     }
 
+    /// The word that a page begins with.
+    pub fn word(&self, page: usize) -> u64 {
+        u64::from_le_bytes(self.bytes[page * PAGE..][..8].try_into().unwrap())
+    }
+
     fn of_page(&self, page: usize) -> Range<usize> {
         page * PAGE..self.len.min((page + 1) * PAGE)
     }

@@ -1,11 +1,12 @@
 //! The run in which things fail: everything that moves pages or changes what they are, over memory of which every byte is
 //! known. What an operation that failed may have changed is said here; nothing else may have.
 
+mod maps;
 mod program;
 
 use super::common::kernels;
 use super::region::{Look, PAGE, Region};
-use hmmrt::raw::{self, HMM_HOST};
+use hmmrt::raw::{self, HMM_HOST, mapping};
 use hmmrt::{AccessMode, LaunchArg, LaunchConfig, StreamId};
 use std::fmt::Display;
 
@@ -44,15 +45,6 @@ const BLOCK: usize = 1;
 const HOME: usize = 2;
 const ADOPTED: usize = 3;
 
-/// Room for the program's own memory, with a page of somebody else's on both sides.
-fn own_memory() -> *mut u8 {
-    let (prot, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
-    // SAFETY: a new mapping.
-    let at = unsafe { libc::mmap(std::ptr::null_mut(), OWN + 2 * PAGE, prot, flags, -1, 0) };
-    assert_ne!(at, libc::MAP_FAILED);
-    at.cast()
-}
-
 /// Adds one to the first bytes.
 fn add(bytes: &mut [u8]) {
     let n = CHANGED.min(bytes.len());
@@ -62,7 +54,7 @@ fn add(bytes: &mut [u8]) {
 impl World {
     /// Makes the memory. What of the heap's can't be had now is the C library's, and stays out of it.
     pub fn new(look: Look, fails: bool, begins: Begins) -> World {
-        let own = own_memory();
+        let own = map_new(OWN + 2 * PAGE); // with a page of somebody else's on both sides
         // SAFETY: inside the mapping.
         let (first, last) = unsafe { (own.add(PAGE), own.add(PAGE + OWN)) };
         let foreign = [Region::new("before", own, PAGE), Region::new("behind", last, PAGE)];
@@ -72,9 +64,10 @@ impl World {
         let mut w =
             World { look, fails, errors, unreadable, regions, foreign, stream, adopted, begins, evicts };
         w.foreign.iter_mut().for_each(|r| r.write(0..1, Look::Strict));
+        w.early();
         for (name, len) in [("big", LARGE), ("block", SMALL), ("home", SMALL)] {
             let made = raw::calloc(len, 1);
-            let ptr = w.note("calloc", made).unwrap_or_else(spare);
+            let ptr = w.note("calloc", made).unwrap_or_else(|| map_new(LARGE)); // in place of what could not be had
             w.regions.push(Region::new(name, ptr, len));
         }
         // SAFETY: the mapping is this process's own.
@@ -217,6 +210,8 @@ impl World {
         self.launch(BLOCK, 1, StreamId::DEFAULT, false);
         self.pin();
         self.own();
+        self.piece();
+        self.laid();
         self.protections();
         self.discard();
         self.prefetch(BIG, 0, stream);
@@ -363,8 +358,7 @@ impl World {
 
     /// All of it is ordinary memory again: everything can be written.
     pub fn write_all(&mut self) {
-        let r = &mut self.regions[BIG];
-        if !r.read_only.is_empty() {
+        for r in self.regions.iter_mut().filter(|r| !r.read_only.is_empty()) {
             let (prot, len) = (libc::PROT_READ | libc::PROT_WRITE, r.read_only.len() * PAGE);
             // SAFETY: the region's own pages, which are nobody else's affair any more.
             assert_eq!(unsafe { libc::mprotect(r.at(r.read_only.start).cast(), len, prot) }, 0);
@@ -390,8 +384,12 @@ impl World {
 
     /// Gives back what it can of the heap's memory; whether that was all.
     pub fn free(&mut self) -> bool {
-        // SAFETY: not used any more.
-        let freed = |r: &Region| !raw::owns(r.ptr) || unsafe { raw::free(r.ptr) }.is_ok();
+        let freed = |r: &Region| match r.name {
+            // SAFETY: not used any more.
+            maps::PIECE => unsafe { mapping::unmap(r.ptr.addr(), r.len) }.is_ok(),
+            // SAFETY: as above.
+            _ => !raw::owns(r.ptr) || unsafe { raw::free(r.ptr) }.is_ok(),
+        };
         let kept = |i: usize, r: &Region| i == ADOPTED || !freed(r);
         let mut i = 0;
         self.regions.retain(|r| (kept(i, r), i += 1).0);
@@ -399,11 +397,11 @@ impl World {
     }
 }
 
-/// Memory that is not managed, in place of what could not be had.
-fn spare() -> *mut u8 {
+/// Memory that is not managed.
+fn map_new(len: usize) -> *mut u8 {
     let (prot, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
     // SAFETY: a new mapping.
-    let at = unsafe { libc::mmap(std::ptr::null_mut(), LARGE, prot, flags, -1, 0) };
+    let at = unsafe { libc::mmap(std::ptr::null_mut(), len, prot, flags, -1, 0) };
     assert_ne!(at, libc::MAP_FAILED);
     at.cast()
 }

@@ -53,7 +53,7 @@ pub fn locked() {
     // SAFETY: handlers with a mutex of their own.
     assert_eq!(unsafe { libc::pthread_atfork(Some(take), Some(give), Some(give)) }, 0);
     match raw::device_count() {
-        Err(e @ Error::Unsupported { .. }) => return eprintln!("skipped: {e}"),
+        Err(e @ Error::Unsupported { .. }) => return common::skipped("handlers", e),
         count => assert!(count.unwrap() > 0),
     }
     fill(&shared, 5);
@@ -114,7 +114,7 @@ pub fn touched(threads: usize, rounds: u8) {
     // SAFETY: a handler with no state.
     assert_eq!(unsafe { libc::pthread_atfork(Some(touch_at_fork), None, None) }, 0);
     match raw::device_count() {
-        Err(e @ Error::Unsupported { .. }) => return eprintln!("skipped: {e}"),
+        Err(e @ Error::Unsupported { .. }) => return common::skipped("handlers", e),
         count => assert!(count.unwrap() > 0),
     }
     let [own, theirs] = [Block::new(2 << 20), Block::new(8 << 20)];

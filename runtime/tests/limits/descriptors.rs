@@ -20,7 +20,7 @@ fn a_number_that_is_the_programs_by_now_stays_open() {
     let started = raw::init(Some(hmmrt::Config { fault, ..common::config() }));
     if let Err(e) = started.and_then(|()| raw::device_count()) {
         assert!(matches!(e, Error::Unsupported { .. }), "{e}");
-        return eprintln!("  skipped: {e}");
+        return common::skipped("descriptors::a_number_that_is_the_programs_by_now_stays_open", e);
     }
     let b = Block::new(4 << 20);
     (0..b.words()).for_each(|i| b.word(i).store(i as u64, Relaxed));

@@ -112,22 +112,21 @@ fn more_than_the_host_has() {
 
 #[test]
 fn a_program_holds_more_than_its_host_has() {
+    const TEST: &str = "group::a_program_holds_more_than_its_host_has";
     if common::case().is_some() {
         return more_than_the_host_has();
     }
     if on_gpu() {
-        return eprintln!(
-            "skipped: it is about the host's memory, and the doubles' devices have theirs there"
-        );
+        let why = "it is about the host's memory, and the doubles' devices have theirs there";
+        return common::skipped(TEST, why);
     }
     // A pool of spare blocks is part of what the host has to have.
     for (spare, limit) in [("0", 56 * MIB), ("16M", 72 * MIB)] {
         let group = match Group::new(limit) {
             Ok(group) => group,
-            Err(why) => return eprintln!("skipped: {why}"),
+            Err(why) => return common::skipped(TEST, why),
         };
-        let mut command =
-            child("group::a_program_holds_more_than_its_host_has", "more", &[("HMMRT_SPARE", spare)]);
+        let mut command = child(TEST, "more", &[("HMMRT_SPARE", spare)]);
         command.env("HMMRT_CASE_GROUP", &group.0);
         passes(command);
     }

@@ -4,8 +4,9 @@
 use crate::common::{self, Block, Rng};
 use crate::room::{WAYS, child, on_gpu, passes, with_mount};
 use crate::touch;
+use crate::work::{MORE, STEPS, Step, Work};
 use hmmrt::raw::{self, HMM_HOST};
-use hmmrt::{Advice, Error};
+use hmmrt::{Advice, Error, Protection};
 use std::ffi::CStr;
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering::*};
@@ -23,6 +24,9 @@ static FILLER: [AtomicUsize; 2] = [const { AtomicUsize::new(0) }; 2];
 
 fn make_room() {
     let (at, len) = (FILLER[0].load(SeqCst), FILLER[1].load(SeqCst));
+    if len < 100 * 4096 {
+        return;
+    }
     // A hundred mappings fewer each time. SAFETY: pages of the filler, which nobody uses.
     unsafe { libc::munmap(at as *mut _, 100 * 4096) };
     FILLER[0].store(at + 100 * 4096, SeqCst);
@@ -109,11 +113,75 @@ fn moves(budget: Option<usize>) {
     drop(blocks);
 }
 
+/// Parts that are away become read-only, so that mappings are split, and open again.
+fn protect(work: &mut Work) -> Result<(), Error> {
+    let mut result = Ok(());
+    for b in &work.blocks {
+        result = result.and(raw::migrate(b.ptr, b.len, 0).map(drop));
+        let part = |from: usize| (b.ptr.wrapping_add(from), 8192.min(b.len - from));
+        for protection in [Protection::Read, Protection::ReadWrite] {
+            for (at, len) in (0..b.len).step_by(160 << 10).map(part) {
+                // SAFETY: nobody writes meanwhile.
+                let mut done = unsafe { raw::protect(at, len, protection) };
+                if done.is_err() && protection == Protection::ReadWrite {
+                    make_room(); // the steps that follow write
+                    // SAFETY: as above.
+                    done = unsafe { raw::protect(at, len, protection) };
+                    done.as_ref().unwrap();
+                }
+                result = result.and(done);
+            }
+        }
+        b.check("protected");
+    }
+    result
+}
+
+/// So few mappings are left that a step may use them up.
+const FEW: [usize; 3] = [4, 24, 80];
+
+/// Each step of the script and what else a program does, with few mappings left for it alone.
+fn steps() {
+    touch::take_bus(make_room);
+    raw::init(Some(common::config())).unwrap();
+    raw::device_count().unwrap();
+    let (most, last) = STEPS.split_at(13); // the memory that the others use goes with these
+    let more = [("protect", protect as Step), MORE[0], MORE[1]];
+    let all = [most, &more, last].concat();
+    let (mut refused, mut runs) = (Vec::new(), 0);
+    for left in if common::scale() < 1.0 { &FEW[..1] } else { &FEW[..] } {
+        let mut work = Work::new();
+        for (name, step) in &all {
+            use_up(*left);
+            let done = step(&mut work);
+            work.check(name);
+            // SAFETY: the filler's own pages, which nobody uses.
+            unsafe { libc::munmap(FILLER[0].load(SeqCst) as *mut _, FILLER[1].load(SeqCst)) };
+            runs += 1;
+            match done {
+                Ok(()) => {}
+                Err(Error::NoMemory { .. } | Error::DeviceMemory { .. } | Error::System { .. })
+                    if *name != "free" =>
+                {
+                    refused.push(*name)
+                }
+                Err(Error::Device { .. }) if on_gpu() => refused.push(*name),
+                Err(e) => panic!("{name} with {left} left: {e}"),
+            }
+        }
+        work.end();
+    }
+    let (buses, _) = touch::buses();
+    eprintln!("  {runs} steps, {buses} touches, refused: {refused:?}");
+    assert!(buses > 0 || !refused.is_empty(), "the limit must have been felt");
+}
+
 #[test]
 fn a_thousand_are_left() {
     match common::case().as_deref() {
         Some("with a budget") => return moves(Some(BUDGET)),
         Some("without") => return moves(None),
+        Some("steps") => return steps(),
         _ => {}
     }
     let name = "mappings::a_thousand_are_left";
@@ -123,6 +191,7 @@ fn a_thousand_are_left() {
         command.env("HMMRT_VMA_BUDGET", BUDGET.to_string());
         passes(command);
         passes(child(name, "without", way));
+        passes(child(name, "steps", way));
     }
 }
 
@@ -139,7 +208,10 @@ fn the_machine_has_a_thousand() {
     std::fs::rename(own, FILE.to_str().unwrap()).unwrap(); // others may use it now
     let small = |command| with_mount(command, FILE, c"/proc/sys/vm/max_map_count", c"none", libc::MS_BIND);
     if let Err(e) = small(Command::new("true")).status() {
-        return eprintln!("skipped: vm.max_map_count can't be another here: {e}");
+        return common::skipped(
+            "mappings::the_machine_has_a_thousand",
+            format_args!("another vm.max_map_count: {e}"),
+        );
     }
     let ways = if on_gpu() { &WAYS[..1] } else { &WAYS[..] };
     ways.iter().for_each(|way| {

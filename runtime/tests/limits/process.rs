@@ -160,10 +160,11 @@ fn threads() {
     }
     // SAFETY: only asks.
     if unsafe { libc::geteuid() } != 0 {
-        return eprintln!("skipped: only root can become somebody whom this limit holds");
+        return common::skipped("process::threads", "only root can become somebody whom this limit holds");
     }
     if common::is_messaged() {
-        return eprintln!("skipped: userfaultfd for the kernel's own accesses needs a privilege");
+        let why = "userfaultfd for the kernel's own accesses needs a privilege";
+        return common::skipped("process::threads", why);
     }
     let ways = if on_gpu() { &WAYS[..1] } else { &WAYS[..] };
     for way in ways {
@@ -190,7 +191,10 @@ fn nothing_in_proc() {
     for way in ways {
         let mut probe = without_proc(Command::new("true"));
         if let Err(e) = probe.status() {
-            return eprintln!("skipped: /proc can't be taken away here: {e}");
+            return common::skipped(
+                "process::nothing_in_proc",
+                format_args!("/proc can't be taken away: {e}"),
+            );
         }
         passes(without_proc(child("process::nothing_in_proc", "script", way)));
     }

@@ -112,6 +112,8 @@ pub struct Work {
     pub blocks: Vec<Filled>,
     own: Filled,
     adopted: bool,
+    /// Behind it, what could not be cut off.
+    tail: usize,
     add: KernelId,
 }
 
@@ -149,6 +151,7 @@ impl Work {
             blocks: blocks.map(|(len, seed)| Filled::new(len, seed)).into(),
             own: Filled::mapped(3 * MIB + 8192, 5),
             adopted: false,
+            tail: 0,
             add: kernels::kernel(0, "test_add_bytes"),
         }
     }
@@ -174,6 +177,7 @@ impl Work {
 
     /// As [`Work::end`], where others have `bytes`.
     pub fn end_but(mut self, bytes: usize) {
+        self.cut().unwrap();
         self.disown().unwrap();
         self.check("at the end");
         self.all().for_each(|b| b.free().unwrap());
@@ -358,13 +362,26 @@ impl Work {
     fn remap(&mut self) -> Result<(), Error> {
         self.adopt()?;
         raw::migrate(self.own.ptr, self.own.len, 0)?;
-        let len = self.own.len.next_multiple_of(4096);
-        for (from, to) in [(len, len + MIB), (len + MIB, len)] {
-            // SAFETY: memory of the test's, that it uses at the new address.
-            let at = unsafe { mapping::remap(self.own.ptr.addr(), from, to, libc::MREMAP_MAYMOVE, 0) };
-            let at = at.map_err(|errno| Error::System { call: "mremap", errno })?;
-            self.own.ptr = std::ptr::with_exposed_provenance_mut(at);
+        self.cut()?;
+        self.remapped(self.own.len + MIB)?;
+        self.tail = MIB;
+        self.cut()
+    }
+
+    fn cut(&mut self) -> Result<(), Error> {
+        if self.tail > 0 {
+            self.remapped(self.own.len)?;
+            self.tail = 0;
         }
+        Ok(())
+    }
+
+    fn remapped(&mut self, len: usize) -> Result<(), Error> {
+        let (at, now) = (self.own.ptr.addr(), self.own.len + self.tail);
+        // SAFETY: memory of the test's, that it uses at the new address.
+        let at = unsafe { mapping::remap(at, now, len, libc::MREMAP_MAYMOVE, 0) };
+        let at = at.map_err(|errno| Error::System { call: "mremap", errno })?;
+        self.own.ptr = std::ptr::with_exposed_provenance_mut(at);
         Ok(())
     }
 

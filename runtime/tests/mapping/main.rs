@@ -193,7 +193,7 @@ fn locked_memory_stays() {
     let (at, len) = (adopted(8 * MIB), 8 * MIB);
     send(at, len);
     if mapping::lock(at.addr() + 5, 2 * MIB, 0).is_err() {
-        return eprintln!("skipped: this process may not lock memory");
+        return common::skipped("locked_memory_stays", "this process may not lock memory");
     }
     let stays = |from: usize| raw::migrate(at.wrapping_add(from), PAGE, 0).is_err();
     assert!(holds(at, 2 * MIB + PAGE, 1) && stays(0) && stays(2 * MIB) && !stays(2 * MIB + PAGE));

@@ -2,6 +2,8 @@
 
 #[path = "../../../../doubles/harness/cdylib.rs"]
 mod cdylib;
+#[path = "../../../../runtime/tests/common/skips.rs"]
+mod skips;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -9,6 +11,9 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::Duration;
 use std::{env, fs};
+
+#[allow(unused_imports, reason = "not every test program leaves something out")]
+pub use skips::skipped;
 
 /// What the library is built with: as these tests.
 pub const FEATURES: &str = if cfg!(feature = "small-objects") { "small-objects" } else { "" };

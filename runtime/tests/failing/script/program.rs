@@ -59,16 +59,15 @@ impl World {
         let disowned = unsafe { raw::disown(r.at(64), 16 * PAGE) };
         self.note("disown", disowned);
         self.check_part(ADOPTED, 60..90, "disowned");
-        self.migrate_parts(ADOPTED, &[0..64, 80..300], 1);
+        self.migrate_part(ADOPTED, 0..64, 1);
+        self.migrate_part(ADOPTED, 80..300, 1);
     }
 
-    fn migrate_parts(&mut self, i: usize, parts: &[std::ops::Range<usize>], to: i32) {
-        for p in parts {
-            self.step("migrate a part");
-            let r = &self.regions[i];
-            let done = raw::migrate(r.at(p.start), p.len() * PAGE, to);
-            self.note("migrate", done);
-        }
+    pub(super) fn migrate_part(&mut self, i: usize, pages: std::ops::Range<usize>, to: i32) {
+        self.step("migrate a part");
+        let r = &self.regions[i];
+        let done = raw::migrate(r.at(pages.start), pages.len() * PAGE, to);
+        self.note("migrate", done);
     }
 
     /// What the program has made read-only comes home so, whether the runtime was told or not.
