@@ -221,6 +221,9 @@ fn clean_up(chunk: &'static Chunk, range: ByteRange) -> bool {
     let done = migrate::make_plain(&g, pages);
     migrate::set_pinned(&g, chunk.pinned.get() & !pages);
     let open = done.and_then(|()| migrate::set_user_protection(&g, pages, true, true));
+    if open.is_err() {
+        migrate::disown(&g, pages); // devices' memory goes without a look at these again
+    }
     chunk.managed.remove(pages);
     g.note_if_new();
     open.is_ok()

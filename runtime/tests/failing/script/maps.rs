@@ -182,8 +182,8 @@ impl World {
         self.write(i, 0..PAGES);
         if kind == libc::MAP_PRIVATE {
             self.copy_away(i);
-            self.migrate_part(i, 0..16, 0);
         }
+        self.migrate_part(i, 0..16, 0);
         self.step("map");
         let r = &mut self.regions[i];
         let (flags, len) = (ANONYMOUS | kind, 2 * PAGE);
