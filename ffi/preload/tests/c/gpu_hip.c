@@ -6,35 +6,17 @@
 #include <unistd.h>
 
 #include "check.h"
+#include "gpu_types_hip.h"
 
 #define OK(call) CHECK((call) == 0)
 #define MIB ((size_t)1 << 20)
 
-typedef void *handle;
 typedef struct {
     int kind, device;
     void *on_device, *on_host;
     int is_managed;
     unsigned flags;
 } attributes_of;
-typedef struct {
-    unsigned x, y, z;
-} dim3;
-
-typedef struct {
-    void *at;
-    size_t pitch, width, height;
-} pitched;
-typedef struct {
-    handle array;
-    size_t x, y, z;
-    pitched memory;
-} space;
-typedef struct {
-    space from, to;
-    size_t width, height, depth;
-    int kind;
-} spaces;
 
 int hipInit(unsigned);
 int hipSetDevice(int);

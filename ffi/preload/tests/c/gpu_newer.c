@@ -4,16 +4,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-typedef uint64_t address;
-typedef void *handle;
-typedef struct {
-    unsigned x, y, z;
-} dim3;
-typedef struct {
-    int kind, id;
-} location;
-
 #ifdef HIP
+#include "gpu_types_hip.h"
+
 int hipModuleLaunchKernel(handle, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, handle, void **,
                           void **);
 
@@ -27,23 +20,8 @@ int hipMemcpy2D(void *to, size_t tp, const void *from, size_t fp, size_t w, size
     return hipStreamSynchronize(NULL);
 }
 
-typedef struct {
-    char *at;
-    size_t pitch, width, height;
-} pitched;
-typedef struct {
-    handle array;
-    size_t x, y, z;
-    pitched memory;
-} space;
-typedef struct {
-    space from, to;
-    size_t width, height, depth;
-    int kind;
-} spaces;
-
 static char *row(const space *s, size_t y, size_t z) {
-    return s->memory.at + ((s->z + z) * s->memory.height + s->y + y) * s->memory.pitch + s->x;
+    return (char *)s->memory.at + ((s->z + z) * s->memory.height + s->y + y) * s->memory.pitch + s->x;
 }
 
 int hipMemcpy3D(const spaces *s) {
@@ -67,6 +45,14 @@ int hipExtModuleLaunchKernel(handle f, unsigned x, unsigned y, unsigned z, unsig
     return hipModuleLaunchKernel(f, x / bx, y / by, z / bz, bx, by, bz, (unsigned)shared, stream, values, extra);
 }
 #else
+#include "gpu_types.h"
+
+typedef struct {
+    unsigned x, y, z;
+} dim3;
+typedef struct {
+    int kind, id;
+} location;
 typedef struct {
     dim3 grid, block;
     unsigned shared;
@@ -74,19 +60,6 @@ typedef struct {
     void *attributes;
     unsigned count;
 } config;
-
-typedef struct {
-    size_t x, y;
-    unsigned kind;
-    char *host;
-    address device;
-    handle array;
-    size_t pitch;
-} plane;
-typedef struct {
-    plane from, to;
-    size_t width, height;
-} planes;
 
 int cuMemcpyAsync(address, address, size_t, handle);
 
