@@ -1,9 +1,9 @@
 //! Managed memory by `Layout`: what the allocator and the owning types share. Blocks start at page boundaries; larger
 //! alignments go their own way. API context only.
 
-use crate::addr::PAGE;
+use crate::addr::{HostAddr, PAGE};
 use crate::error::{Error, Result};
-use crate::raw;
+use crate::{moves, raw};
 use bytemuck::Pod;
 use core::alloc::Layout;
 use core::marker::PhantomData;
@@ -40,12 +40,13 @@ pub(crate) unsafe fn reallocate(at: NonNull<u8>, old: Layout, new: Layout) -> Re
         return NonNull::new(at).ok_or(Error::NoMemory { what: WHAT, bytes: size });
     }
     let to = allocate(new, false)?;
-    // SAFETY: two blocks, each of at least so many bytes, of which the caller is the only user.
+    let (from, len) = (HostAddr::from(at.as_ptr().cast_const()), old.size().min(size));
+    // SAFETY: two blocks, each of at least so many bytes, of which the caller is the only user. The one that is not given out goes.
     unsafe {
-        core::ptr::copy_nonoverlapping(at.as_ptr(), to.as_ptr(), old.size().min(size));
-        free(at);
+        let copied = moves::copy(from, HostAddr::from(to.as_ptr().cast_const()), len, "ptr");
+        free(if copied.is_ok() { at } else { to });
+        copied.map(|()| to)
     }
-    Ok(to)
 }
 
 /// Frees a block. Waits for kernels that use it. One that can't be freed is leaked: a forgotten guard has it, or this is

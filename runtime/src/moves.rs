@@ -16,7 +16,7 @@ use crate::policy::advised;
 use crate::span::Span;
 use crate::sys::signal::Blocked;
 use crate::trace::Why;
-use crate::{adopt, heap, pins, table};
+use crate::{adopt, heap, pins, table, uffd};
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering::*};
 
 /// What to do about pages that can't move now.
@@ -53,6 +53,26 @@ pub(crate) fn to_host(
     arg: &'static str,
 ) -> Result<usize> {
     each_chunk(range, arg, None, &|at, part, _| fetch(at, part, write, patience, why))
+}
+
+/// Copies `len` bytes on the host, as the program would: faults and all, but with an error where its touch would be a signal, before
+/// anything is copied. What is not managed is taken as it is.
+///
+/// # Safety
+/// Both places are mapped, and nobody else's; they are apart.
+pub(crate) unsafe fn copy(from: HostAddr, to: HostAddr, len: usize, arg: &'static str) -> Result<()> {
+    for (range, write) in [(from.range(len), false), (to.range(len), true)] {
+        for (at, part) in range.chunks() {
+            let Some(chunk) = table::get(at) else { continue };
+            let plain = chunk.is_plain(PageMask::of(part) & chunk.managed.get());
+            if !plain || uffd::delivery() != uffd::Delivery::Off {
+                to_host(part, write, Patience::Wait, Why::Resize, arg)?;
+            }
+        }
+    }
+    // SAFETY: the caller's promise.
+    unsafe { core::ptr::copy_nonoverlapping(from.ptr().cast_const(), to.ptr(), len) };
+    Ok(())
 }
 
 /// One try at one chunk's part: how many pages moved.
@@ -199,6 +219,11 @@ fn fetch(
         Ok(came) if why == Why::HostReady => {
             migrate::settle_again(&g)?;
             migrate::make_present(&g, pages)?;
+            Ok(came)
+        }
+        Ok(came) if why == Why::Resize => {
+            migrate::settle_again(&g)?;
+            migrate::fill_missing(&g, pages)?;
             Ok(came)
         }
         Ok(came) if patience == Patience::Wait => {

@@ -14,7 +14,7 @@ use crate::sys::program::{self, Answer, Mapping};
 use crate::sys::signal::Blocked;
 use crate::sys::stderr;
 use crate::sys::vma::Maps;
-use crate::table;
+use crate::{moves, table};
 
 /// What mremap(2) is asked for. The ranges are of whole pages and not empty.
 #[derive(Clone, Copy)]
@@ -255,9 +255,14 @@ fn copy(asked: &Remap) -> Answer {
         protect(old, program::PROT_READ)?;
     }
     // SAFETY: both are mapped and may be accessed; they are apart.
-    unsafe {
-        let len = old.len().min(asked.new_len);
-        core::ptr::copy_nonoverlapping(HostAddr(old.start).ptr().cast_const(), HostAddr(new).ptr(), len);
+    let copied =
+        unsafe { moves::copy(HostAddr(old.start), HostAddr(new), old.len().min(asked.new_len), "addr") };
+    if copied.is_err() {
+        if closed {
+            protect(old, prot)?;
+        }
+        unmap(HostAddr(new).range(asked.new_len))?;
+        return Err(program::ENOMEM);
     }
     if prot != open.prot {
         protect(HostAddr(new).range(asked.new_len), prot)?;

@@ -304,7 +304,12 @@ impl Guard {
 /// The kernel is about to touch `pages`, which are home, and a missing one is an error to it where touches are signals.
 /// Whatever the chunk's record says: a block is watched as a whole when some chunk of it first leaves, now or later.
 pub(crate) fn make_present(g: &Guard, pages: PageMask) -> Result<()> {
-    if uffd::delivery() != Delivery::Signal {
+    if uffd::delivery() == Delivery::Signal { fill_missing(g, pages) } else { Ok(()) }
+}
+
+/// Sees to it that `pages`, which are home, are there: who touches them next needs no memory for that, and no answer.
+pub(crate) fn fill_missing(g: &Guard, pages: PageMask) -> Result<()> {
+    if uffd::delivery() == Delivery::Off {
         return Ok(());
     }
     let c = g.chunk;
@@ -321,7 +326,9 @@ pub(crate) fn make_present(g: &Guard, pages: PageMask) -> Result<()> {
 /// Sees to it that host pages are there, zeros where nothing is: those that may be written without being noticed by
 /// userfaultfd.
 fn fill_empty(g: &Guard, first: usize, count: usize) -> Result<()> {
-    let fill = |page: usize, count: usize| match map::populate_read(g.page(page), count * PAGE) {
+    // Where touches are messages, the kernel's own would wait for the chunk's lock.
+    let quick = uffd::delivery() == Delivery::Signal;
+    let fill = |page: usize, count: usize| match quick && map::populate_read(g.page(page), count * PAGE) {
         true => Some(Ok(())),
         false => uffd::zero_if_watched(g.page(page), count * PAGE),
     };

@@ -6,9 +6,8 @@ use crate::chunk::Guard;
 use crate::error::{Error, Result};
 use crate::mask::PageMask;
 use crate::migrate::{self, Stop};
-use crate::moves::{self, Patience};
+use crate::moves;
 use crate::sys::signal::Blocked;
-use crate::trace::Why;
 use crate::{adopt, heap, inflight, runtime, span, sys, table};
 
 /// A block of `size` bytes (0 counts as 1), at a page boundary; large ones at a 2 MiB boundary.
@@ -76,8 +75,11 @@ pub unsafe fn realloc(ptr: *mut u8, size: usize) -> Result<*mut u8> {
         false => Ok(()),
     };
     if let Err(e) = rest {
+        let back = migrate::move_plain(at, HostAddr(old.start), done);
         // SAFETY: both blocks are live for so many bytes; the old one's pages there are its own, and empty.
-        unsafe { core::ptr::copy_nonoverlapping(at.ptr().cast_const(), ptr, done) };
+        unsafe {
+            core::ptr::copy_nonoverlapping(at.add(back).ptr().cast_const(), ptr.add(back), done - back)
+        };
         let _ = heap::free(at);
         return Err(e);
     }
@@ -115,27 +117,10 @@ fn move_contents(from: HostAddr, to: HostAddr, len: usize) -> Result<()> {
     for done in moved {
         if at < done.start.min(end) {
             let n = done.start.min(end) - at;
-            bring_home(HostAddr(at).range(n))?;
             // SAFETY: both blocks are live for `n` bytes from here, by the caller's promise and our own allocation.
-            unsafe {
-                core::ptr::copy_nonoverlapping(
-                    HostAddr(at).ptr().cast_const(),
-                    HostAddr(to.0 + at - from.0).ptr(),
-                    n,
-                )
-            };
+            unsafe { moves::copy(HostAddr(at), HostAddr(to.0 + at - from.0), n, "ptr")? };
         }
         at = at.max(done.end);
-    }
-    Ok(())
-}
-
-/// Brings home what is away of a range, with an error where a touch would be a signal.
-fn bring_home(range: ByteRange) -> Result<()> {
-    for (at, part) in range.chunks() {
-        if !PageMask::of(part).within(table::known(at).host.get()) {
-            moves::to_host(part, false, Patience::Wait, Why::Resize, "ptr")?;
-        }
     }
     Ok(())
 }

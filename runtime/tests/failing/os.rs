@@ -174,6 +174,47 @@ fn what_was_not_watched_comes_out_of_a_watched_block() {
     }
 }
 
+/// A block that is resized over the host has its pages made there first: without memory for them that is an error, no signal in the
+/// midst of the copy, and the block is what it was.
+#[test]
+fn what_is_resized_without_memory_is_as_before() {
+    use hmmrt::{Config, FaultEngine, raw};
+    const TEST: &str = "os::what_is_resized_without_memory_is_as_before";
+    let fault = match super::common::case().as_deref() {
+        Some("by signal") => FaultEngine::Uffd,
+        Some("by message") => FaultEngine::UffdThread,
+        Some(_) => return,
+        None => {
+            for case in ["by signal", "by message"] {
+                let out = super::common::case_command(TEST, case).output().unwrap();
+                assert!(out.status.success(), "{case}: {}", String::from_utf8_lossy(&out.stderr));
+            }
+            return;
+        }
+    };
+    let config = Config { fault, ..super::common::config() };
+    if let Err(e) = raw::init(Some(config)).and_then(|()| raw::device_count()) {
+        assert!(matches!(e, hmmrt::Error::Unsupported { .. }), "{e}");
+        return super::common::skipped(TEST, e);
+    }
+    const WORDS: usize = (1 << 20) / 8;
+    let block = raw::calloc(4, 1 << 20).unwrap();
+    let word = |at: *mut u8, n: usize| unsafe { at.cast::<u64>().add(n) };
+    unsafe { word(block, 7).write(7) };
+    // One page is away, so the others are watched; nothing is there yet.
+    raw::migrate(block, 1, 0).unwrap();
+    assert!(hmmrt::refusal::arm("UFFDIO_ZEROPAGE:1+=12"));
+    let refused = unsafe { raw::realloc(block, 1 << 20) };
+    assert!(matches!(refused, Err(hmmrt::Error::NoMemory { .. })), "{refused:?}");
+    assert!(hmmrt::refusal::failed() > 0 && hmmrt::refusal::arm(""));
+    let right = |at| (0..WORDS).all(|n| unsafe { word(at, n).read() } == if n == 7 { 7 } else { 0 });
+    assert!(right(block));
+    raw::migrate(block, 1, 0).unwrap();
+    let moved = unsafe { raw::realloc(block, 1 << 20) }.unwrap();
+    assert!(right(moved));
+    unsafe { raw::free(moved).unwrap() };
+}
+
 /// Pages that came home while their protection could not be set are the host's, and as closed as before: who sends them on to another
 /// device opens them first, or says why not.
 #[test]
