@@ -113,12 +113,13 @@ pub(crate) fn allocate(pages: usize, align: usize) -> Result<(HostAddr, bool)> {
     Ok((at, false))
 }
 
-/// A new block among others that touches of are noticed by userfaultfd: the kernel may be given it at once.
+/// A new block among others that touches of are noticed by userfaultfd: the kernel may be given it at once, and who clears it needs
+/// no memory for that.
 #[cold]
 fn begin_watched(chunk: &'static Chunk, at: HostAddr, unit: usize) -> Result<()> {
     let _blocked = Blocked::new();
     let g = Guard::lock(chunk, at.chunk_start());
-    migrate::make_present(&g, PageMask::span(at.page_in_chunk(), unit))
+    migrate::fill_missing(&g, PageMask::span(at.page_in_chunk(), unit))
 }
 
 /// Another slab, wholly free.
