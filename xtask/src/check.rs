@@ -152,7 +152,14 @@ const PROGRAMS: &[Step] = &[
     }),
     ("licences and sources", |w| match command::installed("cargo-deny") {
         false => missing(w, "cargo-deny"),
-        true => ran(w.cargo(["deny", "check", "bans", "licenses", "sources"])),
+        true => {
+            // The fuzzing programs have dependencies of their own. What only one of the two uses is only warned of.
+            ["Cargo.toml", "fuzz/Cargo.toml"].iter().try_for_each(|of| {
+                let named = ["deny", "--locked", "--manifest-path", of, "--config", "deny.toml"];
+                w.cargo(named).args(["check", "bans", "licenses", "sources"]).run()
+            })?;
+            Ok(Passed(2))
+        }
     }),
     ("advisories", advisories),
 ];
