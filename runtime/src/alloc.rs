@@ -186,8 +186,10 @@ unsafe impl GlobalAlloc for HmmAlloc {
         unsafe {
             let to = HmmAlloc::get(new, false);
             if !to.is_null() {
-                let n = old.size().min(size);
-                core::ptr::copy_nonoverlapping(at, to, n);
+                if raw::preload::copy(at, to, old.size().min(size)).is_err() {
+                    self.dealloc(to, new);
+                    return core::ptr::null_mut();
+                }
                 self.dealloc(at, old);
             }
             to

@@ -55,24 +55,43 @@ pub(crate) fn to_host(
     each_chunk(range, arg, None, &|at, part, _| fetch(at, part, write, patience, why))
 }
 
-/// Copies `len` bytes on the host, as the program would: faults and all, but with an error where its touch would be a signal, before
-/// anything is copied. What is not managed is taken as it is.
+/// Copies `len` bytes on the host, as the program would, but with an error where its touch would be a signal; what is at `to` is
+/// anything then. What is not managed is taken as it is. Allocates nothing.
 ///
 /// # Safety
-/// Both places are mapped, and nobody else's; they are apart.
+/// These bytes are mapped at both places, and nobody else's; they are apart.
 pub(crate) unsafe fn copy(from: HostAddr, to: HostAddr, len: usize, arg: &'static str) -> Result<()> {
-    for (range, write) in [(from.range(len), false), (to.range(len), true)] {
-        for (at, part) in range.chunks() {
-            let Some(chunk) = table::get(at) else { continue };
-            let plain = chunk.is_plain(PageMask::of(part) & chunk.managed.get());
-            if !plain || uffd::delivery() != uffd::Delivery::Off {
-                to_host(part, write, Patience::Wait, Why::Resize, arg)?;
-            }
+    let room = |at: HostAddr| at.chunk_start().0 + CHUNK - at.0;
+    let mut done = 0;
+    while done < len {
+        // A step is inside one chunk on both sides: what is ready has little time to leave again.
+        let (a, b) = (from.add(done), to.add(done));
+        let step = room(a).min(room(b)).min(len - done);
+        ready(a.range(step), false, arg)?;
+        ready(b.range(step), true, arg)?;
+        // SAFETY: the caller's promise.
+        unsafe { core::ptr::copy_nonoverlapping(a.ptr().cast_const(), b.ptr(), step) };
+        done += step;
+    }
+    Ok(())
+}
+
+/// Has what is managed of a part of a chunk such that a touch needs nothing more.
+fn ready(part: ByteRange, write: bool, arg: &'static str) -> Result<()> {
+    let at = HostAddr(part.start).chunk_start();
+    let Some(chunk) = table::get(at) else { return Ok(()) };
+    let pages = PageMask::of(part) & chunk.managed.get();
+    if pages.is_empty() || uffd::is_off() && chunk.is_plain(pages) && chunk.unsettled.is_empty() {
+        return Ok(());
+    }
+    let mut waited = 0;
+    loop {
+        match fetch(at, part, write, Patience::Wait, Why::Resize) {
+            Ok(_) => return Ok(()),
+            Err(Stop::Fail(e)) => return Err(e),
+            Err(Stop::Wait(b)) => inflight::wait_or_busy(b, arg, part.start, &mut waited)?,
         }
     }
-    // SAFETY: the caller's promise.
-    unsafe { core::ptr::copy_nonoverlapping(from.ptr().cast_const(), to.ptr(), len) };
-    Ok(())
 }
 
 /// One try at one chunk's part: how many pages moved.
@@ -222,7 +241,10 @@ fn fetch(
             Ok(came)
         }
         Ok(came) if why == Why::Resize => {
-            migrate::settle_again(&g)?;
+            // Another block's trouble is not this one's.
+            migrate::settle_again(&g)
+                .map(|_| ())
+                .or_else(|e| if chunk.unsettled.get().meets(pages) { Err(e) } else { Ok(()) })?;
             migrate::fill_missing(&g, pages)?;
             Ok(came)
         }

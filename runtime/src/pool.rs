@@ -13,8 +13,19 @@ use crate::sys::thread;
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering::*};
 
 /// Places are this far apart, so that the mappings of two writable ones never merge: making one warm would hold up every
-/// change of the other's protection.
+/// change of the other's protection. Before the first one and behind the last there is reserved memory, too: what is moved to a
+/// place while userfaultfd watches it, and becomes one with a mapping beside it, takes the watch from that.
 const STRIDE: usize = 2 * CHUNK;
+
+/// The bytes that `count` places take.
+fn length(count: usize) -> usize {
+    CHUNK + count * STRIDE
+}
+
+/// Where a place is in a reservation that begins at `base`.
+fn address(base: usize, place: u32) -> HostAddr {
+    HostAddr(base + CHUNK + place as usize * STRIDE)
+}
 /// Places for blocks beyond the warm ones: one per thread that can be filling at the same time.
 const EXTRA: usize = 64;
 /// The most places: 128 GiB of spare blocks.
@@ -45,12 +56,12 @@ pub(crate) fn start(spare_bytes: usize) -> Result<()> {
     let _blocked = crate::sys::signal::Blocked::new();
     let mut places = PLACES.lock();
     if places.warm.len() + places.cold.len() < wanted {
-        let base = map::map(wanted * STRIDE, CHUNK, Prot::None, "spare blocks")?;
-        map::huge_pages(base, wanted * STRIDE, true);
+        let base = map::map(length(wanted), CHUNK, Prot::None, "spare blocks")?;
+        map::huge_pages(base, length(wanted), true);
         // An earlier, smaller reservation is left to nobody: its places are given back.
         if places.base != 0 {
             let old = HostAddr(places.base);
-            let len = (places.warm.len() + places.cold.len()) * STRIDE;
+            let len = length(places.warm.len() + places.cold.len());
             STATS.spare_bytes.sub((places.warm.len() * CHUNK) as u64);
             map::unmap(old, len);
         }
@@ -75,7 +86,7 @@ pub(crate) fn take() -> Option<Spare> {
         }
         let low = places.warm.len() < places.limit / 2;
         let place = warm.or_else(|| places.cold.pop())?;
-        let spare = Spare { at: HostAddr(places.base + place as usize * STRIDE), place };
+        let spare = Spare { at: address(places.base, place), place };
         drop(places);
         if low {
             Keeper::call();
@@ -96,7 +107,7 @@ pub(crate) fn take_cold() -> Option<Spare> {
         return None;
     }
     let place = places.cold.pop()?;
-    Some(Spare { at: HostAddr(places.base + place as usize * STRIDE), place })
+    Some(Spare { at: address(places.base, place), place })
 }
 
 /// Whether the pool would keep another warm block.
@@ -203,11 +214,29 @@ pub(crate) fn drain() {
     loop {
         let mut places = PLACES.lock();
         let Some(place) = places.warm.pop() else { return };
-        let at = HostAddr(places.base + place as usize * STRIDE);
+        let at = address(places.base, place);
         STATS.spare_bytes.sub(CHUNK as u64);
         if map::replace(at, CHUNK, Prot::None).is_ok() {
             map::huge_pages(at, CHUNK, true);
         }
         places.cold.push(place);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_place_lies_at_an_edge() {
+        for count in [1, 2, EXTRA + 128] {
+            let (mut end, all) = (0, length(count));
+            for place in 0..count as u32 {
+                let at = address(0, place).0;
+                assert!(at >= end + CHUNK, "{count} places: what lies before number {place}");
+                end = at + CHUNK;
+            }
+            assert!(all >= end + CHUNK, "{count} places: what lies behind the last");
+        }
     }
 }

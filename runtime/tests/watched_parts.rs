@@ -131,6 +131,56 @@ fn moved() {
     }
 }
 
+/// A block whose first chunk moves by its pages, away and back to where it was, beside another that is away: the kernel takes its
+/// watch from all of what a moved mapping becomes one with.
+fn resized_beside_another() {
+    let [before, block] = [1, 4].map(|n| raw::calloc(n, CHUNK).unwrap());
+    assert_eq!(before.wrapping_add(CHUNK), block, "one behind the other");
+    // SAFETY: blocks of this test's own.
+    unsafe {
+        (0..512).for_each(|n| page(before, n).write_volatile(n as u8 | 1));
+        (0..2048).for_each(|n| page(block, n).write_volatile(n as u8 | 2));
+        raw::migrate(before, CHUNK, 0).unwrap();
+        raw::migrate(page(block, 512), PAGE, 0).unwrap();
+        let elsewhere = raw::realloc(block, 2 * CHUNK).unwrap();
+        assert_ne!(elsewhere, block);
+        let back = raw::realloc(elsewhere, 4 * CHUNK).unwrap();
+        assert_eq!(back, block, "it lies where there is room first");
+        (0..512).for_each(|n| assert_eq!(page(before, n).read_volatile(), n as u8 | 1, "page {n}"));
+        (0..1024).for_each(|n| assert_eq!(page(back, n).read_volatile(), n as u8 | 2, "page {n}"));
+        raw::free(back).unwrap();
+        raw::free(before).unwrap();
+    }
+}
+
+/// The same of what the program moves away and back.
+fn remapped_beside_another() {
+    let (at, other) = (chunks(3), chunks(1));
+    let flags = libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED;
+    let right = || {
+        // SAFETY: memory of this test's own.
+        (0..1536).for_each(|n| unsafe { assert_eq!(page(at, n).read_volatile(), n as u8 | 1, "page {n}") });
+    };
+    // SAFETY: memory of this test's own; what is moved goes to places that nobody else has.
+    unsafe {
+        raw::adopt(at, 3 * CHUNK).unwrap();
+        (0..1536).for_each(|n| page(at, n).write_volatile(n as u8 | 1));
+        for round in 0..4 {
+            raw::migrate(page(at, 512), 2 * CHUNK, 0).unwrap();
+            let moves =
+                |from: *mut u8, to: *mut u8| raw::mapping::remap(from.addr(), CHUNK, CHUNK, flags, to.addr());
+            assert_eq!(moves(at, other), Ok(other.addr()));
+            raw::migrate(other, PAGE, 0).unwrap(); // watched there, too
+            assert_eq!(moves(other, at), Ok(at.addr()));
+            if round % 2 == 1 {
+                raw::migrate(at, PAGE, 0).unwrap();
+            }
+            right();
+        }
+        raw::disown(at, 3 * CHUNK).unwrap();
+    }
+}
+
 /// Threads whose calls are the first that need a device, all at once: what the quick ones send must not leave before the engine
 /// runs, or it is away by protection, in a block that the others have watched.
 fn many_are_first(config: &Config) {
@@ -246,6 +296,8 @@ fn what_is_watched_is_not_what_the_chunk_is() {
         given_back();
         for_the_kernel();
         moved();
+        resized_beside_another();
+        remapped_beside_another();
         many_are_first(&config);
         restarted(config);
         raw::shutdown().unwrap();

@@ -260,10 +260,14 @@ unsafe fn realloc_small(ptr: *mut c_void, size: usize, caller: usize) -> *mut c_
     // SAFETY: both blocks are as long as what is copied.
     unsafe {
         let block = malloc_for(size, caller);
-        if !block.is_null() {
-            core::ptr::copy_nonoverlapping(ptr.cast::<u8>(), block.cast(), old.min(size));
-            small::free(ptr);
+        if block.is_null() {
+            return block;
         }
+        if raw::preload::copy(ptr.cast(), block.cast(), old.min(size)).is_err() {
+            free(block);
+            return no_memory();
+        }
+        small::free(ptr);
         block
     }
 }
@@ -305,10 +309,14 @@ unsafe fn realloc_managed(
     // SAFETY: both blocks are as long as what is copied.
     unsafe {
         let block = small::allocate(size, 1, false, caller).unwrap_or_else(|| names::__libc_malloc(size));
-        if !block.is_null() {
-            core::ptr::copy_nonoverlapping(ptr.cast::<u8>(), block.cast(), len.min(size));
-            free(ptr);
+        if block.is_null() {
+            return block;
         }
+        if raw::preload::copy(ptr.cast(), block.cast(), len.min(size)).is_err() {
+            free(block);
+            return no_memory();
+        }
+        free(ptr);
         block
     }
 }

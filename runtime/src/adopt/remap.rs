@@ -136,6 +136,14 @@ fn shift(asked: &Remap) -> Answer {
             }
         }
         let regions = &mut locked.regions;
+        let chunks = regions.parts(old).flat_map(ByteRange::chunks);
+        let unwatched = chunks
+            .map(|(at, part)| (Guard::lock(table::known(at), at), part))
+            .fold(true, |all, (g, part)| migrate::unwatch_to_move(&g, PageMask::of(part)) && all);
+        if !unwatched {
+            restore(regions, old);
+            return Err(program::ENOMEM);
+        }
         let target = asked.target();
         if let Some(target) = target
             && retract(regions, target, false).is_err()
@@ -251,29 +259,28 @@ fn copy(asked: &Remap) -> Answer {
         }
     };
     let closed = prot & program::PROT_READ == 0;
-    if closed {
-        protect(old, program::PROT_READ)?;
-    }
-    // SAFETY: both are mapped and may be accessed; they are apart.
-    let copied =
-        unsafe { moves::copy(HostAddr(old.start), HostAddr(new), old.len().min(asked.new_len), "addr") };
-    if copied.is_err() {
+    let close_again = || if closed { protect(old, prot) } else { Ok(0) };
+    let copied = (|| {
         if closed {
-            protect(old, prot)?;
+            protect(old, program::PROT_READ)?;
         }
-        unmap(HostAddr(new).range(asked.new_len))?;
-        return Err(program::ENOMEM);
+        let len = old.len().min(asked.new_len);
+        // SAFETY: both are mapped and may be accessed; they are apart.
+        unsafe { moves::copy(HostAddr(old.start), HostAddr(new), len, "addr") }
+            .map_err(|_| program::ENOMEM)?;
+        if prot != open.prot { protect(HostAddr(new).range(asked.new_len), prot) } else { Ok(0) }
+    })();
+    if let Err(e) = copied {
+        let _ = close_again();
+        let _ = unmap(HostAddr(new).range(asked.new_len));
+        return Err(e);
     }
-    if prot != open.prot {
-        protect(HostAddr(new).range(asked.new_len), prot)?;
-    }
+    // The bytes are there: what can't be given up of the old place, some of which may be gone, is left.
     if !asked.has(program::MREMAP_DONTUNMAP) {
-        unmap(old)?;
+        let _ = unmap(old);
     } else {
-        advise(old, program::MADV_DONTNEED)?;
-        if closed {
-            protect(old, prot)?;
-        }
+        let _ = advise(old, program::MADV_DONTNEED);
+        let _ = close_again();
     }
     Ok(new)
 }

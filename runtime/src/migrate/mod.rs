@@ -26,8 +26,10 @@ pub(crate) use forget::{
 pub(crate) use homeward::to_host;
 pub(crate) use outward::{Outward, to_device};
 pub(crate) use probe::Probe;
-pub(crate) use relocate::{move_plain, relocate};
-pub(crate) use watched::{FEW, absent, close, fill_missing, make_present, seal_in_child, unwatch};
+pub(crate) use relocate::{move_back, move_plain, relocate};
+pub(crate) use watched::{
+    FEW, absent, close, fill_missing, make_present, seal_in_child, unwatch, unwatch_to_move,
+};
 
 use crate::addr::{CHUNK, DeviceAddr, HostAddr, PAGE};
 use crate::chunk::{Chunk, Guard, Kind};

@@ -56,9 +56,16 @@ pub(crate) fn relocate(
 /// them: no device, no pin, no system call. How many bytes; these are not at `from` any more.
 pub(crate) fn move_plain(from: HostAddr, to: HostAddr, len: usize) -> usize {
     let is_large = |at| table::known(at).kind() == Kind::Large;
-    if len < CHUNK || !is_large(from) || !is_large(to) || !inflight::is_empty() {
-        return 0;
-    }
+    let may = len >= CHUNK && is_large(from) && is_large(to) && inflight::is_empty();
+    if may { move_chunks(from, to, len) } else { 0 }
+}
+
+/// Undoes [`move_plain`], of `len` bytes to `from`: how many bytes are at `to` again.
+pub(crate) fn move_back(from: HostAddr, to: HostAddr, len: usize) -> usize {
+    move_chunks(from, to, len)
+}
+
+fn move_chunks(from: HostAddr, to: HostAddr, len: usize) -> usize {
     let mut done = 0;
     while done < len {
         let step = (len - done).min(CHUNK);
@@ -87,13 +94,17 @@ fn move_chunk(from: HostAddr, to: HostAddr, len: usize) -> bool {
     if !(is_plain(&first) && is_plain(&second) && whole()) {
         return false;
     }
+    let (source, target) = if from < to { (&first, &second) } else { (&second, &first) };
+    if !watched::unwatch_to_move(source, PageMask::span(0, len / PAGE)) {
+        return false;
+    }
+    source.set_watched(Watched::No); // nothing is away: its block is watched anew when some of it leaves
     let moved = map::move_pages(from, to, len, Prot::ReadWrite).is_ok();
     if moved {
-        let target = if from < to { &second } else { &first };
         target.set_pieces(1);
         target.set_watched(Watched::No); // what watches a mapping does not go along
     } else {
-        let _ = settle(if from < to { &second } else { &first }, PageMask::FULL); // what is there now may be a mere reservation
+        let _ = settle(target, PageMask::FULL); // what is there now may be a mere reservation
     }
     moved
 }

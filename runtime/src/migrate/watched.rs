@@ -86,6 +86,17 @@ pub(crate) fn unwatch(g: &Guard, pages: PageMask) {
     }
 }
 
+/// `pages`, which are home, are about to be moved by mremap(2): nothing of them is watched any more, until some of their chunk leaves
+/// again. A mapping that moves may become one with its new neighbours first, if those are watched as it is, and the kernel then
+/// takes the watch from all of what they have become. Whether that worked.
+pub(crate) fn unwatch_to_move(g: &Guard, pages: PageMask) -> bool {
+    if uffd::is_off() {
+        return true;
+    }
+    g.has_new_mappings();
+    pages.runs().all(|(first, count)| uffd::unwatch_all(g.page(first).range(count * PAGE)))
+}
+
 /// Writers wait from here on.
 pub(super) fn freeze(g: &Guard, pages: PageMask) -> Result<()> {
     if set_protected(g, pages, true).is_ok() {
@@ -304,21 +315,40 @@ impl Guard {
 /// The kernel is about to touch `pages`, which are home, and a missing one is an error to it where touches are signals.
 /// Whatever the chunk's record says: a block is watched as a whole when some chunk of it first leaves, now or later.
 pub(crate) fn make_present(g: &Guard, pages: PageMask) -> Result<()> {
-    if uffd::delivery() == Delivery::Signal { fill_missing(g, pages) } else { Ok(()) }
-}
-
-/// Sees to it that `pages`, which are home, are there: who touches them next needs no memory for that, and no answer.
-pub(crate) fn fill_missing(g: &Guard, pages: PageMask) -> Result<()> {
-    if uffd::delivery() == Delivery::Off {
+    if uffd::delivery() != Delivery::Signal {
         return Ok(());
     }
-    let c = g.chunk;
-    let here = pages & c.host.get() & !c.user_none.get();
-    if !g.is_watched() {
-        return here.runs().try_for_each(|(first, count)| fill_empty(g, first, count));
+    let here = pages & g.chunk.host.get() & !g.chunk.user_none.get();
+    if g.is_watched() {
+        return fill_watched(g, here);
     }
+    here.runs().try_for_each(|(first, count)| fill_empty(g, first, count))
+}
+
+/// `pages`, which are home, are about to be touched: whose touches are noticed by userfaultfd are made to be there, so that it needs
+/// neither memory nor an answer then.
+pub(crate) fn fill_missing(g: &Guard, pages: PageMask) -> Result<()> {
+    if uffd::is_off() {
+        return Ok(());
+    }
+    let here = pages & g.chunk.host.get() & !g.chunk.user_none.get();
+    if g.is_watched() {
+        return fill_watched(g, here);
+    }
+    here.runs().try_for_each(|(first, count)| {
+        // One page tells what is not watched, which is nearly all of it: the kernel fills it by itself.
+        match uffd::zero_if_watched(g.page(first), PAGE) {
+            None => Ok(()),
+            Some(Err(e)) => Err(e),
+            Some(Ok(())) => uffd::zero_if_watched(g.page(first), count * PAGE).unwrap_or(Ok(())),
+        }
+    })
+}
+
+/// Fills what is empty of `here`, pages of a chunk that is watched; what devices share is protected from the first moment on.
+fn fill_watched(g: &Guard, here: PageMask) -> Result<()> {
     let empty = here & !Pagemap::open().present(g.at).unwrap_or(PageMask::EMPTY);
-    let shared = empty & c.on_devices();
+    let shared = empty & g.chunk.on_devices();
     (empty & !shared).runs().try_for_each(|(first, count)| fill_empty(g, first, count))?;
     shared.runs().try_for_each(|(first, count)| uffd::zero_protected(g.page(first), count * PAGE))
 }

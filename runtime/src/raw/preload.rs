@@ -54,6 +54,21 @@ pub fn is_accessible(ptr: *const u8, len: usize, write: bool) -> bool {
     range.is_some_and(|range| can(range.pages_out()))
 }
 
+/// Copies `len` bytes from one block to another, as the program would, but with an error where its touch would be SIGBUS; what is at
+/// `to` is anything then. Where the heap may not be used it is a plain copy.
+///
+/// # Safety
+/// Both are so long, nobody else uses these bytes, and they are apart.
+pub unsafe fn copy(from: *const u8, to: *mut u8, len: usize) -> Result<()> {
+    if may_use_heap() {
+        // SAFETY: the caller's promise.
+        return unsafe { moves::copy(HostAddr::from(from), HostAddr::from(to.cast_const()), len, "ptr") };
+    }
+    // SAFETY: as above.
+    unsafe { core::ptr::copy_nonoverlapping(from, to, len) };
+    Ok(())
+}
+
 /// The start and the length of the live block of the heap that `ptr` lies in. Signal-safe.
 pub fn block(ptr: *const u8) -> Option<(usize, usize)> {
     let found = heap::find(HostAddr::from(ptr))?;

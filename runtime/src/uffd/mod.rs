@@ -149,7 +149,7 @@ pub(crate) fn start(engine: FaultEngine, moves: bool) -> Result<Option<Threads>>
 /// only with the last descriptor, for children that have not closed theirs yet keep the kernel's watch alive, and whoever
 /// starts next could not watch the same memory.
 pub(crate) fn stop(threads: Threads, ranges: impl Iterator<Item = ByteRange>) {
-    ranges.for_each(unwatch_all);
+    ranges.for_each(|range| _ = unwatch_all(range));
     DELIVERY.store(Delivery::Off as u8, SeqCst);
     if let Some(handler) = threads.handler {
         handler.stop();
@@ -195,13 +195,17 @@ pub(crate) fn unwatch(range: ByteRange) -> bool {
     make(&mut Request::unregister(HostAddr(range.start), range.len())) == 0
 }
 
-/// [`unwatch`], for ranges with holes and mappings that can't be watched: they are refused as a whole.
-fn unwatch_all(range: ByteRange) {
-    let errno = make(&mut Request::unregister(HostAddr(range.start), range.len()));
-    if errno != 0 && range.len() > PAGE {
-        let middle = range.start + half(range.len());
-        unwatch_all(ByteRange { start: range.start, end: middle });
-        unwatch_all(ByteRange { start: middle, end: range.end });
+/// [`unwatch`], for ranges with holes and mappings that can't be watched: they are refused as a whole. Whether nothing there is
+/// watched any more.
+pub(crate) fn unwatch_all(range: ByteRange) -> bool {
+    match make(&mut Request::unregister(HostAddr(range.start), range.len())) {
+        0 => true,
+        errno if range.len() > PAGE => {
+            let middle = range.start + half(range.len());
+            let first = unwatch_all(ByteRange { start: range.start, end: middle });
+            unwatch_all(ByteRange { start: middle, end: range.end }) && first && errno != kernel::ENOMEM
+        }
+        errno => errno != kernel::ENOMEM,
     }
 }
 

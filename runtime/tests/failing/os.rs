@@ -192,27 +192,58 @@ fn what_is_resized_without_memory_is_as_before() {
             return;
         }
     };
+    super::touch::watch();
     let config = Config { fault, ..super::common::config() };
     if let Err(e) = raw::init(Some(config)).and_then(|()| raw::device_count()) {
         assert!(matches!(e, hmmrt::Error::Unsupported { .. }), "{e}");
         return super::common::skipped(TEST, e);
     }
-    const WORDS: usize = (1 << 20) / 8;
-    let block = raw::calloc(4, 1 << 20).unwrap();
+    // Of 8 MiB one page of the second chunk is away, so the others are watched; but for the words there is nothing yet. What is kept
+    // begins in the first chunk, which moves by its pages, or not.
+    const WORDS: usize = (8 << 20) / 8;
+    let words = [7, WORDS / 4 + 7, WORDS / 2 - 1];
     let word = |at: *mut u8, n: usize| unsafe { at.cast::<u64>().add(n) };
-    unsafe { word(block, 7).write(7) };
-    // One page is away, so the others are watched; nothing is there yet.
-    raw::migrate(block, 1, 0).unwrap();
-    assert!(hmmrt::refusal::arm("UFFDIO_ZEROPAGE:1+=12"));
-    let refused = unsafe { raw::realloc(block, 1 << 20) };
-    assert!(matches!(refused, Err(hmmrt::Error::NoMemory { .. })), "{refused:?}");
-    assert!(hmmrt::refusal::failed() > 0 && hmmrt::refusal::arm(""));
-    let right = |at| (0..WORDS).all(|n| unsafe { word(at, n).read() } == if n == 7 { 7 } else { 0 });
-    assert!(right(block));
-    raw::migrate(block, 1, 0).unwrap();
-    let moved = unsafe { raw::realloc(block, 1 << 20) }.unwrap();
-    assert!(right(moved));
-    unsafe { raw::free(moved).unwrap() };
+    let right = |at, len: usize| {
+        (0..len / 8).all(|n| unsafe { word(at, n).read() } == if words.contains(&n) { n as u64 } else { 0 })
+    };
+    let away = |block: *mut u8| raw::migrate(block.wrapping_add(2 << 20), 1, 0).unwrap();
+    let new = || {
+        let block = raw::calloc(8, 1 << 20).unwrap();
+        words.iter().for_each(|n| unsafe { word(block, *n).write(*n as u64) });
+        away(block);
+        block
+    };
+    let refused = |call: &mut dyn FnMut()| {
+        assert!(hmmrt::refusal::arm("UFFDIO_ZEROPAGE:1+=12"));
+        call();
+        assert!(hmmrt::refusal::failed() > 0 && hmmrt::refusal::arm(""));
+    };
+    for (len, kept) in [(1 << 20, 8 << 20), (4 << 20, 8 << 20)] {
+        let block = new();
+        if len < 2 << 20 {
+            raw::migrate(block, 1, 0).unwrap();
+        }
+        refused(&mut || {
+            let resized = unsafe { raw::realloc(block, len) };
+            assert!(matches!(resized, Err(hmmrt::Error::NoMemory { .. })), "{resized:?}");
+        });
+        assert!(right(block, kept), "{len}");
+        away(block);
+        let moved = unsafe { raw::realloc(block, len) }.unwrap();
+        assert!(right(moved, len), "{len}");
+        unsafe { raw::free(moved).unwrap() };
+    }
+    // What the program has closed is so afterwards.
+    let block = new();
+    let remap = |flags| unsafe { raw::mapping::remap(block.addr(), 8 << 20, 16 << 20, flags, 0) };
+    let protect = |prot| unsafe { raw::mapping::protect(block.addr(), 8 << 20, prot, None) };
+    assert_eq!(protect(libc::PROT_NONE), Ok(0));
+    refused(&mut || assert_eq!(remap(libc::MREMAP_MAYMOVE), Err(libc::ENOMEM)));
+    assert_eq!(super::touch::read(block), None);
+    assert_eq!(protect(libc::PROT_READ), Ok(0));
+    assert!(right(block, 8 << 20));
+    let at = remap(libc::MREMAP_MAYMOVE).unwrap();
+    assert!(right(std::ptr::with_exposed_provenance_mut(at), 16 << 20));
 }
 
 /// Pages that came home while their protection could not be set are the host's, and as closed as before: who sends them on to another
