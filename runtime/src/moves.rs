@@ -14,6 +14,7 @@ use crate::mask::PageMask;
 use crate::migrate::{self, Outward, Probe, Stop};
 use crate::policy::advised;
 use crate::span::Span;
+use crate::sys::map;
 use crate::sys::signal::Blocked;
 use crate::trace::Why;
 use crate::{adopt, heap, pins, table, uffd};
@@ -74,6 +75,15 @@ pub(crate) unsafe fn copy(from: HostAddr, to: HostAddr, len: usize, arg: &'stati
         done += step;
     }
     Ok(())
+}
+
+/// Fills a range with zeros as [`copy`] would.
+pub(crate) fn clear(range: ByteRange, arg: &'static str) -> Result<()> {
+    range.chunks().try_for_each(|(_, part)| {
+        ready(part, true, arg)?;
+        map::zero(HostAddr(part.start), part.len());
+        Ok(())
+    })
 }
 
 /// Has what is managed of a part of a chunk such that a touch needs nothing more.

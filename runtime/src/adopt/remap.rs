@@ -258,29 +258,46 @@ fn copy(asked: &Remap) -> Answer {
             new
         }
     };
-    let closed = prot & program::PROT_READ == 0;
-    let close_again = || if closed { protect(old, prot) } else { Ok(0) };
-    let copied = (|| {
-        if closed {
-            protect(old, program::PROT_READ)?;
+    // The old place is to be read; if it stays, also to be written, for the case that it can't be emptied otherwise.
+    let stays = asked.has(program::MREMAP_DONTUNMAP);
+    let needed = if stays { open.prot } else { program::PROT_READ };
+    let opened = prot & needed != needed;
+    let (len, there) = (old.len().min(asked.new_len), HostAddr(new).range(asked.new_len));
+    let give_up = |e: i32| {
+        if opened {
+            let _ = protect(old, prot);
         }
-        let len = old.len().min(asked.new_len);
+        let _ = unmap(there);
+        Err(e)
+    };
+    let copied = (|| {
+        if opened {
+            protect(old, needed)?;
+        }
         // SAFETY: both are mapped and may be accessed; they are apart.
         unsafe { moves::copy(HostAddr(old.start), HostAddr(new), len, "addr") }
             .map_err(|_| program::ENOMEM)?;
-        if prot != open.prot { protect(HostAddr(new).range(asked.new_len), prot) } else { Ok(0) }
+        if prot != open.prot { protect(there, prot) } else { Ok(0) }
     })();
     if let Err(e) = copied {
-        let _ = close_again();
-        let _ = unmap(HostAddr(new).range(asked.new_len));
-        return Err(e);
+        return give_up(e);
     }
-    // The bytes are there: what can't be given up of the old place, some of which may be gone, is left.
-    if !asked.has(program::MREMAP_DONTUNMAP) {
-        let _ = unmap(old);
-    } else {
-        let _ = advise(old, program::MADV_DONTNEED);
-        let _ = close_again();
+    if !stays {
+        let _ = unmap(old); // the bytes are there; what can't be given up here, some of which may be gone, is a leak
+        return Ok(new);
+    }
+    if let Err(e) = advise(old, program::MADV_DONTNEED)
+        && moves::clear(old, "addr").is_err()
+    {
+        // SAFETY: as above.
+        let back = protect(there, open.prot).is_ok()
+            && unsafe { moves::copy(HostAddr(new), HostAddr(old.start), len, "addr") }.is_ok();
+        if back {
+            return give_up(e);
+        }
+    }
+    if opened {
+        let _ = protect(old, prot);
     }
     Ok(new)
 }

@@ -1,6 +1,7 @@
 //! The calls to the operating system, on each fault engine.
 
 use super::cases::{Case, Settings, calls, is_case, numbers, run_all, told};
+use super::touch;
 
 /// What each call can answer; the first of them also for good. `EAGAIN` is never for good: the kernel means it.
 pub const ERRORS: [(&str, &[&str]); 22] = [
@@ -192,7 +193,7 @@ fn what_is_resized_without_memory_is_as_before() {
             return;
         }
     };
-    super::touch::watch();
+    touch::watch();
     let config = Config { fault, ..super::common::config() };
     if let Err(e) = raw::init(Some(config)).and_then(|()| raw::device_count()) {
         assert!(matches!(e, hmmrt::Error::Unsupported { .. }), "{e}");
@@ -202,14 +203,14 @@ fn what_is_resized_without_memory_is_as_before() {
     // begins in the first chunk, which moves by its pages, or not.
     const WORDS: usize = (8 << 20) / 8;
     let words = [7, WORDS / 4 + 7, WORDS / 2 - 1];
-    let word = |at: *mut u8, n: usize| unsafe { at.cast::<u64>().add(n) };
-    let right = |at, len: usize| {
-        (0..len / 8).all(|n| unsafe { word(at, n).read() } == if words.contains(&n) { n as u64 } else { 0 })
+    let right = |at: *mut u8, len: usize| {
+        let of = |n: usize| if words.contains(&n) { n as u64 } else { 0 };
+        (0..len / 8).all(|n| touch::read(at.wrapping_add(n * 8)) == Some(of(n)))
     };
     let away = |block: *mut u8| raw::migrate(block.wrapping_add(2 << 20), 1, 0).unwrap();
     let new = || {
         let block = raw::calloc(8, 1 << 20).unwrap();
-        words.iter().for_each(|n| unsafe { word(block, *n).write(*n as u64) });
+        assert!(words.iter().all(|n| touch::write(block.wrapping_add(n * 8), *n as u64)));
         away(block);
         block
     };
@@ -224,22 +225,27 @@ fn what_is_resized_without_memory_is_as_before() {
             raw::migrate(block, 1, 0).unwrap();
         }
         refused(&mut || {
+            // SAFETY: a block of this test's own.
             let resized = unsafe { raw::realloc(block, len) };
             assert!(matches!(resized, Err(hmmrt::Error::NoMemory { .. })), "{resized:?}");
         });
         assert!(right(block, kept), "{len}");
         away(block);
+        // SAFETY: as above.
         let moved = unsafe { raw::realloc(block, len) }.unwrap();
         assert!(right(moved, len), "{len}");
+        // SAFETY: as above.
         unsafe { raw::free(moved).unwrap() };
     }
     // What the program has closed is so afterwards.
     let block = new();
+    // SAFETY: as above.
     let remap = |flags| unsafe { raw::mapping::remap(block.addr(), 8 << 20, 16 << 20, flags, 0) };
+    // SAFETY: as above.
     let protect = |prot| unsafe { raw::mapping::protect(block.addr(), 8 << 20, prot, None) };
     assert_eq!(protect(libc::PROT_NONE), Ok(0));
     refused(&mut || assert_eq!(remap(libc::MREMAP_MAYMOVE), Err(libc::ENOMEM)));
-    assert_eq!(super::touch::read(block), None);
+    assert_eq!(touch::read(block), None);
     assert_eq!(protect(libc::PROT_READ), Ok(0));
     assert!(right(block, 8 << 20));
     let at = remap(libc::MREMAP_MAYMOVE).unwrap();
