@@ -6,6 +6,7 @@ mod common;
 use hmmrt::raw;
 use hmmrt::{AccessMode, Advice, Config, Error, FaultEngine};
 use std::sync::Barrier;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 const CHUNK: usize = 2 << 20;
 const PAGE: usize = 4096;
@@ -181,6 +182,54 @@ fn remapped_beside_another() {
     }
 }
 
+/// The same while another thread has the rest leave and come back, watched anew each time.
+fn remapped_while_the_rest_moves() {
+    let (at, other) = (chunks(4), chunks(1));
+    let flags = libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED;
+    let places = [at, other].map(|p| p.expose_provenance());
+    let done = AtomicBool::new(false);
+    // SAFETY: memory of this test's own; each thread has its part of it.
+    unsafe {
+        raw::adopt(at, 4 * CHUNK).unwrap();
+        (0..2048).for_each(|n| page(at, n).write_volatile(n as u8 | 1));
+    }
+    let right = |pages: std::ops::Range<usize>| {
+        let at: *mut u8 = std::ptr::with_exposed_provenance_mut(places[0]);
+        // SAFETY: as above.
+        pages.for_each(|n| unsafe { assert_eq!(page(at, n).read_volatile(), n as u8 | 1, "page {n}") });
+    };
+    std::thread::scope(|s| {
+        s.spawn(|| {
+            let rest = std::ptr::with_exposed_provenance_mut(places[0] + CHUNK);
+            for _ in 0..80 {
+                // SAFETY: as above.
+                unsafe {
+                    raw::disown(rest, 3 * CHUNK).unwrap();
+                    raw::adopt(rest, 3 * CHUNK).unwrap();
+                }
+                raw::migrate(rest, 3 * CHUNK, 0).unwrap();
+                right(512..2048);
+            }
+            done.store(true, Relaxed);
+        });
+        s.spawn(|| {
+            while !done.load(Relaxed) {
+                for [from, to] in [places, [places[1], places[0]]] {
+                    raw::migrate(std::ptr::with_exposed_provenance(from), PAGE, 0).unwrap();
+                    // SAFETY: as above.
+                    assert_eq!(unsafe { raw::mapping::remap(from, CHUNK, CHUNK, flags, to) }, Ok(to));
+                }
+                right(0..512);
+            }
+        });
+    });
+    // SAFETY: as above.
+    unsafe {
+        raw::disown(at, CHUNK).unwrap();
+        raw::disown(page(at, 512), 3 * CHUNK).unwrap();
+    }
+}
+
 /// Threads whose calls are the first that need a device, all at once: what the quick ones send must not leave before the engine
 /// runs, or it is away by protection, in a block that the others have watched.
 fn many_are_first(config: &Config) {
@@ -298,6 +347,7 @@ fn what_is_watched_is_not_what_the_chunk_is() {
         moved();
         resized_beside_another();
         remapped_beside_another();
+        remapped_while_the_rest_moves();
         many_are_first(&config);
         restarted(config);
         raw::shutdown().unwrap();

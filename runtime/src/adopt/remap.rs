@@ -136,11 +136,12 @@ fn shift(asked: &Remap) -> Answer {
             }
         }
         let regions = &mut locked.regions;
-        let chunks = regions.parts(old).flat_map(ByteRange::chunks);
-        let unwatched = chunks
-            .map(|(at, part)| (Guard::lock(table::known(at), at), part))
-            .fold(true, |all, (g, part)| migrate::unwatch_to_move(&g, PageMask::of(part)) && all);
-        if !unwatched {
+        let moving = migrate::Moving::of_program(old).filter(|moving| {
+            regions.parts(old).flat_map(ByteRange::chunks).fold(true, |all, (at, part)| {
+                moving.unwatch(&Guard::lock(table::known(at), at), PageMask::of(part)) && all
+            })
+        });
+        if moving.is_none() {
             restore(regions, old);
             return Err(program::ENOMEM);
         }
@@ -152,6 +153,7 @@ fn shift(asked: &Remap) -> Answer {
             return Err(program::ENOMEM);
         }
         let moved = place(asked);
+        drop(moving);
         let Ok(new) = moved else {
             restore(regions, old);
             if let Some(target) = target {

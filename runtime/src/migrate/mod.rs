@@ -27,9 +27,7 @@ pub(crate) use homeward::to_host;
 pub(crate) use outward::{Outward, to_device};
 pub(crate) use probe::Probe;
 pub(crate) use relocate::{move_back, move_plain, relocate};
-pub(crate) use watched::{
-    FEW, absent, close, fill_missing, make_present, seal_in_child, unwatch, unwatch_to_move,
-};
+pub(crate) use watched::{FEW, Moving, absent, close, fill_missing, make_present, seal_in_child, unwatch};
 
 use crate::addr::{CHUNK, DeviceAddr, HostAddr, PAGE};
 use crate::chunk::{Chunk, Guard, Kind};

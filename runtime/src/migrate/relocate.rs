@@ -95,10 +95,7 @@ fn move_chunk(from: HostAddr, to: HostAddr, len: usize) -> bool {
         return false;
     }
     let (source, target) = if from < to { (&first, &second) } else { (&second, &first) };
-    if !watched::unwatch_to_move(source, PageMask::span(0, len / PAGE)) {
-        return false;
-    }
-    source.set_watched(Watched::No); // nothing is away: its block is watched anew when some of it leaves
+    let Some(_moving) = watched::begin_move(source, len) else { return false };
     let moved = map::move_pages(from, to, len, Prot::ReadWrite).is_ok();
     if moved {
         target.set_pieces(1);
