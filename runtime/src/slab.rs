@@ -10,8 +10,8 @@ use crate::mask::PageMask;
 use crate::stats::STATS;
 use crate::sys::map;
 use crate::sys::signal::Blocked;
-use crate::{access, heap, inflight, migrate, table};
-use core::sync::atomic::Ordering::*;
+use crate::{access, heap, inflight, migrate, table, uffd};
+use core::sync::atomic::{Ordering::*, fence};
 
 /// Block sizes in pages: as many as fit n to a chunk, thinned out so that at most a sixth of a block is wasted.
 const CLASSES: [u16; 28] = [
@@ -105,6 +105,9 @@ pub(crate) fn allocate(pages: usize, align: usize) -> Result<(HostAddr, bool)> {
     let at = slab.at.add(index * unit * PAGE);
     slab.chunk.managed.add_span(index * unit, unit);
     STATS.slab_bytes.add((unit * PAGE) as u64);
+    if uffd::delivery() != uffd::Delivery::Off {
+        fence(SeqCst); // who begins to watch the chunk sees the block, or this sees that it is watched
+    }
     if slab.chunk.is_watched() {
         let chunk = slab.chunk;
         drop(heap);

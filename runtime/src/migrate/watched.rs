@@ -23,6 +23,7 @@ use crate::sys::signal::Blocked;
 use crate::sys::stderr;
 use crate::sys::vma::Maps;
 use crate::uffd::{self, Delivery};
+use core::sync::atomic::{Ordering::SeqCst, fence};
 
 /// So many pages come home as copies when they are read, and stay valid on the device: 64 KiB take 12 us so, and 7 as the
 /// pages themselves. More come themselves, four times as fast, and are the host's alone: only copies can be write-protected
@@ -55,7 +56,8 @@ pub(super) fn watch(g: &Guard, want: PageMask, around: ByteRange) -> Result<bool
     if before == Watched::No && watch_whole(whole) {
         g.set_watched(if covers(whole) { Watched::All } else { Watched::Some });
         if c.kind() == Kind::Slab {
-            // Blocks of others, which the kernel may be given although nothing of them was ever touched.
+            // Blocks of others, which the kernel may be given although nothing of them was ever touched; and one that begins now.
+            fence(SeqCst);
             make_present(g, c.managed.get() & !want)?;
         }
         return Ok(true);
