@@ -16,6 +16,10 @@ use core::sync::atomic::{AtomicBool, AtomicU32, Ordering::*};
 /// change of the other's protection. Before the first one and behind the last there is reserved memory, too: what is moved to a
 /// place while userfaultfd watches it, and becomes one with a mapping beside it, takes the watch from that.
 const STRIDE: usize = 2 * CHUNK;
+/// Places for blocks beyond the warm ones: one per thread that can be filling at the same time.
+const EXTRA: usize = 64;
+/// The most places: 128 GiB of spare blocks.
+const MOST: usize = 65_536;
 
 /// The bytes that `count` places take.
 fn length(count: usize) -> usize {
@@ -26,10 +30,6 @@ fn length(count: usize) -> usize {
 fn address(base: usize, place: u32) -> HostAddr {
     HostAddr(base + CHUNK + place as usize * STRIDE)
 }
-/// Places for blocks beyond the warm ones: one per thread that can be filling at the same time.
-const EXTRA: usize = 64;
-/// The most places: 128 GiB of spare blocks.
-const MOST: usize = 65_536;
 
 struct Places {
     base: usize,

@@ -26,7 +26,7 @@ pub(crate) use forget::{
 pub(crate) use homeward::to_host;
 pub(crate) use outward::{Outward, to_device};
 pub(crate) use probe::Probe;
-pub(crate) use relocate::{move_back, move_plain, relocate};
+pub(crate) use relocate::{move_chunks, move_plain, relocate};
 pub(crate) use watched::{FEW, Moving, absent, close, fill_missing, make_present, seal_in_child, unwatch};
 
 use crate::addr::{CHUNK, DeviceAddr, HostAddr, PAGE};

@@ -60,12 +60,8 @@ pub(crate) fn move_plain(from: HostAddr, to: HostAddr, len: usize) -> usize {
     if may { move_chunks(from, to, len) } else { 0 }
 }
 
-/// Undoes [`move_plain`], of `len` bytes to `from`: how many bytes are at `to` again.
-pub(crate) fn move_back(from: HostAddr, to: HostAddr, len: usize) -> usize {
-    move_chunks(from, to, len)
-}
-
-fn move_chunks(from: HostAddr, to: HostAddr, len: usize) -> usize {
+/// [`move_plain`], whatever is in flight elsewhere: what undoes it.
+pub(crate) fn move_chunks(from: HostAddr, to: HostAddr, len: usize) -> usize {
     let mut done = 0;
     while done < len {
         let step = (len - done).min(CHUNK);

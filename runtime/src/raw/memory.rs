@@ -75,7 +75,7 @@ pub unsafe fn realloc(ptr: *mut u8, size: usize) -> Result<*mut u8> {
         false => Ok(()),
     };
     if let Err(e) = rest {
-        let back = migrate::move_back(at, HostAddr(old.start), done);
+        let back = migrate::move_chunks(at, HostAddr(old.start), done);
         // SAFETY: both blocks are live for so many bytes; the old one's pages there are its own, and empty.
         unsafe {
             core::ptr::copy_nonoverlapping(at.add(back).ptr().cast_const(), ptr.add(back), done - back)

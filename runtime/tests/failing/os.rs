@@ -237,6 +237,15 @@ fn what_is_resized_without_memory_is_as_before() {
         // SAFETY: as above.
         unsafe { raw::free(moved).unwrap() };
     }
+    // A small block among others that are watched.
+    let small = raw::malloc(4096).unwrap();
+    assert!(touch::write(small, 5));
+    raw::migrate(small, 1, 0).unwrap();
+    refused(&mut || {
+        let cleared = raw::calloc(1, 4096);
+        assert!(matches!(cleared, Err(hmmrt::Error::NoMemory { .. })), "{cleared:?}");
+    });
+    assert_eq!(touch::read(small), Some(5));
     // What the program has closed is so afterwards.
     let block = new();
     // SAFETY: as above.
