@@ -12,7 +12,7 @@ use crate::evict::{self, Room};
 use crate::gate;
 use crate::inflight::{self, Blocker, Claim, Claimer, Intent};
 use crate::mask::PageMask;
-use crate::migrate::{self, Outward, Probe, Stop};
+use crate::migrate::{self, Moment, Outward, Probe, Stop};
 use crate::policy;
 use crate::span::{self, Span};
 use crate::stream::Stream;
@@ -271,12 +271,13 @@ fn settle(
         let chunk = table::known(at);
         let mut waited = 0;
         loop {
+            let moment = Moment::now(stream.device);
             let g = Guard::lock(chunk, at);
             match settle_chunk(&g, stream, *by, w, part, probe) {
                 Ok(()) => break,
                 Err(Stop::Fail(Error::DeviceMemory { .. })) => {
                     drop(g);
-                    match evict::make_room(stream.device, keep) {
+                    match evict::make_room(stream.device, keep, moment) {
                         Room::Made => since = send_ahead(stream, *by, w),
                         Room::Wait(b) => inflight::wait_or_busy(b, probe.arg, part.start, &mut waited)?,
                         Room::Meet(b) if b.owner().is_none_or(|owner| owner < by.owner) => {

@@ -8,6 +8,7 @@ use crate::crew;
 use crate::device::{Devices, MAX_DEVICES};
 use crate::error::{Error, Result};
 use crate::inflight::{self, Blocker, Intent};
+use crate::migrate::Moment;
 use crate::policy::{self, Candidate, Recency, Uses};
 use crate::sys::futex::Locked;
 use crate::sys::signal::Blocked;
@@ -45,18 +46,23 @@ pub(crate) enum Room {
     None,
 }
 
-/// Makes room on `device` for what of `keep` has no memory there yet.
-pub(crate) fn make_room(device: usize, keep: &[ByteRange]) -> Room {
+/// Makes room on `device` for what of `keep` has no memory there yet. `since` is from before that was tried, in vain.
+pub(crate) fn make_room(device: usize, keep: &[ByteRange], since: Moment) -> Room {
     let Some(devices) = Devices::get() else { return Room::None };
     if heap::is_locked_by_me() || adopt::is_locked_by_me() {
         return Room::None; // chaos holds the heap while it moves a block: nobody frees that meanwhile
     }
-    match try_to_make_room(devices, device, keep) {
+    let room = match try_to_make_room(devices, device, keep) {
         (Room::None, true) => {
             drop(adopt::lock()); // that call is over
             try_to_make_room(devices, device, keep).0
         }
         (room, _) => room,
+    };
+    match room {
+        // Others were quicker, and what they put there was on no list.
+        Room::None if since.is_over(device) => Room::Made,
+        room => room,
     }
 }
 

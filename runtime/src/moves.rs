@@ -11,7 +11,7 @@ use crate::gate;
 use crate::holds;
 use crate::inflight::{self, Blocker, Intent};
 use crate::mask::PageMask;
-use crate::migrate::{self, Outward, Probe, Stop};
+use crate::migrate::{self, Moment, Outward, Probe, Stop};
 use crate::policy::advised;
 use crate::span::Span;
 use crate::sys::map;
@@ -152,6 +152,7 @@ fn each_chunk(
         }
         let mut waited = 0;
         loop {
+            let moment = room.map(|(device, _)| Moment::now(device));
             match attempt(at, part, &mut probe) {
                 Ok(n) => {
                     moved.fetch_add(n, Relaxed);
@@ -159,8 +160,8 @@ fn each_chunk(
                     break;
                 }
                 Err(Stop::Fail(e @ Error::DeviceMemory { .. })) => {
-                    let Some((device, patience)) = room else { return Err(e) };
-                    match evict::make_room(device, &[range]) {
+                    let Some(((device, patience), moment)) = room.zip(moment) else { return Err(e) };
+                    match evict::make_room(device, &[range], moment) {
                         Room::Made => share(i + 1),
                         Room::Wait(b) | Room::Meet(b) if patience == Patience::Wait => {
                             inflight::wait_or_busy(b, arg, part.start, &mut waited)?;

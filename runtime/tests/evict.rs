@@ -219,6 +219,34 @@ fn room_comes_from_what_is_neither_pinned_nor_in_use() {
     });
 }
 
+/// Threads put one chunk after the other on a device that has room for two: what one has found that could leave has left when it
+/// gets there, and what is there now was not when it looked. There is room for it all the same.
+#[test]
+fn who_looks_for_room_while_others_do_finds_some() {
+    const CHUNKS: usize = 6;
+    let name = "who_looks_for_room_while_others_do_finds_some";
+    if common::case().is_some() {
+        let rounds = 200 + (1_000.0 * common::scale()) as usize;
+        let user = |number: usize| {
+            let b = Block::new(CHUNKS * CHUNK);
+            fill(&b, number as u64);
+            for round in 0..rounds {
+                raw::migrate(b.ptr.wrapping_add((round + number) % CHUNKS * CHUNK), CHUNK, 0).unwrap();
+            }
+            check(&b, number as u64);
+        };
+        std::thread::scope(|s| (0..4).for_each(|number| drop(s.spawn(move || user(number)))));
+        return;
+    }
+    for policy in ["chunk", "auto"] {
+        run(
+            name,
+            "host",
+            &[("HMMRT_BACKEND", "host"), ("HMMRT_HOST_MEMORY", "4M"), ("HMMRT_POLICY", policy)],
+        );
+    }
+}
+
 #[test]
 fn what_leaves_a_full_device_goes_to_its_peer() {
     let name = "what_leaves_a_full_device_goes_to_its_peer";

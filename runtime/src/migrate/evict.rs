@@ -1,13 +1,11 @@
 //! A chunk leaves a device that is full: what only the device has comes home, or goes to a peer; then its memory there is given back. API
 //! context with signals blocked and the chunk's lock held, never the signal handler.
 
-use super::{Outward, Probe, Stop, account_prefetched, homeward, outward, settle};
-use crate::addr::DeviceAddr;
+use super::{Outward, Probe, Stop, account_prefetched, backing, homeward, outward, settle};
 use crate::chunk::Guard;
 use crate::device::Devices;
 use crate::mask::PageMask;
 use crate::stats::STATS;
-use core::sync::atomic::Ordering::*;
 
 /// Whether `pages`, which are on a device only, are now on device `peer` only.
 fn went_to(g: &Guard, pages: PageMask, peer: usize) -> bool {
@@ -31,11 +29,7 @@ pub(crate) fn evict(
     }
     account_prefetched(g, valid, false);
     copy.valid.remove(valid);
-    let base = copy.base.swap(0, Relaxed);
-    if base != 0 {
-        devices.at(device).decommit(DeviceAddr(base));
-        STATS.device_bytes.sub(crate::addr::CHUNK as u64);
-    }
+    backing::decommit(g, devices, device);
     if !valid.is_empty() {
         STATS.evictions.add(1);
     }

@@ -1,8 +1,8 @@
 //! States that begin and end: memory becomes managed, stops being managed, loses its contents, changes its protection or
 //! is pinned. API context with signals blocked and the chunk's lock held, never the signal handler.
 
-use super::{apply_protection, settle, watched};
-use crate::addr::{ByteRange, CHUNK, DeviceAddr, PAGE};
+use super::{apply_protection, backing, settle, watched};
+use crate::addr::{ByteRange, CHUNK, PAGE};
 use crate::chunk::{Guard, Kind, Watched};
 use crate::device::Devices;
 use crate::error::Result;
@@ -113,13 +113,8 @@ pub(crate) fn end_of_chunk(g: &Guard) {
 pub(crate) fn release_device(g: &Guard) {
     let Some(devices) = Devices::get() else { return };
     for d in 0..devices.count() {
-        let copy = &g.chunk.copies[d];
-        debug_assert!(copy.valid.get().is_empty());
-        let base = copy.base.swap(0, Relaxed);
-        if base != 0 {
-            devices.at(d).decommit(DeviceAddr(base));
-            STATS.device_bytes.sub(CHUNK as u64);
-        }
+        debug_assert!(g.chunk.copies[d].valid.get().is_empty());
+        backing::decommit(g, devices, d);
     }
 }
 

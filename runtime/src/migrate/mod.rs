@@ -4,6 +4,7 @@
 //! handler and signal-safe. What can't be done now because a kernel is using the pages comes back as
 //! [`Stop::Wait`], and the caller waits without the lock.
 
+mod backing;
 mod early;
 mod evict;
 mod follow;
@@ -14,6 +15,7 @@ mod probe;
 mod relocate;
 mod watched;
 
+pub(crate) use backing::Moment;
 pub(crate) use early::{account_early, open_early};
 pub(crate) use evict::evict;
 pub(crate) use follow::{

@@ -3,7 +3,7 @@
 //! are; a failure at any step leaves a state in which every byte is still valid somewhere.
 
 use super::probe::Probe;
-use super::{Stop, freeze, protect, settle, watched};
+use super::{Stop, backing, freeze, protect, settle, watched};
 use crate::addr::{ByteRange, CHUNK, DeviceAddr, HostAddr, PAGE};
 use crate::calls;
 use crate::chunk::Guard;
@@ -35,21 +35,6 @@ pub(crate) enum Outward {
 pub(super) fn room(at: HostAddr, around: ByteRange) -> (usize, usize) {
     let start = around.start & !(CHUNK - 1);
     (at.0 - start, around.end.next_multiple_of(CHUNK) - at.0 - CHUNK)
-}
-
-/// Where a chunk is on `device`, with memory behind it.
-fn committed(g: &Guard, devices: &Devices, device: usize, around: ByteRange) -> Result<DeviceAddr> {
-    let copy = &g.chunk.copies[device];
-    let base = copy.base.load(Relaxed);
-    if base != 0 {
-        return Ok(DeviceAddr(base));
-    }
-    let at = crate::window::device_addr(devices, device, g.at, around)?;
-    let (before, after) = room(g.at, around);
-    devices.at(device).commit(at, before, after)?;
-    STATS.device_bytes.add(CHUNK as u64);
-    copy.base.store(at.0, Relaxed);
-    Ok(at)
 }
 
 /// Makes `want` (managed pages of one chunk) valid on `device` in the way of `how`, for `by` if it is for an
@@ -155,7 +140,7 @@ fn send(
     if let Some(page) = (want & c.user_none.get()).first() {
         return Err(Error::AccessDenied { arg: probe.arg, addr: g.page(page).0 }.into());
     }
-    let base = committed(g, devices, device, around)?;
+    let base = backing::commit(g, devices, device, around)?;
     // Where nothing is copied the driver is not called and can't say it: what the host has may be all that is left.
     devices.at(device).check()?;
     let mut copied = 0;

@@ -2,7 +2,7 @@
 //! `hmm_realloc` does with pages that are not on the host; and pages of large blocks that were never anywhere else. API
 //! context with signals blocked.
 
-use super::{Stop, protect, settle, watched};
+use super::{Stop, backing, protect, settle, watched};
 use crate::addr::{ByteRange, CHUNK, DeviceAddr, HostAddr, PAGE, PAGES};
 use crate::chunk::{Guard, Kind, Watched};
 use crate::device::Devices;
@@ -14,8 +14,8 @@ use crate::stats::STATS;
 use crate::sys::map::{self, Prot};
 use crate::sys::signal::Blocked;
 use crate::sys::vma::Maps;
+use crate::table;
 use crate::trace::{self, Sent, What, Why};
-use crate::{table, window};
 use core::sync::atomic::Ordering::*;
 
 /// Moves the pages of `from..from + len` that are on a device only to the same offsets at `to`, a fresh block of our
@@ -146,16 +146,10 @@ fn move_run(
         return Ok(false);
     }
     let copy = &target.chunk.copies[d];
-    if copy.base.load(Relaxed) == 0 {
-        let at = window::device_addr(devices, d, target.at, around)?;
-        let (before, after) = super::outward::room(target.at, around);
-        devices.at(d).commit(at, before, after)?;
-        STATS.device_bytes.add(CHUNK as u64);
-        copy.base.store(at.0, Relaxed);
-    }
+    let base = backing::commit(target, devices, d, around)?;
     let len = run.count() * PAGE;
     let from = DeviceAddr(source.chunk.copies[d].base.load(Relaxed)).add(first * PAGE);
-    let to = DeviceAddr(copy.base.load(Relaxed)).add(to_page * PAGE);
+    let to = base.add(to_page * PAGE);
     devices.at(d).copy_peer(to, devices.at(d), from, len)?;
     STATS.bytes_not_copied.add(len as u64); // not over the bus
     if watched::watch(target, run, around)? {

@@ -10,7 +10,7 @@ use hmmrt::raw::{self, HMM_HOST};
 use hmmrt::{Access, AccessMode, LaunchArg, LaunchConfig, StreamId};
 use std::cell::Cell;
 use std::process::Command;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::*};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::*};
 
 pub const THREADS: usize = 3;
 /// Each thread's handler has a page of its own here, whose words it adds to.
@@ -242,10 +242,9 @@ fn ticking_beside_who_makes_room() {
     install(libc::SIGPROF, on_tick as *const () as usize, libc::SA_SIGINFO);
     let read = [Block::new(4 * MIB), Block::new(4 * MIB)];
     read.iter().for_each(|b| (0..b.words()).step_by(512).for_each(|i| b.word(i).store(1, Relaxed)));
-    let over = AtomicBool::new(false);
     let rounds = (6_000.0 * common::scale()) as usize + 200;
     std::thread::scope(|s| {
-        s.spawn(|| {
+        let reader = s.spawn(|| {
             let stream = raw::stream_create(0).unwrap();
             let before = raw::stats().evictions;
             let mut round = 0;
@@ -261,12 +260,11 @@ fn ticking_beside_who_makes_room() {
                 raw::release(0, stream).unwrap();
             }
             assert!(raw::stats().evictions - before > round as u64 / 2, "the device is too small");
-            over.store(true, SeqCst);
         });
-        s.spawn(|| {
+        s.spawn(move || {
             let ticks = Ticks::every(100_000, 0);
             let mut round = 0;
-            while !over.load(SeqCst) {
+            while !reader.is_finished() {
                 round += 1;
                 let b = Block::new([4096, 12_000, 3 * MIB, 16 * MIB][round % 4]);
                 (0..b.words()).step_by(5 * 512).for_each(|i| b.word(i).store(1, Relaxed));
