@@ -33,7 +33,7 @@ pub static USED: AtomicUsize = AtomicUsize::new(0);
 static REPORTING: AtomicUsize = AtomicUsize::new(0);
 
 /// The names of operations: what the rings keep is an index.
-pub const NAMES: [&str; 39] = [
+pub const NAMES: [&str; 40] = [
     "-",
     "read words",
     "write words",
@@ -73,6 +73,7 @@ pub const NAMES: [&str; 39] = [
     "rounds of a habit",
     "read a field in order",
     "migrate during shutdown",
+    "mremap there and back",
 ];
 
 /// The index of a name in [`NAMES`], at compile time.

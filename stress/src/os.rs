@@ -10,6 +10,13 @@ pub const READ_WRITE: i32 = libc::PROT_READ | libc::PROT_WRITE;
 /// For [`hmmrt::raw::mapping::remap`].
 pub const MAY_MOVE: i32 = libc::MREMAP_MAYMOVE;
 
+/// The same: to a place that is mapped, and what was moved stays mapped, empty.
+pub const BUT_STAYS: i32 = libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED | libc::MREMAP_DONTUNMAP;
+/// The same, and does not stay.
+pub const OVER: i32 = libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED;
+/// Something that this kernel (before Linux 5.7), or what stands in for it, does not know.
+pub const UNKNOWN: i32 = libc::EINVAL;
+
 /// Writes to standard error.
 pub fn write_stderr(bytes: &[u8]) {
     // SAFETY: a buffer of that length.
@@ -42,6 +49,12 @@ pub fn map(len: usize) -> *mut u8 {
     let p = unsafe { libc::mmap(core::ptr::null_mut(), len, READ_WRITE, flags, -1, 0) };
     assert!(p != libc::MAP_FAILED, "mmap of {len} bytes failed");
     p.cast()
+}
+
+/// Gives memory back that nobody manages.
+pub fn unmap(ptr: *mut u8, len: usize) {
+    // SAFETY: mapped by [`map`], and not used any more.
+    unsafe { libc::munmap(ptr.cast(), len) };
 }
 
 /// Runs `f` in a forked child, which ends with its answer; gives the wait status.

@@ -134,6 +134,42 @@ impl Private {
         }
     }
 
+    /// Moves whole pages of adopted memory elsewhere and back, over what has stayed there. Meanwhile they are as they were, and one of
+    /// them may leave for device `to`. Other pages of the block stay where they are, some of them on devices.
+    pub fn there_and_back(&self, page: usize, pages: usize, to: i32) {
+        let (at, len) = (self.word(page * 512), pages * 4096);
+        let other = os::map(len);
+        let remap = |from: *mut u64, to: *mut u64, flags| {
+            let (from, to) = (from.expose_provenance(), to.expose_provenance());
+            // SAFETY: the pages are this thread's, and so is what is mapped at both places.
+            unsafe { raw::mapping::remap(from, len, len, flags, to) }
+        };
+        match remap(at, other.cast(), os::BUT_STAYS) {
+            Ok(new) if new == other.addr() => {}
+            Err(os::UNKNOWN) => return os::unmap(other, len),
+            e => fail(format_args!("mremap of {len} bytes to {other:?}: {e:?}"), at.addr()),
+        }
+        let moved = Private {
+            ptr: other,
+            model: self.model[page * 512..(page + pages) * 512].to_vec(),
+            adopted: true,
+        };
+        if let Some((i, now)) = (0..len / 8).step_by(64).find_map(|i| {
+            // SAFETY: as above.
+            let now = unsafe { at.add(i).read_volatile() };
+            (now != 0).then_some((i, now))
+        }) {
+            fail(format_args!("word {i} of what has moved away is {now:#x} where it was"), at.addr() + i * 8);
+        }
+        let leaves = moved.word(pages / 2 * 512);
+        crate::kernels::allowed(raw::migrate(leaves.cast(), 4096, to).map(|_| ()), leaves.addr());
+        moved.check(0, pages * 512, 29);
+        match remap(other.cast(), at, os::OVER) {
+            Ok(new) if new == at.addr() => {}
+            e => fail(format_args!("mremap of {len} bytes back to {at:?}: {e:?}"), other.addr()),
+        }
+    }
+
     /// Unmaps the last pages of adopted memory.
     pub fn cut(&mut self, pages: usize) {
         let keep = self.len() - pages * 4096;

@@ -56,6 +56,7 @@ impl Worker<'_> {
                 self.refused(allowed(done, at));
             }
             14 => self.protect(n, first, to),
+            15..=16 if block.adopted && salt & 6 != 0 => self.move_about(n, first, to),
             15..=16 => self.resize(n, salt),
             17 if block.adopted => {
                 note(me, const { op("disown and adopt again") }, block.ptr.addr(), block.len(), 0);
@@ -135,6 +136,24 @@ impl Worker<'_> {
             fail(format_args!("read-only, and its flags are {:#x}", out[0].flags), at.addr());
         }
         block.protect(page, pages, true, by_mprotect);
+    }
+
+    /// Adopted memory: some pages of the block go elsewhere and come back, while others are on a device.
+    fn move_about(&mut self, n: usize, first: usize, to: i32) {
+        let block = &self.blocks[n];
+        let all = block.len() / 4096;
+        let page = first / 512;
+        let pages = 1 + self.random.below(all - page);
+        let device = self.devices[self.random.below(self.devices.len())].number;
+        let at = block.word(page * 512).addr();
+        note(self.me, const { op("mremap there and back") }, at, pages * 4096, to as u64);
+        if self.random.below(2) == 0 {
+            self.refused(allowed(raw::migrate(block.ptr, block.len(), device).map(|_| ()), at));
+        }
+        let block = &self.blocks[n];
+        block.there_and_back(page, pages, to);
+        block.check(0, block.model.len(), 3);
+        CHECKED.fetch_add(block.model.len() as u64 / 3, Relaxed);
     }
 
     fn resize(&mut self, n: usize, salt: u64) {
