@@ -1,13 +1,15 @@
 //! munmap(2) and mmap(2) at a fixed address, over memory some of which is managed. The contents are not needed any more:
 //! nothing is copied, and devices give their memory back. Kernels that use it are waited for.
 
+use super::lock::keep_no_more;
 use super::spans::{Owner, by_owner};
 use super::{Closed, closed_to, enter, forget, keep, lock, release_windows, restore, retract};
-use crate::addr::ByteRange;
+use crate::addr::{ByteRange, PAGE};
 use crate::chunk::Guard;
 use crate::mask::PageMask;
 use crate::sys::program::{self, Answer, Mapping};
 use crate::sys::signal::Blocked;
+use crate::sys::stderr;
 use crate::{access, migrate, pins, table};
 
 /// Waits for the kernels that use any of `range`.
@@ -95,13 +97,17 @@ pub(crate) fn replace(range: ByteRange, replace: &mut dyn FnMut() -> Answer) -> 
     wait(range)?;
     let blocks: Vec<ByteRange> =
         by_owner(range).filter(|(_, owner)| *owner == Owner::Heap).map(|(part, _)| part).collect();
-    for part in &blocks {
-        keep(*part)?;
-        migrate::foreign_begin(*part).map_err(|_| program::ENOMEM)?;
-    }
     let mut at = 0;
     let none: Option<fn(ByteRange) -> Closed> = None;
-    over(range, none, || replace().inspect(|address| at = *address))?;
+    let begun = blocks.iter().take_while(|part| begin_over(**part).is_ok()).count();
+    let done = match begun == blocks.len() {
+        true => over(range, none, || replace().inspect(|address| at = *address)),
+        false => Err(program::ENOMEM),
+    };
+    if done.is_err() {
+        blocks[..begun].iter().for_each(|part| cancel_over(*part));
+    }
+    done?;
     blocks.into_iter().for_each(|part| laid_over(part, program::PROT_READ | program::PROT_WRITE));
     Ok(at)
 }
@@ -141,19 +147,54 @@ fn renew(range: ByteRange, mapping: Mapping) -> Result<(), i32> {
         let _blocked = Blocked::new();
         let g = Guard::lock(chunk, at);
         let pages = PageMask::of(part) & g.chunk.managed.get();
-        migrate::follow_new_mapping(&g, pages, mapping)?;
+        let done = migrate::follow_new_mapping(&g, pages, mapping);
+        drop(g);
+        done.inspect_err(|_| fill_holes(part))?;
     }
     Ok(())
 }
 
 /// A mapping of another kind over blocks of the heap: its pages stay where they are until the block is freed.
 fn lay_over(range: ByteRange, mapping: Mapping) -> Result<(), i32> {
-    keep(range)?;
-    migrate::foreign_begin(range).map_err(|_| program::ENOMEM)?;
+    begin_over(range)?;
     // SAFETY: the program asks for it; pages that are pinned are on the host, and nothing of ours touches them.
-    unsafe { program::map(range, mapping)? };
+    unsafe { program::map(range, mapping) }.inspect_err(|_| cancel_over(range))?;
     laid_over(range, mapping.prot);
     Ok(())
+}
+
+/// What is to lie over blocks of the heap is about to come.
+fn begin_over(range: ByteRange) -> Result<(), i32> {
+    keep(range)?;
+    migrate::foreign_begin(range).map_err(|_| {
+        keep_no_more(range);
+        program::ENOMEM
+    })
+}
+
+/// It could not.
+fn cancel_over(range: ByteRange) {
+    migrate::foreign_cancel(range);
+    fill_holes(range);
+    keep_no_more(range);
+}
+
+/// A call has failed that was to replace `range`, which is the heap's. If the kernel has unmapped pages before it failed (a driver
+/// refuses what it is asked for late), they are as after a munmap, and the address space stays the heap's.
+fn fill_holes(range: ByteRange) {
+    let flags = program::MAP_PRIVATE | program::MAP_ANONYMOUS | program::MAP_FIXED_NOREPLACE;
+    let mapping = Mapping { prot: program::PROT_NONE, flags, fd: -1, offset: 0 };
+    let _blocked = Blocked::new();
+    for (at, part) in range.chunks().filter(|(_, part)| !program::is_mapped(*part)) {
+        let Some(chunk) = table::get(at) else { continue };
+        let g = Guard::lock(chunk, at);
+        let is_hole = |page: &usize| !program::is_mapped(g.page(*page).range(PAGE));
+        let all = PageMask::of(part).runs().flat_map(|(first, count)| first..first + count);
+        let holes = all.filter(is_hole).fold(PageMask::EMPTY, |m, page| m | PageMask::span(page, 1));
+        if migrate::follow_new_mapping(&g, holes, mapping).is_err() || !program::is_mapped(part) {
+            stderr::fatal("pages that a failed mmap has unmapped could not be had back", part.start);
+        }
+    }
 }
 
 fn laid_over(range: ByteRange, prot: i32) {

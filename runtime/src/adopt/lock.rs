@@ -39,9 +39,19 @@ fn pin(range: ByteRange) -> Result<(), i32> {
     pins::pin(range).map_err(|_| program::EAGAIN)
 }
 
-/// Keeps what is managed of `range` on the host until it is freed or unmapped.
+/// Keeps what is managed of `range` on the host until it is freed or unmapped; all of it or nothing.
 pub(crate) fn keep(range: ByteRange) -> Result<(), i32> {
-    managed(range).try_for_each(pin)
+    managed(range).try_for_each(|run| {
+        pin(run).inspect_err(|_| keep_no_more(ByteRange { end: run.start, ..range })) // what was kept before it
+    })
+}
+
+/// Undoes [`keep`] of the same range: what it was for has failed.
+pub(super) fn keep_no_more(range: ByteRange) {
+    let _blocked = Blocked::new();
+    managed(range).for_each(|run| {
+        let _ = pins::unpin(run); // freed meanwhile
+    });
 }
 
 /// mlock(2) and mlock2(2).

@@ -1,6 +1,7 @@
 //! mprotect(2) and pkey_mprotect(2) over memory some of which is managed. Protections that a move would not keep (code,
 //! protection keys) end the management of adopted memory, and keep blocks of the heap on the host.
 
+use super::lock::keep_no_more;
 use super::spans::{Owner, Step, by_owner, steps};
 use super::{keep, leave};
 use crate::addr::ByteRange;
@@ -54,6 +55,15 @@ pub(crate) fn protect_with_key(range: ByteRange, prot: i32, key: i32) -> Answer 
 /// until it is freed.
 fn settled(range: ByteRange, prot: i32, mut call: impl FnMut(ByteRange) -> Answer) -> Answer {
     stay(range)?;
+    let mut any = false;
+    let done = settle(range, prot, |part| call(part).inspect(|_| any = true));
+    if done.is_err() && !any {
+        stay_no_more(range);
+    }
+    done
+}
+
+fn settle(range: ByteRange, prot: i32, mut call: impl FnMut(ByteRange) -> Answer) -> Answer {
     for (part, owner) in by_owner(range) {
         if owner == Owner::Program {
             call(part)?;
@@ -79,10 +89,16 @@ fn settled(range: ByteRange, prot: i32, mut call: impl FnMut(ByteRange) -> Answe
 /// From here on nothing of `range` moves: what is adopted is not managed any more, what is the heap's is pinned.
 pub(super) fn stay(range: ByteRange) -> Result<(), i32> {
     for (part, owner) in by_owner(range) {
-        match owner {
-            Owner::Heap => keep(part)?,
-            Owner::Program => leave(part).map_err(|_| program::EBUSY)?,
-        }
+        let done = match owner {
+            Owner::Heap => keep(part),
+            Owner::Program => leave(part).map_err(|_| program::EBUSY),
+        };
+        done.inspect_err(|_| stay_no_more(ByteRange { end: part.start, ..range }))?;
     }
     Ok(())
+}
+
+/// What it was for has failed: the heap's moves again. What was adopted is the program's own.
+fn stay_no_more(range: ByteRange) {
+    by_owner(range).filter(|(_, owner)| *owner == Owner::Heap).for_each(|(part, _)| keep_no_more(part));
 }

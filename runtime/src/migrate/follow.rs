@@ -116,6 +116,16 @@ pub(crate) fn foreign_begin(range: ByteRange) -> Result<()> {
     Ok(())
 }
 
+/// It could not, and there is ordinary memory as before.
+pub(crate) fn foreign_cancel(range: ByteRange) {
+    let _blocked = Blocked::new();
+    let mut foreign = FOREIGN.lock();
+    if let Some(i) = foreign.all().iter().rposition(|r| *r == range) {
+        foreign.remove(i, 1);
+    }
+    ANY_FOREIGN.store(!foreign.all().is_empty(), Release);
+}
+
 /// The pages of a chunk that have such a mapping.
 fn foreign_pages(g: &Guard) -> PageMask {
     if !ANY_FOREIGN.load(Acquire) {

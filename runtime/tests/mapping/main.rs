@@ -386,6 +386,74 @@ fn nothing_moves_while_a_mapping_is_replaced() {
     assert_eq!(unsafe { libc::munmap(at.cast(), len) }, 0);
 }
 
+/// Catches: a call that was to replace a block's pages, or to make code of them, and has failed: they move as before. What the kernel has
+/// unmapped before it failed is as after a munmap, and nobody else's mapping comes to lie there.
+#[test]
+fn what_fails_over_a_block_leaves_it_as_it_was() {
+    let _alone = alone();
+    const CHUNK: usize = 2 * MIB;
+    let flags = libc::MAP_SHARED | libc::MAP_FIXED;
+    let (at, len) = (raw::calloc(3 * CHUNK, 1).unwrap(), 3 * CHUNK);
+    fill(at, len, 1);
+    let moves = |seed: u64| {
+        send(at, len);
+        assert!(all_are(at, len, Page::DEVICE), "nothing is kept on the host");
+        holds(at, len, seed)
+    };
+    // SAFETY: memory of the test's.
+    unsafe {
+        let early = mapping::map_fixed(at.addr() + MIB, CHUNK, RW, flags, 4711, 0, true);
+        assert_eq!(early, Err(libc::EBADF));
+        assert!(moves(1));
+        assert!(mapping::protect(at.addr() + MIB, CHUNK, RW | 1 << 20, None).is_err(), "no such protection");
+        assert!(moves(1));
+        assert!(mapping::protect(at.addr() + MIB, CHUNK, RW, Some(4711)).is_err(), "no such key");
+        assert!(moves(1));
+        let mut refuse = || Err(libc::EPERM);
+        assert_eq!(mapping::replace(at.addr() + MIB, CHUNK, &mut refuse), Err(libc::EPERM));
+        assert!(moves(1));
+    }
+    let is_mapped = |at: *mut u8, len: usize| {
+        let mut there = vec![0_u8; len / 4096];
+        // SAFETY: room for a byte for each page.
+        unsafe { libc::mincore(at.cast(), len, there.as_mut_ptr()) == 0 }
+    };
+    let sealed = at.wrapping_add(CHUNK);
+    // A driver that refuses late; and, where there are none, huge pages.
+    // SAFETY: as above.
+    unsafe {
+        let mut late = || {
+            assert_eq!(libc::munmap(sealed.cast(), MIB), 0);
+            Err(libc::EPERM)
+        };
+        assert_eq!(mapping::replace(at.addr() + MIB, 2 * CHUNK, &mut late), Err(libc::EPERM));
+        let huge = libc::memfd_create(c"huge".as_ptr(), libc::MFD_HUGETLB);
+        assert!(is_mapped(at, len), "nobody else's mapping can come to lie in it");
+        let mut page = [Page::default()];
+        let mut may = |at: *mut u8| {
+            raw::query(at, 1, &mut page).unwrap();
+            page[0].flags & (Page::READ | Page::WRITE)
+        };
+        assert_eq!((may(sealed), may(sealed.wrapping_add(MIB))), (0, Page::READ | Page::WRITE));
+        if huge >= 0 && mapping::map_fixed(sealed.addr(), CHUNK, RW, flags, huge, 0, true).is_err() {
+            assert!(is_mapped(at, len));
+        }
+        libc::close(huge);
+        mapping::protect(sealed.addr(), CHUNK, RW, None).unwrap();
+    }
+    assert!(holds(at, CHUNK, 1) && zero(sealed, MIB), "what was unmapped is gone");
+    fill(at, len, 2);
+    assert!(moves(2));
+    // SAFETY: not used any more.
+    unsafe { raw::free(at).unwrap() };
+    let again = raw::malloc(len).unwrap();
+    fill(again, len, 3);
+    send(again, len);
+    assert!(holds(again, len, 3));
+    // SAFETY: as above.
+    unsafe { raw::free(again).unwrap() };
+}
+
 /// How a child ends that runs `f`.
 fn child(f: impl FnOnce() -> bool) -> i32 {
     // SAFETY: the child runs `f`, which uses memory only, and ends.
