@@ -269,7 +269,7 @@ fn settle(
             continue;
         }
         let chunk = table::known(at);
-        let mut waited = 0;
+        let (mut waited, mut tried) = (0, 0);
         loop {
             let moment = Moment::now(stream.device);
             let g = Guard::lock(chunk, at);
@@ -278,6 +278,10 @@ fn settle(
                 Err(Stop::Fail(Error::DeviceMemory { .. })) => {
                     drop(g);
                     match evict::make_room(stream.device, keep, moment) {
+                        // Others have what is made each time.
+                        Room::Made if inflight::is_tired(&mut tried) => {
+                            return Err(evict::too_large(stream.device, keep).into());
+                        }
                         Room::Made => since = send_ahead(stream, *by, w),
                         Room::Wait(b) => inflight::wait_or_busy(b, probe.arg, part.start, &mut waited)?,
                         Room::Meet(b) if b.owner().is_none_or(|owner| owner < by.owner) => {

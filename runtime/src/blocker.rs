@@ -73,6 +73,15 @@ const HEAP_NS: u64 = 100_000_000;
 /// How long an API call waits for something that nobody releases.
 const PATIENCE_NS: u64 = 10_000_000_000;
 
+/// Whether what an API call tries again and again has been tried for long enough. `since` remembers when that began (0: not yet).
+pub(crate) fn is_tired(since: &mut u64) -> bool {
+    let now = crate::sys::clock::now_ns();
+    if *since == 0 {
+        *since = now;
+    }
+    now - *since > PATIENCE_NS
+}
+
 /// Waits for what stands in the way of an API call. `since` remembers when the waiting for open entries began (0: not
 /// yet); after about 10 s of it the call fails.
 pub(crate) fn wait_or_busy(blocker: Blocker, arg: &'static str, addr: usize, since: &mut u64) -> Result<()> {
@@ -83,18 +92,13 @@ pub(crate) fn wait_or_busy(blocker: Blocker, arg: &'static str, addr: usize, sin
         };
         return Err(Error::Busy { arg, addr, why });
     }
-    if blocker.is_open() {
-        let now = crate::sys::clock::now_ns();
-        if *since == 0 {
-            *since = now;
-        } else if now - *since > PATIENCE_NS {
-            let why = match blocker {
-                Blocker::Call(_) => "a system call of another thread uses it, and does not end",
-                Blocker::Heap => "another thread is inside of an allocation, and does not get out of it",
-                _ => "another thread acquired it and does not release it",
-            };
-            return Err(Error::Busy { arg, addr, why });
-        }
+    if blocker.is_open() && is_tired(since) {
+        let why = match blocker {
+            Blocker::Call(_) => "a system call of another thread uses it, and does not end",
+            Blocker::Heap => "another thread is inside of an allocation, and does not get out of it",
+            _ => "another thread acquired it and does not release it",
+        };
+        return Err(Error::Busy { arg, addr, why });
     }
     let _blocked = crate::sys::signal::Blocked::new();
     blocker.wait();

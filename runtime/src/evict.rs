@@ -1,5 +1,5 @@
 //! When a device has no memory left: who leaves. Asked by acquire, launches, migrate and prefetch, with no chunk's lock held;
-//! the order is the policy's (`policy`), by when launches used what. Nothing that a kernel uses goes, nothing that is pinned,
+//! the order is the policy's (`policy`), by when launches used what. Nothing that a kernel uses goes, nothing of a chunk with pinned pages,
 //! and nothing that is being made room for. API context, never the signal handler.
 
 use crate::addr::{ByteRange, CHUNK, HostAddr, PAGE};
@@ -55,13 +55,17 @@ pub(crate) fn make_room(device: usize, keep: &[ByteRange], since: Moment) -> Roo
     let room = match try_to_make_room(devices, device, keep) {
         (Room::None, true) => {
             drop(adopt::lock()); // that call is over
-            try_to_make_room(devices, device, keep).0
+            match try_to_make_room(devices, device, keep) {
+                (Room::None, true) => Room::Meet(Blocker::Heap), // one of many frees
+                (room, _) => room,
+            }
         }
         (room, _) => room,
     };
     match room {
         // Others were quicker, and what they put there was on no list.
         Room::None if since.is_over(device) => Room::Made,
+        Room::Wait(_) if since.has_passed(device) => Room::Made,
         room => room,
     }
 }
@@ -91,10 +95,11 @@ pub(crate) fn make_room_early(devices: &Devices, device: usize, keep: ByteRange)
     if IN_VAIN[device].load(Relaxed) == now {
         return false;
     }
+    let since = Moment::now(device);
     let Some(order) = victims(device, &[keep], 2) else { return false };
     let wanted = lacking(device, &[keep]).clamp(1, MOST_EARLY);
     let made = send_away(devices, device, &order, wanted).count > 0;
-    if !made {
+    if !made && !since.has_passed(device) {
         IN_VAIN[device].store(now, Relaxed);
     }
     made
@@ -188,7 +193,7 @@ enum Left {
     Used { by: Blocker, brief: bool },
     /// Its addresses may be somebody else's at any moment: it is between munmap(2), or what is like it, and our lists (`adopt`).
     Ends,
-    /// It is pinned, has gone already, or can't.
+    /// Some of it is pinned and other pages are there, it has gone already, or can't.
     Kept,
 }
 
@@ -197,10 +202,11 @@ fn leave(devices: &Devices, device: usize, at: HostAddr, peer: Option<usize>) ->
     let g = Guard::lock(table::known(at), at);
     g.why.set(Why::Evict);
     let c = g.chunk;
-    if c.copies[device].base.load(Relaxed) == 0 || !c.pinned.get().is_empty() {
+    let valid = c.copies[device].valid.get();
+    if c.copies[device].base.load(Relaxed) == 0 || !c.pinned.get().is_empty() && !valid.is_empty() {
         return Left::Kept;
     }
-    if !c.copies[device].valid.get().within(c.managed.get()) {
+    if !valid.within(c.managed.get()) {
         return Left::Ends;
     }
     match inflight::blocker(g.range(), Intent::Forget) {
@@ -235,7 +241,7 @@ pub(crate) fn too_large(device: usize, ranges: &[ByteRange]) -> Error {
 }
 
 fn has_memory(at: HostAddr, device: usize) -> bool {
-    table::get(at).is_some_and(|c| c.copies[device].base.load(Relaxed) != 0)
+    table::get(at).is_some_and(|c| c.copies[device].base.load(Acquire) != 0)
 }
 
 fn whole(at: HostAddr) -> ByteRange {

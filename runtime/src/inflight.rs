@@ -6,7 +6,7 @@
 //! Reached by the signal handler: signal-safe; holders of the lock touch no managed memory and have signals blocked.
 
 use crate::addr::{ByteRange, CHUNK, HostAddr};
-pub(crate) use crate::blocker::{Blocker, wait_or_busy};
+pub(crate) use crate::blocker::{Blocker, is_tired, wait_or_busy};
 use crate::mask::PageMask;
 use crate::stream::Stream;
 use crate::sys::futex::{self, Locked};

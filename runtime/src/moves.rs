@@ -150,7 +150,7 @@ fn each_chunk(
         if done[i].load(Relaxed) {
             continue;
         }
-        let mut waited = 0;
+        let (mut waited, mut tried) = (0, 0);
         loop {
             let moment = room.map(|(device, _)| Moment::now(device));
             match attempt(at, part, &mut probe) {
@@ -162,7 +162,7 @@ fn each_chunk(
                 Err(Stop::Fail(e @ Error::DeviceMemory { .. })) => {
                     let Some(((device, patience), moment)) = room.zip(moment) else { return Err(e) };
                     match evict::make_room(device, &[range], moment) {
-                        Room::Made => share(i + 1),
+                        Room::Made if !inflight::is_tired(&mut tried) => share(i + 1),
                         Room::Wait(b) | Room::Meet(b) if patience == Patience::Wait => {
                             inflight::wait_or_busy(b, arg, part.start, &mut waited)?;
                         }

@@ -11,6 +11,7 @@ use crate::addr::{ByteRange, CHUNK, DeviceAddr, HostAddr};
 use crate::chunk::Kind;
 use crate::device::{Devices, MAX_DEVICES};
 use crate::error::{Error, Result};
+use crate::migrate::Transit;
 use crate::sys::futex::Locked;
 use crate::sys::signal::Blocked;
 use crate::table;
@@ -120,10 +121,12 @@ pub(crate) fn release(range: ByteRange) {
     let Some(devices) = Devices::get() else { return };
     let _blocked = Blocked::new();
     for (d, device) in devices.all().enumerate() {
+        let transit = Transit::begin(d);
         WINDOWS[d].lock().retain(|w| {
             let is_over = w.exact && w.host.overlaps(range) && is_unused(w.host);
             if is_over {
                 device.unreserve(w.base);
+                transit.is_done();
             }
             !is_over
         });

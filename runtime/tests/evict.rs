@@ -219,6 +219,25 @@ fn room_comes_from_what_is_neither_pinned_nor_in_use() {
     });
 }
 
+/// What is pinned has nothing on a device, and keeps no memory there from others.
+#[test]
+fn what_is_pinned_takes_no_room() {
+    alone("what_is_pinned_takes_no_room", "chunk", || {
+        raw::device_count().unwrap();
+        let [a, b] = [Block::new(DEVICE * CHUNK), Block::new(DEVICE * CHUNK)];
+        fill(&a, 1);
+        fill(&b, 2);
+        visit(&a, 0, DEVICE, AccessMode::ReadWrite).unwrap();
+        raw::pin(a.ptr, a.len).unwrap();
+        visit(&b, 0, DEVICE, AccessMode::ReadWrite).unwrap();
+        assert_eq!((on(&a, 0), on(&b, 0)), (0, DEVICE));
+        raw::unpin(a.ptr, a.len).unwrap();
+        visit(&a, 0, DEVICE, AccessMode::ReadWrite).unwrap();
+        check(&a, 1);
+        check(&b, 2);
+    });
+}
+
 /// Threads put one chunk after the other on a device that has room for two: what one has found that could leave has left when it
 /// gets there, and what is there now was not when it looked. There is room for it all the same.
 #[test]

@@ -51,12 +51,6 @@ pub fn map(len: usize) -> *mut u8 {
     p.cast()
 }
 
-/// Gives memory back that nobody manages.
-pub fn unmap(ptr: *mut u8, len: usize) {
-    // SAFETY: mapped by [`map`], and not used any more.
-    unsafe { libc::munmap(ptr.cast(), len) };
-}
-
 /// Runs `f` in a forked child, which ends with its answer; gives the wait status.
 pub fn in_child(f: impl FnOnce() -> u8) -> i32 {
     // SAFETY: the child reads and writes memory, and ends.

@@ -3,6 +3,7 @@
 
 use crate::history::fail;
 use crate::os;
+use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use hmmrt::{Error, raw};
 
 /// A block and what it holds.
@@ -137,6 +138,10 @@ impl Private {
     /// Moves whole pages of adopted memory elsewhere and back, over what has stayed there. Meanwhile they are as they were, and one of
     /// them may leave for device `to`. Other pages of the block stay where they are, some of them on devices.
     pub fn there_and_back(&self, page: usize, pages: usize, to: i32) {
+        static IS_UNKNOWN: AtomicBool = AtomicBool::new(false);
+        if IS_UNKNOWN.load(Relaxed) {
+            return;
+        }
         let (at, len) = (self.word(page * 512), pages * 4096);
         let other = os::map(len);
         let remap = |from: *mut u64, to: *mut u64, flags| {
@@ -146,7 +151,7 @@ impl Private {
         };
         match remap(at, other.cast(), os::BUT_STAYS) {
             Ok(new) if new == other.addr() => {}
-            Err(os::UNKNOWN) => return os::unmap(other, len),
+            Err(os::UNKNOWN) => return IS_UNKNOWN.store(true, Relaxed),
             e => fail(format_args!("mremap of {len} bytes to {other:?}: {e:?}"), at.addr()),
         }
         let moved = Private {

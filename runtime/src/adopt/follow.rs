@@ -147,9 +147,11 @@ fn renew(range: ByteRange, mapping: Mapping) -> Result<(), i32> {
         let _blocked = Blocked::new();
         let g = Guard::lock(chunk, at);
         let pages = PageMask::of(part) & g.chunk.managed.get();
-        let done = migrate::follow_new_mapping(&g, pages, mapping);
-        drop(g);
-        done.inspect_err(|_| fill_holes(part))?;
+        migrate::follow_new_mapping(&g, pages, mapping).inspect_err(|_| {
+            if fill_holes(&g, part).is_err() {
+                stderr::fatal("pages that a failed mmap has unmapped could not be had back", part.start);
+            }
+        })?;
     }
     Ok(())
 }
@@ -172,29 +174,29 @@ fn begin_over(range: ByteRange) -> Result<(), i32> {
     })
 }
 
-/// It could not.
+/// It could not. Where somebody else's mapping lies now, the block's pages are not to move with it.
 fn cancel_over(range: ByteRange) {
-    migrate::foreign_cancel(range);
-    fill_holes(range);
-    keep_no_more(range);
+    let _blocked = Blocked::new();
+    let filled = range.chunks().all(|(at, part)| {
+        table::get(at).is_none_or(|chunk| fill_holes(&Guard::lock(chunk, at), part).is_ok())
+    });
+    if filled {
+        migrate::foreign_cancel(range);
+        keep_no_more(range);
+    }
 }
 
-/// A call has failed that was to replace `range`, which is the heap's. If the kernel has unmapped pages before it failed (a driver
-/// refuses what it is asked for late), they are as after a munmap, and the address space stays the heap's.
-fn fill_holes(range: ByteRange) {
-    let flags = program::MAP_PRIVATE | program::MAP_ANONYMOUS | program::MAP_FIXED_NOREPLACE;
-    let mapping = Mapping { prot: program::PROT_NONE, flags, fd: -1, offset: 0 };
-    let _blocked = Blocked::new();
-    for (at, part) in range.chunks().filter(|(_, part)| !program::is_mapped(*part)) {
-        let Some(chunk) = table::get(at) else { continue };
-        let g = Guard::lock(chunk, at);
-        let is_hole = |page: &usize| !program::is_mapped(g.page(*page).range(PAGE));
-        let all = PageMask::of(part).runs().flat_map(|(first, count)| first..first + count);
-        let holes = all.filter(is_hole).fold(PageMask::EMPTY, |m, page| m | PageMask::span(page, 1));
-        if migrate::follow_new_mapping(&g, holes, mapping).is_err() || !program::is_mapped(part) {
-            stderr::fatal("pages that a failed mmap has unmapped could not be had back", part.start);
-        }
+/// A call has failed that was to replace `part` of a chunk of the heap. If the kernel has unmapped pages before it failed (a driver
+/// refuses late), they are as after a munmap, and the address space stays the heap's.
+fn fill_holes(g: &Guard, part: ByteRange) -> Answer {
+    if program::is_mapped(part) {
+        return Ok(0);
     }
+    let all =
+        (PageMask::of(part) & g.chunk.managed.get()).runs().flat_map(|(first, count)| first..first + count);
+    let is_hole = |page: &usize| !program::is_mapped(g.page(*page).range(PAGE));
+    let holes = all.filter(is_hole).fold(PageMask::EMPTY, |m, page| m | PageMask::span(page, 1));
+    migrate::fill_holes(g, holes)
 }
 
 fn laid_over(range: ByteRange, prot: i32) {

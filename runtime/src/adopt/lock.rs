@@ -54,16 +54,16 @@ pub(super) fn keep_no_more(range: ByteRange) {
     });
 }
 
-/// mlock(2) and mlock2(2).
+/// mlock(2) and mlock2(2). What fails leaves what was locked before as it is.
 pub(crate) fn lock_pages(range: ByteRange, flags: u32) -> Answer {
     let runs: Vec<ByteRange> = managed(range).collect();
-    for (i, run) in runs.iter().enumerate() {
-        if let Err(e) = enter(*run) {
-            runs[..i].iter().for_each(|run| leave(*run));
-            return Err(e);
-        }
-    }
-    program::lock(range, flags).inspect_err(|_| runs.iter().for_each(|run| leave(*run)))
+    let _pins = meanwhile(&runs)?;
+    let answer = program::lock(range, flags)?;
+    runs.into_iter().try_for_each(enter).inspect_err(|_| {
+        let _ = program::unlock(range);
+        leave(range);
+    })?;
+    Ok(answer)
 }
 
 /// munlock(2).
@@ -77,7 +77,9 @@ pub(crate) fn unlock_pages(range: ByteRange) -> Answer {
 pub(crate) fn lock_all() -> Result<(), i32> {
     let blocks = heap::chunks_in_use().into_iter().map(|at: HostAddr| at.range(CHUNK));
     let all: Vec<ByteRange> = blocks.chain(super::all()).collect();
-    all.into_iter().flat_map(managed).try_for_each(enter)
+    let runs: Vec<ByteRange> = all.into_iter().flat_map(managed).collect();
+    let _pins = meanwhile(&runs)?;
+    runs.into_iter().try_for_each(enter)
 }
 
 /// munlockall(2) was called.
@@ -85,20 +87,24 @@ pub(crate) fn unlock_all() {
     leave(ByteRange { start: 0, end: usize::MAX });
 }
 
-/// Pins a run, instead of the locked parts that it meets.
-fn enter(run: ByteRange) -> Result<(), i32> {
-    // What is locked already is at no moment free to go. By another range: a lock of a block that was freed since may have
-    // left this one behind, without its pin.
-    let meanwhile = ByteRange { end: run.end - 1, ..run };
-    pin(meanwhile)?;
-    leave(run);
-    let pinned = pin(run);
-    let _blocked = Blocked::new();
-    if pinned.is_ok() {
-        LOCKED.lock().push(run);
+/// Pins runs that are about to be entered: what is locked already is at no moment free to go. By other ranges: a lock of a block
+/// that was freed since may have left the same one behind, without its pin.
+fn meanwhile(runs: &[ByteRange]) -> Result<Pinned, i32> {
+    let mut pinned = Pinned(Vec::with_capacity(runs.len()));
+    for run in runs.iter().map(|run| ByteRange { end: run.end - 1, ..*run }) {
+        pin(run)?;
+        pinned.0.push(run);
     }
-    let _ = pins::unpin(meanwhile);
-    pinned
+    Ok(pinned)
+}
+
+/// Pins a run for good, instead of the locked parts that it meets. It is pinned [`meanwhile`].
+fn enter(run: ByteRange) -> Result<(), i32> {
+    leave(run);
+    pin(run)?;
+    let _blocked = Blocked::new();
+    LOCKED.lock().push(run);
+    Ok(())
 }
 
 /// Nothing of `range` is locked any more. What was freed since has no pin left.

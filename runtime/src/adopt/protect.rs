@@ -55,10 +55,10 @@ pub(crate) fn protect_with_key(range: ByteRange, prot: i32, key: i32) -> Answer 
 /// until it is freed.
 fn settled(range: ByteRange, prot: i32, mut call: impl FnMut(ByteRange) -> Answer) -> Answer {
     stay(range)?;
-    let mut any = false;
-    let done = settle(range, prot, |part| call(part).inspect(|_| any = true));
-    if done.is_err() && !any {
-        stay_no_more(range);
+    let mut start = range.start; // of what it has not been done to
+    let done = settle(range, prot, |part| call(part).inspect(|_| start = part.end));
+    if done.is_err() {
+        stay_no_more(range, start);
     }
     done
 }
@@ -93,12 +93,14 @@ pub(super) fn stay(range: ByteRange) -> Result<(), i32> {
             Owner::Heap => keep(part),
             Owner::Program => leave(part).map_err(|_| program::EBUSY),
         };
-        done.inspect_err(|_| stay_no_more(ByteRange { end: part.start, ..range }))?;
+        done.inspect_err(|_| stay_no_more(ByteRange { end: part.start, ..range }, range.start))?;
     }
     Ok(())
 }
 
-/// What it was for has failed: the heap's moves again. What was adopted is the program's own.
-fn stay_no_more(range: ByteRange) {
-    by_owner(range).filter(|(_, owner)| *owner == Owner::Heap).for_each(|(part, _)| keep_no_more(part));
+/// What it was for has failed from `start` on: what the heap has there moves again. What was adopted is the program's own.
+fn stay_no_more(range: ByteRange, start: usize) {
+    by_owner(range)
+        .filter(|(part, owner)| *owner == Owner::Heap && part.start >= start)
+        .for_each(|(part, _)| keep_no_more(part));
 }

@@ -19,20 +19,22 @@ static CHANGES: [AtomicU32; MAX_DEVICES] = [const { AtomicU32::new(0) }; MAX_DEV
 static MOVING: [AtomicU32; MAX_DEVICES] = [const { AtomicU32::new(0) }; MAX_DEVICES];
 
 /// Some memory of a device is coming or going, until this is dropped.
-struct Moving(usize);
+pub(crate) struct Transit(usize);
 
-impl Moving {
-    fn begin(device: usize) -> Moving {
+impl Transit {
+    /// From here on.
+    pub(crate) fn begin(device: usize) -> Transit {
         MOVING[device].fetch_add(1, SeqCst);
-        Moving(device)
+        Transit(device)
     }
 
-    fn is_done(&self) {
+    /// It has come, or gone.
+    pub(crate) fn is_done(&self) {
         CHANGES[self.0].fetch_add(1, SeqCst);
     }
 }
 
-impl Drop for Moving {
+impl Drop for Transit {
     fn drop(&mut self) {
         MOVING[self.0].fetch_sub(1, SeqCst);
         futex::wake(&MOVING[self.0], i32::MAX);
@@ -46,13 +48,13 @@ pub(super) fn commit(g: &Guard, devices: &Devices, device: usize, around: ByteRa
     if base != 0 {
         return Ok(DeviceAddr(base));
     }
-    let at = window::device_addr(devices, device, g.at, around)?;
     let (before, after) = room(g.at, around);
-    let moving = Moving::begin(device);
+    let transit = Transit::begin(device);
+    let at = window::device_addr(devices, device, g.at, around)?; // there are devices on which that is the memory
     devices.at(device).commit(at, before, after)?;
     STATS.device_bytes.add(CHUNK as u64);
-    copy.base.store(at.0, Relaxed);
-    moving.is_done();
+    copy.base.store(at.0, Release);
+    transit.is_done();
     Ok(at)
 }
 
@@ -62,11 +64,11 @@ pub(super) fn decommit(g: &Guard, devices: &Devices, device: usize) {
     if copy.base.load(Relaxed) == 0 {
         return;
     }
-    let moving = Moving::begin(device);
-    let base = copy.base.swap(0, Relaxed);
+    let transit = Transit::begin(device);
+    let base = copy.base.swap(0, Release); // who sees it sees that it is on its way
     devices.at(device).decommit(DeviceAddr(base));
     STATS.device_bytes.sub(CHUNK as u64);
-    moving.is_done();
+    transit.is_done();
 }
 
 /// What memory there was on a device: taken before something is tried there that needs some.
@@ -79,18 +81,25 @@ impl Moment {
         Moment(CHANGES[device].load(SeqCst))
     }
 
-    /// Whether memory of `device` has come or gone since then. Waits for what is about to; no chunk is locked.
+    /// Whether memory of `device` has come or gone since then.
+    pub(crate) fn has_passed(self, device: usize) -> bool {
+        CHANGES[device].load(SeqCst) != self.0
+    }
+
+    /// The same. Waits for what is about to come or go; no chunk is locked.
     pub(crate) fn is_over(self, device: usize) -> bool {
+        /// Who comes next may be what is slept for: then its predecessor is seen after that.
+        const NAP_NS: u64 = 1_000_000;
         loop {
             // In this order: what is seen to move no more has been counted.
             let moving = MOVING[device].load(SeqCst);
-            if CHANGES[device].load(SeqCst) != self.0 {
+            if self.has_passed(device) {
                 return true;
             }
             if moving == 0 {
                 return false;
             }
-            futex::wait(&MOVING[device], moving, None);
+            futex::wait(&MOVING[device], moving, Some(NAP_NS));
         }
     }
 }

@@ -2,7 +2,7 @@
 //! blocks of the heap. API context with signals blocked and the chunk's lock held, never the signal handler.
 
 use super::{apply_protection, settle};
-use crate::addr::{ByteRange, PAGE};
+use crate::addr::{ByteRange, HostAddr, PAGE};
 use crate::chunk::Guard;
 use crate::error::Result;
 use crate::list::List;
@@ -98,6 +98,30 @@ pub(crate) fn follow_new_mapping(g: &Guard, pages: PageMask, m: program::Mapping
         g.has_new_mappings();
     }
     foreign_end(g, pages);
+    Ok(0)
+}
+
+/// A call that was to replace managed pages of the heap has failed, and the kernel has unmapped them before: they are as after a
+/// munmap. What somebody else has mapped there meanwhile stays, and is an error.
+pub(crate) fn fill_holes(g: &Guard, pages: PageMask) -> Answer {
+    let flags = program::MAP_PRIVATE | program::MAP_ANONYMOUS | program::MAP_FIXED_NOREPLACE;
+    let mapping = program::Mapping { prot: program::PROT_NONE, flags, fd: -1, offset: 0 };
+    super::account_prefetched(g, pages, false);
+    for run in bytes(g, pages) {
+        // SAFETY: replaces nothing.
+        let at = unsafe { program::map(run, mapping)? };
+        if at != run.start {
+            // A kernel before 4.17 takes the flag for a hint.
+            // SAFETY: mapped just now.
+            let _ = unsafe { program::unmap(HostAddr(at).range(run.len())) };
+            return Err(program::ENOMEM);
+        }
+        let new = PageMask::of(run);
+        g.chunk.copies.iter().for_each(|copy| copy.valid.remove(new));
+        g.chunk.host.add(new);
+        note_protection(g, new, program::PROT_NONE);
+        g.has_new_mappings();
+    }
     Ok(0)
 }
 

@@ -15,11 +15,12 @@ mod probe;
 mod relocate;
 mod watched;
 
-pub(crate) use backing::Moment;
+pub(crate) use backing::{Moment, Transit};
 pub(crate) use early::{account_early, open_early};
 pub(crate) use evict::evict;
 pub(crate) use follow::{
-    follow_discard, follow_new_mapping, follow_protection, foreign_begin, foreign_cancel, note_protection,
+    fill_holes, follow_discard, follow_new_mapping, follow_protection, foreign_begin, foreign_cancel,
+    note_protection,
 };
 pub(crate) use forget::{
     adopt, discard, disown, end_of_chunk, forget_chunk, make_plain, release_device, set_pinned,

@@ -213,9 +213,17 @@ fn locked_memory_stays() {
     mapping::lock_all().unwrap();
     assert!(stays(6 * MIB));
     mapping::unlock_all();
+    // One that fails, because there is nothing behind it, takes no other with it.
+    mapping::lock(at.addr() + 6 * MIB, 2 * MIB, 0).unwrap();
+    // SAFETY: the last page of the test's memory.
+    unsafe { mapping::unmap(at.addr() + len - PAGE, PAGE).unwrap() };
+    assert_eq!(mapping::lock(at.addr() + 5 * MIB, 3 * MIB, 0), Err(libc::ENOMEM));
+    assert!(stays(6 * MIB) && !stays(0));
+    mapping::unlock(at.addr() + 6 * MIB, MIB).unwrap();
+    mapping::unlock_all();
     assert!(!stays(0) && !stays(6 * MIB));
     // SAFETY: as above.
-    unsafe { mapping::unmap(at.addr(), len).unwrap() };
+    unsafe { mapping::unmap(at.addr(), len - PAGE).unwrap() };
 }
 
 /// Catches: an unmap that does not wait for the kernel that uses the memory, and summaries of acquire that outlive it.
