@@ -282,8 +282,16 @@ fn settle(
                         Room::Made if inflight::is_tired(&mut tried) => {
                             return Err(evict::too_large(stream.device, keep).into());
                         }
-                        Room::Made => since = send_ahead(stream, *by, w),
-                        Room::Wait(b) => inflight::wait_or_busy(b, probe.arg, part.start, &mut waited)?,
+                        Room::Made => {
+                            since = send_ahead(stream, *by, w);
+                            if since.iter().any(|done| done.load(Relaxed)) {
+                                tried = 0;
+                            }
+                        }
+                        Room::Wait(b) => {
+                            inflight::wait_or_busy(b, probe.arg, part.start, &mut waited)?;
+                            tried = 0;
+                        }
                         Room::Meet(b) if b.owner().is_none_or(|owner| owner < by.owner) => {
                             return Err(Stop::Wait(b));
                         }

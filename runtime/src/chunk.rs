@@ -43,8 +43,8 @@ pub(crate) struct Chunk {
     /// The block whose summary this chunk counts in, if any.
     block: AtomicPtr<Block>,
     kind: AtomicU16,
-    /// 1: the program has asked for it to be ready for the kernel's accesses, too, and no device has been given any of it since.
-    pub(crate) asked_for: AtomicU16,
+    /// What the program has asked to be ready for the kernel's writes, too, and no device has been given since.
+    pub(crate) asked_for: SharedSpan,
     /// Slab: pages per block. Adopted: 1 if a range goes on here from the chunk before, or has done so.
     pub(crate) unit: AtomicU32,
     /// Large: the address of the block's first chunk.

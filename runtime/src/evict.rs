@@ -72,7 +72,7 @@ pub(crate) fn make_room(device: usize, keep: &[ByteRange], since: Moment) -> Roo
 
 /// [`make_room`]; and whether a chunk was left alone because a call of the program's is about to end it, or has.
 fn try_to_make_room(devices: &Devices, device: usize, keep: &[ByteRange]) -> (Room, bool) {
-    let Some(order) = victims(device, keep, 0) else { return (Room::Meet(Blocker::Heap), false) };
+    let Some(order) = victims(devices, device, keep, 0) else { return (Room::Meet(Blocker::Heap), false) };
     let gone = send_away(devices, device, &order, lacking(device, keep).max(1));
     let room = match (gone.in_use, gone.met) {
         _ if gone.count > 0 => Room::Made,
@@ -96,7 +96,7 @@ pub(crate) fn make_room_early(devices: &Devices, device: usize, keep: ByteRange)
         return false;
     }
     let since = Moment::now(device);
-    let Some(order) = victims(device, &[keep], 2) else { return false };
+    let Some(order) = victims(devices, device, &[keep], 2) else { return false };
     let wanted = lacking(device, &[keep]).clamp(1, MOST_EARLY);
     let made = send_away(devices, device, &order, wanted).count > 0;
     if !made && !since.has_passed(device) {
@@ -162,7 +162,7 @@ const HEAP_NS: u64 = 10_000_000;
 
 /// All chunks with memory on the device but those of `keep`, in the order in which they are to leave; with `soon` none that is expected
 /// to be used in fewer launches, or is advised to be there. `None`: somebody has the heap, and does not let it go.
-fn victims(device: usize, keep: &[ByteRange], soon: u64) -> Option<Vec<HostAddr>> {
+fn victims(devices: &Devices, device: usize, keep: &[ByteRange], soon: u64) -> Option<Vec<HostAddr>> {
     let mut all = heap::lock_within(HEAP_NS)?.chunks_in_use();
     all.extend(adopt::all().into_iter().flat_map(|r| r.chunks().map(|(at, _)| at).collect::<Vec<_>>()));
     all.retain(|at| has_memory(*at, device) && !keep.iter().any(|k| k.overlaps(whole(*at))));
@@ -175,7 +175,7 @@ fn victims(device: usize, keep: &[ByteRange], soon: u64) -> Option<Vec<HostAddr>
     }
     uses.sort();
     let value = |at: HostAddr| {
-        let c = candidate(&uses, device, at);
+        let c = candidate(&uses, devices, device, at);
         let advised = policy::advised::rank(table::known(at).advice.load(Relaxed), device);
         let goes = soon == 0 || c.empty || c.used.distance(now) >= soon && advised > 0;
         goes.then(|| ((if c.empty { u8::MAX } else { advised }, policy::the().give_up(&c, now)), at))
@@ -248,11 +248,11 @@ fn whole(at: HostAddr) -> ByteRange {
     ByteRange { start: at.0, end: at.0 + CHUNK }
 }
 
-fn candidate(uses: &Uses, device: usize, at: HostAddr) -> Candidate {
+fn candidate(uses: &Uses, devices: &Devices, device: usize, at: HostAddr) -> Candidate {
     let c = table::known(at);
     let valid = c.copies[device].valid.get();
     let around = policy::allocation(c, at);
     let used = uses.of(around, (at.0 / PAGE) as u64, ((at.0 + CHUNK) / PAGE) as u64);
-    let clean = valid.within(c.host.get() | c.on_others(device));
+    let clean = valid.within(migrate::elsewhere(c, devices, device));
     Candidate { used, moved: used.last, clean, empty: valid.is_empty() } // when it was moved is not noted
 }

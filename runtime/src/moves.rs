@@ -162,9 +162,20 @@ fn each_chunk(
                 Err(Stop::Fail(e @ Error::DeviceMemory { .. })) => {
                     let Some(((device, patience), moment)) = room.zip(moment) else { return Err(e) };
                     match evict::make_room(device, &[range], moment) {
-                        Room::Made if !inflight::is_tired(&mut tried) => share(i + 1),
+                        // Others have what is made each time.
+                        Room::Made if inflight::is_tired(&mut tried) => {
+                            return Err(evict::too_large(device, &[range]));
+                        }
+                        Room::Made => {
+                            let before = moved.load(Relaxed);
+                            share(i + 1);
+                            if moved.load(Relaxed) != before {
+                                tried = 0;
+                            }
+                        }
                         Room::Wait(b) | Room::Meet(b) if patience == Patience::Wait => {
                             inflight::wait_or_busy(b, arg, part.start, &mut waited)?;
+                            tried = 0;
                         }
                         // A hint does not wait for who has the heap.
                         Room::Meet(Blocker::Heap) => return Ok(moved.into_inner()),
@@ -233,7 +244,7 @@ fn fetch(
     if why == Why::HostReady {
         migrate::account_early(&g, true);
         if write {
-            chunk.asked_for.store(1, Relaxed);
+            chunk.asked_for.add(PageMask::of(part));
         }
     }
     let asked = matches!(why, Why::Prefetch | Why::Migrate);

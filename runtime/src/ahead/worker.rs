@@ -301,12 +301,11 @@ fn try_out(step: &Step, chunk: &'static Chunk, device: usize, why: Why) -> core:
         return Ok(Found::Other);
     }
     let kept = chunk.pinned.get() | chunk.user_none.get() | holds::pages_in(step.at);
-    let pages = lacks() & !kept;
+    // A copy there makes pages read-only here, for the kernel's own accesses, too.
+    let pages = lacks() & !kept & !chunk.asked_for.get();
     let Some(around) = pages.first().and_then(|page| g.block_around(page)) else { return Ok(Found::It) };
     let used =
         inflight::blocker(g.range(), Intent::Overwrite { device, by: None, in_order: false }).is_some();
-    // A copy there makes pages read-only here, for the kernel's own accesses, too.
-    let used = used || chunk.asked_for.load(Relaxed) != 0;
     if used || chunk.is_early() {
         return Ok(Found::It); // what came home early stays for who it came for
     }

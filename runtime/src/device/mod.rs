@@ -333,6 +333,12 @@ impl Devices {
         self.list.iter().map(|d| &**d)
     }
 
+    /// Their numbers, those that are known to be lost last. Signal-safe.
+    pub(crate) fn sound_first(&self) -> impl Iterator<Item = usize> {
+        let sound = |d: &usize| self.at(*d).check().is_ok();
+        (0..self.count()).filter(sound).chain((0..self.count()).filter(move |d| !sound(d)))
+    }
+
     /// Forgets the devices (after shutdown has brought everything home).
     pub(crate) fn close() {
         if let Some(devices) = Devices::get() {

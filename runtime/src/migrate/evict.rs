@@ -2,7 +2,7 @@
 //! context with signals blocked and the chunk's lock held, never the signal handler.
 
 use super::{Outward, Probe, Stop, account_prefetched, backing, homeward, outward, settle};
-use crate::chunk::Guard;
+use crate::chunk::{Chunk, Guard};
 use crate::device::Devices;
 use crate::mask::PageMask;
 use crate::stats::STATS;
@@ -22,16 +22,23 @@ pub(crate) fn evict(
 ) -> core::result::Result<(), Stop> {
     let copy = &g.chunk.copies[device];
     let valid = copy.valid.get();
-    let others = g.chunk.on_others(device);
-    let only_there = valid & !g.chunk.host.get() & !others;
+    let only_there = valid & !elsewhere(g.chunk, devices, device);
     if !only_there.is_empty() && !peer.is_some_and(|peer| went_to(g, only_there, peer)) {
         homeward::to_host(g, only_there, true)?;
     }
     account_prefetched(g, valid, false);
     copy.valid.remove(valid);
+    // What the host has can be used while a driver takes its time.
+    let settled = settle(g, valid);
     backing::decommit(g, devices, device);
     if !valid.is_empty() {
         STATS.evictions.add(1);
     }
-    Ok(settle(g, valid)?)
+    Ok(settled?)
+}
+
+/// The pages that can be had without `device`: a device that is lost has none.
+pub(crate) fn elsewhere(chunk: &Chunk, devices: &Devices, device: usize) -> PageMask {
+    let others = (0..devices.count()).filter(|d| *d != device && devices.at(*d).check().is_ok());
+    others.fold(chunk.host.get(), |all, d| all | chunk.copies[d].valid.get())
 }

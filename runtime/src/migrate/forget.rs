@@ -36,7 +36,7 @@ pub(crate) fn start_block(g: &Guard, managed: PageMask) {
     c.host.set(PageMask::FULL);
     c.managed.set(managed);
     c.advice.store(0, Relaxed);
-    c.asked_for.store(0, Relaxed);
+    c.asked_for.take();
     c.unsettled.take();
     g.set_watched(Watched::No);
 }
@@ -104,7 +104,7 @@ pub(crate) fn end_of_chunk(g: &Guard) {
     release_device(g);
     // Of the memory that was there, not of what comes to these addresses next.
     g.chunk.advice.store(0, Relaxed);
-    g.chunk.asked_for.store(0, Relaxed);
+    g.chunk.asked_for.take();
     g.set_pieces(0);
     g.set_watched(Watched::No);
 }

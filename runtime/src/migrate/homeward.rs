@@ -183,28 +183,27 @@ fn is_open(g: &Guard, pages: PageMask) -> bool {
     })
 }
 
-/// Copies the device's bytes of `pages` to `to`, which mirrors the chunk. Signal-safe.
+/// Copies the devices' bytes of `pages` to `to`, which mirrors the chunk. Where one fails, another may have them. Signal-safe.
 #[inline(never)] // the signal stack may be 8 KiB: no frame holds what another path needs
 pub(super) fn fetch(g: &Guard, devices: &Devices, pages: PageMask, to: HostAddr) -> Result<()> {
-    let mut rest = pages;
-    for d in 0..devices.count() {
+    let (mut rest, mut failed) = (pages, Ok(()));
+    for d in devices.sound_first() {
         let copy = &g.chunk.copies[d];
         let here = rest & copy.valid.get();
         let base = DeviceAddr(copy.base.load(Relaxed));
         if here.is_empty() {
             continue;
         }
-        let mut tries = 0;
-        while let Err(e) = devices.at(d).copy_out(&mut g.copy_runs(here, base, to)) {
-            tries += 1;
-            if tries == 3 {
-                return Err(e);
+        let copy = || devices.at(d).copy_out(&mut g.copy_runs(here, base, to));
+        match copy().or_else(|_| copy()).or_else(|_| copy()) {
+            Ok(()) => {
+                STATS.copied_home(g.why.get(), here.count() * PAGE);
+                rest = rest & !here;
             }
+            Err(e) => failed = Err(e),
         }
-        STATS.copied_home(g.why.get(), here.count() * PAGE);
-        rest = rest & !here;
     }
-    Ok(())
+    if rest.is_empty() { Ok(()) } else { failed }
 }
 
 /// The states after `pages` came home.

@@ -17,7 +17,7 @@ mod watched;
 
 pub(crate) use backing::{Moment, Transit};
 pub(crate) use early::{account_early, open_early};
-pub(crate) use evict::evict;
+pub(crate) use evict::{elsewhere, evict};
 pub(crate) use follow::{
     fill_holes, follow_discard, follow_new_mapping, follow_protection, foreign_begin, foreign_cancel,
     note_protection,

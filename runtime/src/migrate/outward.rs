@@ -13,6 +13,7 @@ use crate::gate;
 use crate::holds;
 use crate::inflight::{self, Blocker, Claimer, Intent};
 use crate::mask::PageMask;
+use crate::policy;
 use crate::pool;
 use crate::stats::STATS;
 use crate::sys::map::{self, Prot};
@@ -50,7 +51,11 @@ pub(crate) fn to_device(
     probe: &mut Probe,
 ) -> core::result::Result<usize, Stop> {
     if !matches!(g.why.get(), Why::Behind | Why::Predicted) {
-        g.chunk.asked_for.store(0, Relaxed);
+        let asked = g.chunk.asked_for.get();
+        let block = want.first().map_or(PageMask::EMPTY, |page| policy::same_block(g.chunk, page));
+        if asked.meets(want) && (asked & block).within(want) {
+            g.chunk.asked_for.take();
+        }
     }
     let watched = watched::watch(g, want, around)?;
     if !watched
@@ -274,7 +279,7 @@ fn fill(
     }
     let mut rest = lacks & !from_host & others;
     let copied = (sent | rest).count() * PAGE;
-    for d in (0..devices.count()).filter(|d| *d != device) {
+    for d in devices.sound_first().filter(|d| *d != device) {
         let here = rest & c.copies[d].valid.get();
         let source = DeviceAddr(c.copies[d].base.load(Relaxed));
         for (first, count) in here.runs() {

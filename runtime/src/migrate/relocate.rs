@@ -119,7 +119,7 @@ fn move_step(
     if let Some(busy) = inflight::blocker(source.span_of(away), Intent::Take { to: None }) {
         return Err(Stop::Wait(busy));
     }
-    for d in 0..devices.count() {
+    for d in devices.sound_first() {
         let valid = source.chunk.copies[d].valid.get();
         for (first, count) in (away & valid).runs() {
             if move_run(devices, d, (source, a, first), (target, b), count, around)? {

@@ -1,11 +1,10 @@
 //! Where launches are known, and yet: little of an input that is long, and an end that can't be told. Cases of `main`.
 
 use crate::common::{Block, kernels};
-use crate::{CHUNK, await_home, fill, home, launch, let_it_happen, read};
+use crate::{CHUNK, await_early, await_home, fill, home, launch, let_it_happen, read};
 use hmmrt::raw::{self, HMM_HOST};
 use hmmrt::{AccessMode, LaunchArg, LaunchConfig, Page, StreamId, inject};
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::{Duration, Instant};
 
 static EIGHT: u8 = 8;
 
@@ -21,12 +20,8 @@ pub fn what_is_rewritten_of_an_input_goes_ahead() {
         raw::migrate(y.ptr.wrapping_add(chunk * CHUNK), CHUNK, HMM_HOST).unwrap();
         launch(first, &x, 0..1, AccessMode::ReadWrite, &[&words.to_ne_bytes(), &ns.to_ne_bytes()]);
         if round > 4 {
-            let begun = Instant::now();
-            while y.pages().iter().any(|p| p.flags & Page::DEVICE == 0) {
-                let late = begun.elapsed() > Duration::from_secs(60);
-                assert!(!late, "round {round}: chunk {chunk} does not go");
-                std::thread::sleep(Duration::from_millis(1));
-            }
+            let is_there = || y.pages().iter().all(|p| p.flags & Page::DEVICE != 0);
+            await_early(|| format!("round {round}: chunk {chunk} does not go"), is_there);
         }
         launch(second, &y, 0..CHUNKS, AccessMode::Read, &[&none.to_ne_bytes(), &[0]]);
         raw::stream_synchronize(StreamId::DEFAULT).unwrap();

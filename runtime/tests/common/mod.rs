@@ -51,7 +51,7 @@ pub fn end_if_it_hangs() {
 /// Waits for what has to come; not for ever.
 #[track_caller]
 pub fn until(what: &str, mut done: impl FnMut() -> bool) {
-    let end = std::time::Instant::now() + std::time::Duration::from_secs(120);
+    let end = std::time::Instant::now() + std::time::Duration::from_secs(600);
     while !done() {
         assert!(std::time::Instant::now() < end, "{what} has not come");
         std::thread::sleep(std::time::Duration::from_millis(2));
@@ -136,8 +136,16 @@ unsafe impl Send for Block {}
 unsafe impl Sync for Block {}
 
 impl Block {
-    /// A new block of zeros.
+    /// A new block of zeros. What hangs from here on ends: a panic in one thread may leave another waiting for ever.
     pub fn new(len: usize) -> Block {
+        static ONCE: std::sync::Once = std::sync::Once::new();
+        // SAFETY: no handler: the signal kills. Who has an alarm of its own keeps it.
+        ONCE.call_once(|| unsafe {
+            let own = libc::alarm((1800.0 * scale().max(1.0)) as u32);
+            if own != 0 {
+                libc::alarm(own);
+            }
+        });
         Block { ptr: raw::calloc(len, 1).unwrap(), len }
     }
     /// Its 64-bit word number `i`.

@@ -46,6 +46,39 @@ pub fn lost() {
     away.word(0).load(Relaxed); // SIGBUS
 }
 
+/// What another device has too, and the host has not, goes with none that is lost: not to the CPU, not to a third device, not when the
+/// other is full and it has to leave.
+pub fn lost_with_another() {
+    const CHUNK: usize = 2 << 20;
+    let double = Double::of_case();
+    let streams = [1, 2].map(|device| raw::stream_create(device).unwrap());
+    let [b, c, much] = [3, 3, 16].map(|chunks| Block::new(chunks * CHUNK));
+    [&b, &c, &much].into_iter().for_each(fill);
+    let read = |device: i32, of: &Block| {
+        let access = [Access { ptr: of.ptr, len: of.len, mode: AccessMode::Read }];
+        let stream = streams[device as usize - 1];
+        // SAFETY: nothing is launched.
+        unsafe { raw::acquire(device, stream, &access).unwrap() };
+        raw::release(device, stream).unwrap();
+        raw::stream_synchronize(stream).unwrap();
+    };
+    for block in [&b, &c] {
+        raw::migrate(block.ptr, block.len, 0).unwrap();
+        read(1, block); // from one to the other
+        assert!(block.pages().iter().all(|p| p.flags & Page::HOST == 0));
+    }
+    double.arm("any:1=lost"); // of the first device: that of the next call
+    assert!(raw::stream_create(0).is_err());
+    assert!(matches!(raw::migrate(much.ptr, CHUNK, 0), Err(Error::Device { device: 0, .. })), "it is lost");
+    let word = b.words() / 2;
+    assert_eq!(b.word(word).load(Relaxed), word as u64 + 1, "of a touch");
+    read(2, &b);
+    raw::migrate(much.ptr, much.len, 1).unwrap(); // all of its memory
+    check(&b);
+    check(&c);
+    check(&much);
+}
+
 /// The device is lost between a kernel and its release: the launch has been made, and whoever touches what the kernel may
 /// have written is told, and does not wait for ever.
 pub fn lost_at_mark() {

@@ -45,6 +45,7 @@ fn child(name: &str) {
         "has_engine" => has_engine(),
         "lost" => ends::lost(),
         "lost_at_mark" => ends::lost_at_mark(),
+        "lost_with_another" => ends::lost_with_another(),
         "given_up" => ends::given_up(),
         "left_by_its_thread" => ends::left_by_its_thread(),
         "touched_at_exit" => ends::touched_at_exit(),
@@ -75,6 +76,7 @@ fn cases() {
             ("groups_2m", &[("HMMRT_DEVICE_GROUP", "2M")]),
             ("groups_32m", &[]),
             ("full", &[("HMMRT_DOUBLE_MEMORY", "41M")]),
+            ("lost_with_another", &[("HMMRT_DOUBLE_DEVICES", "3"), ("HMMRT_DOUBLE_MEMORY", "33M")]),
             ("no_library", &[(missing, "/nonexistent/library.so")]),
             ("no_function", &[(missing, "libc.so.6")]), // a library, but no driver
             ("no_device", &[("HMMRT_DOUBLE_DEVICES", "0")]),

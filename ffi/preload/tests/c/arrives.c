@@ -126,7 +126,7 @@ static void events_of_others(void) {
 }
 
 int main(void) {
-    alarm(120);
+    alarm(600);
     CHECK((at = aligned_alloc(4096, BYTES)) != NULL);
     PART(events_of_others);
     PART(not_written);

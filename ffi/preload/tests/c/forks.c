@@ -61,7 +61,7 @@ static long by_function_on_managed_stack(int *round) {
 static int uses_all(void *round) {
     int i = *(int *)round;
     signal(SIGALRM, SIG_DFL);
-    alarm(290);
+    alarm(600);
     for (size_t k = 0; k < BIG; k++)
         if (block[k] != (char)(k * 31 + k / 4096 + (size_t)i)) return 3;
     memset(block, 1, BIG);

@@ -419,7 +419,7 @@ static void children(void) {
         pid_t child = fork();
         CHECK(child >= 0);
         if (child == 0) {
-            alarm(290);
+            alarm(600);
             CHECK(pwrite(fd, one, BIG, 0) == BIG);
             CHECK(pread(fd, two, BIG, 0) == BIG);
             expect(two, BIG, round);

@@ -117,7 +117,7 @@ static int child_status(pid_t child) {
     do {                                            \
         pid_t child_ = fork();                      \
         if (child_ == 0) {                          \
-            alarm(290);                             \
+            alarm(600);                             \
             __VA_ARGS__                             \
             _exit(0);                               \
         }                                           \

@@ -330,7 +330,7 @@ static void forks(void) {
         pid_t child = fork();
         CHECK(child >= 0);
         if (child == 0) {
-            alarm(290);
+            alarm(600);
             in_the_child(big, small, round % 3);
             _exit(0);
         }

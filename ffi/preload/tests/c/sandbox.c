@@ -49,7 +49,7 @@ static void by_number(void) { runs("number"); }
 
 int main(int argc, char **argv) {
     if (argc > 1) confined(strcmp(argv[1], "number") == 0);
-    alarm(60);
+    alarm(600);
     PART(by_prctl);
     PART(by_number);
     return 0;

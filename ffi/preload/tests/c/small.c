@@ -97,7 +97,7 @@ static void threads_and_forks(void) {
         pid_t child = fork();
         CHECK(child >= 0);
         if (child == 0) {
-            alarm(290);
+            alarm(600);
             for (int i = 0; i < 50; i++) expect(mine[i], i * 100 + 1, i);
             for (int i = 0; i < 50; i++) mine[i] = realloc(mine[i], i * 200 + 1);
             for (int i = 0; i < 50; i++) expect(mine[i], i * 100 + 1, i);
