@@ -175,7 +175,7 @@ fn open(
     let late = if policy::the().predicts() { late(stream.device, wanted) } else { 0 };
     let (mut probe, mut by) = (Probe::new("accesses"), Claimer::new(stream));
     inflight::settle(stream);
-    let mut done: Vec<Vec<AtomicBool>> = wanted.iter().map(|w| send_ahead(stream, by, w)).collect();
+    let mut done: Vec<Vec<AtomicBool>> = wanted.iter().map(|w| send_ahead(stream, by, w).0).collect();
     policy::device_uses(wanted.iter().map(|w| w.span.range));
     loop {
         for (w, done) in wanted.iter().zip(&done) {
@@ -222,18 +222,19 @@ fn is_ready(w: &Wanted, device: usize) -> bool {
     true
 }
 
-/// Moves what is missing of a long range with the crew's help, and says which of its chunks are done. What fails, or
-/// would have to wait, is left to [`settle`].
-fn send_ahead(stream: Stream, by: Claimer, w: &Wanted) -> Vec<AtomicBool> {
+/// Moves what is missing of a long range with the crew's help, and says which of its chunks are done, and whether any came. What fails,
+/// or would have to wait, is left to [`settle`].
+fn send_ahead(stream: Stream, by: Claimer, w: &Wanted) -> (Vec<AtomicBool>, bool) {
     let write = w.mode.writes();
     let is_missing = |at: HostAddr, part: ByteRange| !table::known(at).ready(part, stream.device, write);
     if w.span.range.len() < crew::WORTH_SHARING * CHUNK {
-        return Vec::new();
+        return (Vec::new(), false);
     }
     let chunks: Vec<(HostAddr, ByteRange)> = w.span.range.chunks().collect();
     if chunks.iter().filter(|(at, part)| is_missing(*at, *part)).count() < crew::WORTH_SHARING {
-        return Vec::new();
+        return (Vec::new(), false);
     }
+    let came = AtomicBool::new(false);
     let done: Vec<AtomicBool> = chunks.iter().map(|_| AtomicBool::new(false)).collect();
     crew::share(chunks.len(), &|take| {
         let mut probe = Probe::new("accesses");
@@ -241,13 +242,17 @@ fn send_ahead(stream: Stream, by: Claimer, w: &Wanted) -> Vec<AtomicBool> {
             let (at, part) = chunks[i];
             let _blocked = Blocked::new();
             let g = Guard::lock(table::known(at), at);
+            let comes = is_missing(at, part);
             if settle_chunk(&g, stream, by, w, part, &mut probe).is_err() {
                 return;
             }
             done[i].store(true, Relaxed);
+            if comes {
+                came.store(true, Relaxed);
+            }
         }
     });
-    done
+    (done, came.into_inner())
 }
 
 /// Makes one range resident, chunk by chunk, but for what is `done`; where room has been made, again with the crew's help. If the
@@ -269,7 +274,7 @@ fn settle(
             continue;
         }
         let chunk = table::known(at);
-        let (mut waited, mut tried) = (0, 0);
+        let (mut waited, mut tried, mut made, mut again) = (0, 0, 0, false);
         loop {
             let moment = Moment::now(stream.device);
             let g = Guard::lock(chunk, at);
@@ -277,26 +282,30 @@ fn settle(
                 Ok(()) => break,
                 Err(Stop::Fail(Error::DeviceMemory { .. })) => {
                     drop(g);
-                    match evict::make_room(stream.device, keep, moment) {
+                    match evict::make_room(stream.device, keep, moment, made) {
                         // Others have what is made each time.
                         Room::Made if inflight::is_tired(&mut tried) => {
                             return Err(evict::too_large(stream.device, keep).into());
                         }
                         Room::Made => {
-                            since = send_ahead(stream, *by, w);
-                            if since.iter().any(|done| done.load(Relaxed)) {
-                                tried = 0;
-                            }
+                            let came;
+                            (since, came) = send_ahead(stream, *by, w);
+                            (tried, made) = if came { (0, 0) } else { (tried, made + 1) };
                         }
+                        // What it has found in use may not be all that there is by now.
+                        Room::Wait(_) if !again && moment.has_passed(stream.device) => again = true,
                         Room::Wait(b) => {
                             inflight::wait_or_busy(b, probe.arg, part.start, &mut waited)?;
-                            tried = 0;
+                            (tried, again) = (0, false);
                         }
                         Room::Meet(b) if b.owner().is_none_or(|owner| owner < by.owner) => {
                             return Err(Stop::Wait(b));
                         }
-                        Room::Meet(b) => inflight::wait_or_busy(b, probe.arg, part.start, &mut waited)
-                            .map_err(|_| evict::too_large(stream.device, keep))?,
+                        Room::Meet(b) => {
+                            inflight::wait_or_busy(b, probe.arg, part.start, &mut waited)
+                                .map_err(|_| evict::too_large(stream.device, keep))?;
+                            tried = 0;
+                        }
                         Room::None => return Err(evict::too_large(stream.device, keep).into()),
                     }
                 }
@@ -313,6 +322,7 @@ fn settle(
                 Err(Stop::Wait(blocker)) => {
                     drop(g);
                     inflight::wait_or_busy(blocker, probe.arg, part.start, &mut waited)?;
+                    tried = 0;
                 }
             }
         }

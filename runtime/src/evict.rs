@@ -46,16 +46,17 @@ pub(crate) enum Room {
     None,
 }
 
-/// Makes room on `device` for what of `keep` has no memory there yet. `since` is from before that was tried, in vain.
-pub(crate) fn make_room(device: usize, keep: &[ByteRange], since: Moment) -> Room {
+/// Makes room on `device` for what of `keep` has no memory there yet. `since` is from before that was tried, in vain; `made` says how
+/// often room had been made for it before.
+pub(crate) fn make_room(device: usize, keep: &[ByteRange], since: Moment, made: u32) -> Room {
     let Some(devices) = Devices::get() else { return Room::None };
     if heap::is_locked_by_me() || adopt::is_locked_by_me() {
         return Room::None; // chaos holds the heap while it moves a block: nobody frees that meanwhile
     }
-    let room = match try_to_make_room(devices, device, keep) {
+    let room = match try_to_make_room(devices, device, keep, made) {
         (Room::None, true) => {
             drop(adopt::lock()); // that call is over
-            match try_to_make_room(devices, device, keep) {
+            match try_to_make_room(devices, device, keep, made) {
                 (Room::None, true) => Room::Meet(Blocker::Heap), // one of many frees
                 (room, _) => room,
             }
@@ -65,15 +66,16 @@ pub(crate) fn make_room(device: usize, keep: &[ByteRange], since: Moment) -> Roo
     match room {
         // Others were quicker, and what they put there was on no list.
         Room::None if since.is_over(device) => Room::Made,
-        Room::Wait(_) if since.has_passed(device) => Room::Made,
         room => room,
     }
 }
 
 /// [`make_room`]; and whether a chunk was left alone because a call of the program's is about to end it, or has.
-fn try_to_make_room(devices: &Devices, device: usize, keep: &[ByteRange]) -> (Room, bool) {
+fn try_to_make_room(devices: &Devices, device: usize, keep: &[ByteRange], made: u32) -> (Room, bool) {
     let Some(order) = victims(devices, device, keep, 0) else { return (Room::Meet(Blocker::Heap), false) };
-    let gone = send_away(devices, device, &order, lacking(device, keep).max(1));
+    // Memory may come free only with the last chunk of a group: of what did not help, twice as much.
+    let wanted = lacking(device, keep).max(1) << made.min(6);
+    let gone = send_away(devices, device, &order, wanted);
     let room = match (gone.in_use, gone.met) {
         _ if gone.count > 0 => Room::Made,
         (Some(blocker), _) => Room::Wait(blocker),

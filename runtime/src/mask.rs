@@ -233,6 +233,16 @@ pub(crate) struct SharedSpan(AtomicU16);
 
 /// Pages of a group.
 const GROUP: usize = 4;
+
+impl PageMask {
+    /// With all pages of the groups that a [`SharedSpan`] has them in.
+    pub(crate) fn in_groups(self) -> PageMask {
+        self.runs().fold(PageMask::EMPTY, |all, (first, count)| {
+            let (start, end) = (first / GROUP * GROUP, (first + count).next_multiple_of(GROUP));
+            all | PageMask::span(start, end - start)
+        })
+    }
+}
 /// There is a span; the first group in the low seven bits, the last in the next seven.
 const SOME: u16 = 1 << 15;
 
@@ -288,6 +298,9 @@ mod tests {
         assert!(span.take().is_full() && span.is_empty());
         span.add(PageMask::span(508, 4));
         assert_eq!(span.take(), PageMask::span(508, 4));
+        let pages = PageMask::span(9, 1) | PageMask::span(21, 4) | PageMask::span(511, 1);
+        let groups = PageMask::span(8, 4) | PageMask::span(20, 8) | PageMask::span(508, 4);
+        assert_eq!(pages.in_groups(), groups);
     }
 
     #[test]

@@ -150,7 +150,7 @@ fn each_chunk(
         if done[i].load(Relaxed) {
             continue;
         }
-        let (mut waited, mut tried) = (0, 0);
+        let (mut waited, mut tried, mut made, mut again) = (0, 0, 0, false);
         loop {
             let moment = room.map(|(device, _)| Moment::now(device));
             match attempt(at, part, &mut probe) {
@@ -161,7 +161,7 @@ fn each_chunk(
                 }
                 Err(Stop::Fail(e @ Error::DeviceMemory { .. })) => {
                     let Some(((device, patience), moment)) = room.zip(moment) else { return Err(e) };
-                    match evict::make_room(device, &[range], moment) {
+                    match evict::make_room(device, &[range], moment, made) {
                         // Others have what is made each time.
                         Room::Made if inflight::is_tired(&mut tried) => {
                             return Err(evict::too_large(device, &[range]));
@@ -169,13 +169,14 @@ fn each_chunk(
                         Room::Made => {
                             let before = moved.load(Relaxed);
                             share(i + 1);
-                            if moved.load(Relaxed) != before {
-                                tried = 0;
-                            }
+                            let came = moved.load(Relaxed) != before;
+                            (tried, made) = if came { (0, 0) } else { (tried, made + 1) };
                         }
+                        // What it has found in use may not be all that there is by now.
+                        Room::Wait(_) if !again && moment.has_passed(device) => again = true,
                         Room::Wait(b) | Room::Meet(b) if patience == Patience::Wait => {
                             inflight::wait_or_busy(b, arg, part.start, &mut waited)?;
-                            tried = 0;
+                            (tried, again) = (0, false);
                         }
                         // A hint does not wait for who has the heap.
                         Room::Meet(Blocker::Heap) => return Ok(moved.into_inner()),
@@ -183,7 +184,10 @@ fn each_chunk(
                     }
                 }
                 Err(Stop::Fail(e)) => return Err(e),
-                Err(Stop::Wait(b)) => inflight::wait_or_busy(b, arg, part.start, &mut waited)?,
+                Err(Stop::Wait(b)) => {
+                    inflight::wait_or_busy(b, arg, part.start, &mut waited)?;
+                    tried = 0;
+                }
             }
         }
     }

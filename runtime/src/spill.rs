@@ -19,7 +19,7 @@ pub(crate) fn peers(devices: &Devices, device: usize) -> Vec<usize> {
     if !TO_PEERS.load(Relaxed) {
         return Vec::new();
     }
-    (0..devices.count()).filter(|d| *d != device).collect()
+    (0..devices.count()).filter(|d| *d != device && devices.at(*d).check().is_ok()).collect()
 }
 
 /// Of `peers` the one with the most free memory, if a chunk fits.

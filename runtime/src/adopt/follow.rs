@@ -177,8 +177,8 @@ fn begin_over(range: ByteRange) -> Result<(), i32> {
 /// It could not. Where somebody else's mapping lies now, the block's pages are not to move with it.
 fn cancel_over(range: ByteRange) {
     let _blocked = Blocked::new();
-    let filled = range.chunks().all(|(at, part)| {
-        table::get(at).is_none_or(|chunk| fill_holes(&Guard::lock(chunk, at), part).is_ok())
+    let filled = range.chunks().fold(true, |all, (at, part)| {
+        table::get(at).is_none_or(|chunk| fill_holes(&Guard::lock(chunk, at), part).is_ok()) && all
     });
     if filled {
         migrate::foreign_cancel(range);

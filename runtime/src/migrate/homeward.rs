@@ -39,7 +39,23 @@ pub(crate) fn to_host(g: &Guard, want: PageMask, write: bool) -> core::result::R
             return Ok(came_home);
         }
     }
-    bring(g, want, write)
+    bring(g, want, write).or_else(|failed| bring_sound(g, want, write, failed))
+}
+
+/// What is on a device that is lost keeps nothing else of `want` away; `failed` is the answer all the same.
+#[cold]
+#[inline(never)] // the signal stack may be 8 KiB: no frame holds what another path needs
+fn bring_sound(g: &Guard, want: PageMask, write: bool, failed: Stop) -> core::result::Result<usize, Stop> {
+    let sound = want & sound(g);
+    if matches!(failed, Stop::Fail(_)) && sound != want && !sound.within(g.chunk.host.get()) {
+        let _ = bring(g, sound, write);
+    }
+    Err(failed)
+}
+
+/// The pages that can be had.
+fn sound(g: &Guard) -> PageMask {
+    Devices::get().map_or(g.chunk.host.get(), |devices| super::elsewhere(g.chunk, devices, usize::MAX))
 }
 
 /// [`to_host`], wherever it comes to lie.
@@ -48,7 +64,7 @@ fn bring(g: &Guard, want: PageMask, write: bool) -> core::result::Result<usize, 
     let c = g.chunk;
     let mut want = want;
     if near_vma_limit() && !g.is_watched() && g.is_exchangeable() && !want.within(c.host.get()) {
-        want = want | c.managed.get() & c.on_devices() & !inflight::written_by_kernels(g.at);
+        want = want | c.managed.get() & c.on_devices() & sound(g) & !inflight::written_by_kernels(g.at);
     }
     let missing = want & !c.host.get();
     if let Some(page) = (missing & !c.on_devices()).first() {
@@ -203,7 +219,10 @@ pub(super) fn fetch(g: &Guard, devices: &Devices, pages: PageMask, to: HostAddr)
             Err(e) => failed = Err(e),
         }
     }
-    if rest.is_empty() { Ok(()) } else { failed }
+    match rest.first() {
+        None => Ok(()),
+        Some(page) => failed.and(Err(Error::Lost { arg: "addr", addr: g.page(page).0 })),
+    }
 }
 
 /// The states after `pages` came home.

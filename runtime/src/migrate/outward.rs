@@ -53,8 +53,9 @@ pub(crate) fn to_device(
     if !matches!(g.why.get(), Why::Behind | Why::Predicted) {
         let asked = g.chunk.asked_for.get();
         let block = want.first().map_or(PageMask::EMPTY, |page| policy::same_block(g.chunk, page));
-        if asked.meets(want) && (asked & block).within(want) {
+        if asked.meets(want) {
             g.chunk.asked_for.take();
+            g.chunk.asked_for.add(asked & !(want.in_groups() & block));
         }
     }
     let watched = watched::watch(g, want, around)?;
@@ -186,7 +187,7 @@ fn send(
     };
     if let Err(e) = hidden {
         if how == Outward::Overwrite {
-            c.copies[device].valid.add(lacks & !c.host.get()); // gone already: it was not to be read
+            c.copies[device].valid.add(lacks & leaves & !c.host.get()); // gone already: it was not to be read
         }
         let _ = settle(g, leaves);
         return Err(e.into());

@@ -52,8 +52,10 @@ pub fn lost_with_another() {
     const CHUNK: usize = 2 << 20;
     let double = Double::of_case();
     let streams = [1, 2].map(|device| raw::stream_create(device).unwrap());
-    let [b, c, much] = [3, 3, 16].map(|chunks| Block::new(chunks * CHUNK));
-    [&b, &c, &much].into_iter().for_each(fill);
+    let [b, c, halves, much] = [3, 3, 1, 16].map(|chunks| Block::new(chunks * CHUNK));
+    [&b, &c, &halves, &much].into_iter().for_each(fill);
+    raw::migrate(halves.ptr, CHUNK / 2, 1).unwrap();
+    raw::migrate(halves.ptr.wrapping_add(CHUNK / 2), CHUNK / 2, 0).unwrap();
     let read = |device: i32, of: &Block| {
         let access = [Access { ptr: of.ptr, len: of.len, mode: AccessMode::Read }];
         let stream = streams[device as usize - 1];
@@ -70,6 +72,13 @@ pub fn lost_with_another() {
     double.arm("any:1=lost"); // of the first device: that of the next call
     assert!(raw::stream_create(0).is_err());
     assert!(matches!(raw::migrate(much.ptr, CHUNK, 0), Err(Error::Device { device: 0, .. })), "it is lost");
+    assert!(raw::migrate(halves.ptr, CHUNK, HMM_HOST).is_err(), "half of it is lost");
+    let home = halves.pages().iter().map(|p| p.flags & Page::HOST != 0).collect::<Vec<_>>();
+    assert!(
+        home[..256].iter().all(|home| *home) && !home[256..].contains(&true),
+        "and the other half has come"
+    );
+    assert!((0..halves.words() / 2).step_by(64).all(|i| halves.word(i).load(Relaxed) == i as u64 + 1));
     let word = b.words() / 2;
     assert_eq!(b.word(word).load(Relaxed), word as u64 + 1, "of a touch");
     read(2, &b);
