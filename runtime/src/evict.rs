@@ -73,8 +73,8 @@ pub(crate) fn make_room(device: usize, keep: &[ByteRange], since: Moment, made: 
 /// [`make_room`]; and whether a chunk was left alone because a call of the program's is about to end it, or has.
 fn try_to_make_room(devices: &Devices, device: usize, keep: &[ByteRange], made: u32) -> (Room, bool) {
     let Some(order) = victims(devices, device, keep, 0) else { return (Room::Meet(Blocker::Heap), false) };
-    // Memory may come free only with the last chunk of a group: of what did not help, twice as much.
-    let wanted = lacking(device, keep).max(1) << made.min(6);
+    // Memory may come free only with the last chunk of a group: of more that did not help, twice as much.
+    let wanted = lacking(device, keep).max(1) + (1 << made.min(6)) - 1;
     let gone = send_away(devices, device, &order, wanted);
     let room = match (gone.in_use, gone.met) {
         _ if gone.count > 0 => Room::Made,

@@ -371,6 +371,13 @@ mod tests {
     use super::*;
     use crate::addr::PAGE;
 
+    /// There is one table: who fills it is alone.
+    static ALONE: std::sync::Mutex<()> = std::sync::Mutex::new(());
+
+    fn alone() -> std::sync::MutexGuard<'static, ()> {
+        ALONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
     fn wants(at: usize, write: bool) -> [Want; 1] {
         [Want { range: ByteRange { start: at, end: at + PAGE }, write }]
     }
@@ -378,6 +385,7 @@ mod tests {
     /// Frames that were jumped out of hold nothing once their thread asks again; frames above it do.
     #[test]
     fn what_was_left_behind_is_tidied_up() {
+        let _alone = alone();
         // An address that nothing is managed at: only the table is used.
         let at = 0x1000_0000_0000;
         let (outer, inner) = (wants(at, true), wants(at + CHUNK, true));
@@ -408,6 +416,7 @@ mod tests {
 
     #[test]
     fn readers_keep_only_writers_away() {
+        let _alone = alone();
         let at = 0x1100_0000_0000;
         let mut held = [Held::NONE];
         take(&wants(at + 17, false), Caller { frame: 1, vforked: false }, &mut held).unwrap();
@@ -432,6 +441,7 @@ mod tests {
 
     #[test]
     fn a_full_table_holds_nothing() {
+        let _alone = alone();
         let at = 0x1200_0000_0000;
         let many: Vec<Want> = (0..MOST + 1).map(|i| wants(at + i * PAGE, false)[0]).collect();
         let mut held = vec![Held::NONE; many.len()];
