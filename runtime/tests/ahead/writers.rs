@@ -128,7 +128,7 @@ pub fn what_is_filled_again_is_taken_ahead() {
         (2..CHUNKS).for_each(|c| read(&r.source, c, round));
         if !sent || !taken {
             missed.push(round);
-            assert!(missed.len() < 12, "{missed:?} of {round}");
+            assert!(missed.len() < if common::is_messaged() { 12 } else { 4 }, "{missed:?} of {round}");
         }
     }
     // A chunk that had been taken is written without a fault.
