@@ -8,7 +8,7 @@ use crate::chunk::Guard;
 use crate::crew;
 use crate::device::Devices;
 use crate::error::{Error, Result};
-use crate::evict::{self, Room};
+use crate::evict::{self, Room, Tries};
 use crate::gate;
 use crate::inflight::{self, Blocker, Claim, Claimer, Intent};
 use crate::mask::PageMask;
@@ -274,7 +274,7 @@ fn settle(
             continue;
         }
         let chunk = table::known(at);
-        let (mut waited, mut tried, mut made, mut again) = (0, 0, 0, false);
+        let (mut waited, mut tries) = (0, Tries::default());
         loop {
             let moment = Moment::now(stream.device);
             let g = Guard::lock(chunk, at);
@@ -282,30 +282,20 @@ fn settle(
                 Ok(()) => break,
                 Err(Stop::Fail(Error::DeviceMemory { .. })) => {
                     drop(g);
-                    match evict::make_room(stream.device, keep, moment, made) {
-                        // Others have what is made each time.
-                        Room::Made if inflight::is_tired(&mut tried) => {
-                            return Err(evict::too_large(stream.device, keep).into());
-                        }
+                    match tries.make_room(stream.device, keep, moment) {
                         Room::Made => {
                             let came;
                             (since, came) = send_ahead(stream, *by, w);
-                            (tried, made) = if came { (0, 0) } else { (tried, made + 1) };
+                            if came {
+                                tries = Tries::default();
+                            }
                         }
-                        // What it has found in use may not be all that there is by now.
-                        Room::Wait(_) if !again && moment.has_passed(stream.device) => again = true,
-                        Room::Wait(b) => {
-                            inflight::wait_or_busy(b, probe.arg, part.start, &mut waited)?;
-                            (tried, again) = (0, false);
-                        }
+                        Room::Wait(b) => inflight::wait_or_busy(b, probe.arg, part.start, &mut waited)?,
                         Room::Meet(b) if b.owner().is_none_or(|owner| owner < by.owner) => {
                             return Err(Stop::Wait(b));
                         }
-                        Room::Meet(b) => {
-                            inflight::wait_or_busy(b, probe.arg, part.start, &mut waited)
-                                .map_err(|_| evict::too_large(stream.device, keep))?;
-                            tried = 0;
-                        }
+                        Room::Meet(b) => inflight::wait_or_busy(b, probe.arg, part.start, &mut waited)
+                            .map_err(|_| evict::too_large(stream.device, keep))?,
                         Room::None => return Err(evict::too_large(stream.device, keep).into()),
                     }
                 }
@@ -322,7 +312,7 @@ fn settle(
                 Err(Stop::Wait(blocker)) => {
                     drop(g);
                     inflight::wait_or_busy(blocker, probe.arg, part.start, &mut waited)?;
-                    tried = 0;
+                    tries = Tries::default();
                 }
             }
         }

@@ -46,9 +46,42 @@ pub(crate) enum Room {
     None,
 }
 
-/// Makes room on `device` for what of `keep` has no memory there yet. `since` is from before that was tried, in vain; `made` says how
-/// often room had been made for it before.
-pub(crate) fn make_room(device: usize, keep: &[ByteRange], since: Moment, made: u32) -> Room {
+/// Of somebody who needs room for one thing, and tries again and again.
+#[derive(Default)]
+pub(crate) struct Tries {
+    /// Since when without a success, or 0.
+    since: u64,
+    /// How often room was made that did not help.
+    made: u32,
+    /// What was found in use was looked at a second time.
+    again: bool,
+}
+
+impl Tries {
+    /// Makes room on `device` for what of `keep` has no memory there yet; `moment` is from before that was tried, in vain. There is none
+    /// if others have had what was made for as long as an API call waits.
+    pub(crate) fn make_room(&mut self, device: usize, keep: &[ByteRange], moment: Moment) -> Room {
+        match make_room(device, keep, moment, self.made) {
+            Room::Made if inflight::is_tired(&mut self.since) => Room::None,
+            Room::Made => {
+                self.made += 1;
+                Room::Made
+            }
+            // It may not be all that there is by now.
+            Room::Wait(_) if !self.again && moment.has_passed(device) => {
+                self.again = true;
+                Room::Made
+            }
+            room => {
+                *self = Tries::default(); // the caller waits, or gives up
+                room
+            }
+        }
+    }
+}
+
+/// [`Tries::make_room`], after room has been made `made` times.
+fn make_room(device: usize, keep: &[ByteRange], since: Moment, made: u32) -> Room {
     let Some(devices) = Devices::get() else { return Room::None };
     if heap::is_locked_by_me() || adopt::is_locked_by_me() {
         return Room::None; // chaos holds the heap while it moves a block: nobody frees that meanwhile

@@ -6,7 +6,7 @@ use crate::chunk::{Guard, Watched};
 use crate::crew;
 use crate::device::Devices;
 use crate::error::{Error, Result};
-use crate::evict::{self, Room};
+use crate::evict::{self, Room, Tries};
 use crate::gate;
 use crate::holds;
 use crate::inflight::{self, Blocker, Intent};
@@ -150,7 +150,7 @@ fn each_chunk(
         if done[i].load(Relaxed) {
             continue;
         }
-        let (mut waited, mut tried, mut made, mut again) = (0, 0, 0, false);
+        let (mut waited, mut tries) = (0, Tries::default());
         loop {
             let moment = room.map(|(device, _)| Moment::now(device));
             match attempt(at, part, &mut probe) {
@@ -161,22 +161,16 @@ fn each_chunk(
                 }
                 Err(Stop::Fail(e @ Error::DeviceMemory { .. })) => {
                     let Some(((device, patience), moment)) = room.zip(moment) else { return Err(e) };
-                    match evict::make_room(device, &[range], moment, made) {
-                        // Others have what is made each time.
-                        Room::Made if inflight::is_tired(&mut tried) => {
-                            return Err(evict::too_large(device, &[range]));
-                        }
+                    match tries.make_room(device, &[range], moment) {
                         Room::Made => {
                             let before = moved.load(Relaxed);
                             share(i + 1);
-                            let came = moved.load(Relaxed) != before;
-                            (tried, made) = if came { (0, 0) } else { (tried, made + 1) };
+                            if moved.load(Relaxed) != before {
+                                tries = Tries::default();
+                            }
                         }
-                        // What it has found in use may not be all that there is by now.
-                        Room::Wait(_) if !again && moment.has_passed(device) => again = true,
                         Room::Wait(b) | Room::Meet(b) if patience == Patience::Wait => {
                             inflight::wait_or_busy(b, arg, part.start, &mut waited)?;
-                            (tried, again) = (0, false);
                         }
                         // A hint does not wait for who has the heap.
                         Room::Meet(Blocker::Heap) => return Ok(moved.into_inner()),
@@ -186,7 +180,7 @@ fn each_chunk(
                 Err(Stop::Fail(e)) => return Err(e),
                 Err(Stop::Wait(b)) => {
                     inflight::wait_or_busy(b, arg, part.start, &mut waited)?;
-                    tried = 0;
+                    tries = Tries::default();
                 }
             }
         }
