@@ -32,6 +32,7 @@ struct engine_move {
 #define ENGINE_MOVE _IOWR(0xAA, 0x05, struct engine_move)
 #define ENGINE_FEATURE_MOVE (1u << 16)
 
+enum { PAGE = 4096 };
 enum { BY_PROTECTION = 0, BY_SIGBUS = 1, BY_THREAD = 2 };
 /* COPIED: the kernel makes the pages and copies the source into them (UFFDIO_COPY, before Linux 6.8 the only way). */
 enum { PUT_FILLED = 0, PUT_ONLY = 1, LET_WRITE = 2, COPIED = 3 };
@@ -44,11 +45,33 @@ static struct {
     volatile uint64_t faults, wrong;
 } now;
 
+/* Moves a granule's filled pages into place. What can't be moved is copied from the source: Linux 6.18 moves pages and does not
+ * count them where it compacts memory at the same time (uffd_move.c), and answers EEXIST for them then. 0 if some are not there. */
+static int move_pages_or_copy(char *to, char *slot, const char *source) {
+    struct uffdio_range all = {(uintptr_t)to, now.granule};
+    size_t done = 0;
+    int exact = 1;
+    while (done < now.granule) {
+        struct engine_move move = {(uintptr_t)to + done, (uintptr_t)slot + done, now.granule - done, 0, 0};
+        if (ioctl(now.fd, ENGINE_MOVE, &move) == 0) break;
+        if (move.moved > 0) {
+            done += (size_t)move.moved;
+        } else if (errno != EAGAIN) {
+            struct uffdio_copy copy = {(uintptr_t)to + done, (uintptr_t)source + done, PAGE, 0, 0};
+            if (ioctl(now.fd, UFFDIO_COPY, &copy) == 0 || errno == EEXIST) done += PAGE;
+            else if (errno != EAGAIN) return 0;
+            exact = 0;
+        }
+    }
+    return exact || ioctl(now.fd, UFFDIO_WAKE, &all) == 0;
+}
+
 /* Serves a touch of address a; 0 if it is none of ours. */
 static int serve(uintptr_t a) {
     size_t number = (a - now.base) / now.stride;
     if (a < now.base || number >= now.count) return 0;
     char *to = (char *)(now.base + number * now.stride), *slot = (char *)(now.slots + number * now.stride);
+    const char *from = (const char *)(now.source + number * now.stride);
     int wrong = 0;
     __atomic_fetch_add(&now.faults, 1, __ATOMIC_RELAXED);
     if (now.what == LET_WRITE) {
@@ -59,7 +82,6 @@ static int serve(uintptr_t a) {
             wrong = ioctl(now.fd, UFFDIO_WRITEPROTECT, &open) != 0;
         }
     } else if (now.what == COPIED) {
-        const char *from = (const char *)(now.source + number * now.stride);
         size_t done = 0;
         while (done < now.granule && !wrong) {
             struct uffdio_copy copy = {(uintptr_t)to + done, (uintptr_t)from + done, now.granule - done, 0, 0};
@@ -69,17 +91,11 @@ static int serve(uintptr_t a) {
         }
     } else {
         if (now.way == BY_PROTECTION) wrong |= mprotect(slot, now.granule, PROT_READ | PROT_WRITE) != 0;
-        if (now.what == PUT_FILLED) memcpy(slot, (char *)(now.source + number * now.stride), now.granule);
+        if (now.what == PUT_FILLED) memcpy(slot, from, now.granule);
         if (now.way == BY_PROTECTION) {
             wrong |= mremap(slot, now.granule, now.granule, MREMAP_MAYMOVE | MREMAP_FIXED, to) == MAP_FAILED;
         } else {
-            size_t done = 0;
-            while (done < now.granule && !wrong) {
-                struct engine_move move = {(uintptr_t)to + done, (uintptr_t)slot + done, now.granule - done, 0, 0};
-                if (ioctl(now.fd, ENGINE_MOVE, &move) == 0) break;
-                wrong = errno != EAGAIN;
-                if (move.moved > 0) done += (size_t)move.moved;
-            }
+            wrong = !move_pages_or_copy(to, slot, from);
         }
     }
     if (wrong) __atomic_fetch_add(&now.wrong, 1, __ATOMIC_RELAXED);
