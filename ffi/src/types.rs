@@ -15,7 +15,7 @@ use crate::sized::Sized_;
 pub enum hmm_access_mode {
     /// It is read.
     HMM_READ = 1,
-    /// All of it is written, nothing of it read.
+    /// All of it is written. Nothing of it is read, but what another range of the same call reads.
     HMM_WRITE = 2,
     /// Both, or a part of it is written.
     HMM_READ_WRITE = 3,

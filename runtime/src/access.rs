@@ -27,7 +27,8 @@ use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 pub enum AccessMode {
     /// Only reads.
     Read = 1,
-    /// Only writes, and writes all of them: the old bytes are given up and not copied in.
+    /// Only writes, and writes all of them: the old bytes are given up and not copied in, but for those that another range of
+    /// the same call reads.
     Write = 2,
     /// Reads and writes.
     ReadWrite = 3,
@@ -56,6 +57,18 @@ struct Wanted {
     span: Span,
     mode: AccessMode,
     launch: bool,
+    /// What else of the same call reads bytes of it, of a range that is only written: nothing, as a rule.
+    read_too: Vec<ByteRange>,
+}
+
+impl Wanted {
+    /// The pages of `part` that only the device's new bytes matter of. The edges keep the bytes outside of the range.
+    fn overwritten(&self, part: ByteRange) -> PageMask {
+        let read = self.read_too.iter().filter(|r| r.overlaps(part));
+        let read = read
+            .map(|r| PageMask::of(ByteRange { start: r.start.max(part.start), end: r.end.min(part.end) }));
+        read.fold(PageMask::inside(part), |pages, read| pages & !read)
+    }
 }
 
 /// Makes `accesses` resident on the stream's device and keeps them there until the release's place in the stream.
@@ -98,7 +111,14 @@ fn acquire_untraced(
                 let (device, stream) = (stream.device as u16, stream.number);
                 What::Acquire { addr, len, why: why(launch), device, stream, mode: a.mode }
             });
-            wanted.push(Wanted { span, mode: a.mode, launch });
+            wanted.push(Wanted { span, mode: a.mode, launch, read_too: Vec::new() });
+        }
+    }
+    for i in 0..wanted.len() {
+        let (own, mode) = (wanted[i].span.range, wanted[i].mode);
+        if mode == AccessMode::Write {
+            let read = wanted.iter().filter(|w| w.mode != AccessMode::Write).map(|w| w.span.range);
+            wanted[i].read_too = read.filter(|r| r.overlaps(own)).collect();
         }
     }
     let claims: Vec<Claim> =
@@ -175,17 +195,24 @@ fn open(
     let late = if policy::the().predicts() { late(stream.device, wanted) } else { 0 };
     let (mut probe, mut by) = (Probe::new("accesses"), Claimer::new(stream));
     inflight::settle(stream);
-    let mut done: Vec<Vec<AtomicBool>> = wanted.iter().map(|w| send_ahead(stream, by, w).0).collect();
     policy::device_uses(wanted.iter().map(|w| w.span.range));
+    // What is only written comes last: its old bytes are given up, and what can fail or has to give way is better over by then.
+    let in_turn = || {
+        [false, true]
+            .into_iter()
+            .flat_map(|last| wanted.iter().filter(move |w| (w.mode == AccessMode::Write) == last))
+    };
+    let mut again = false;
     loop {
-        for (w, done) in wanted.iter().zip(&done) {
-            settle(devices, stream, &mut by, w, done, &keep, &mut probe)?;
+        for w in in_turn() {
+            let done = if again { Vec::new() } else { send_ahead(stream, by, w).0 };
+            settle(devices, stream, &mut by, w, &done, &keep, &mut probe)?;
         }
         if inflight::open(stream) {
             return Ok(late);
         }
         // Somebody came in between: every chunk is looked at again.
-        done.iter_mut().for_each(Vec::clear);
+        again = true;
         inflight::settle(stream);
     }
 }
@@ -345,10 +372,9 @@ fn settle_chunk(
         AccessMode::Read => ask(pages, Outward::Share),
         AccessMode::ReadWrite => ask(pages, Outward::Own),
         AccessMode::Write => {
-            // Only whole pages are overwritten; the edges keep the bytes outside of the range.
-            let inside = PageMask::inside(part);
-            ask(pages & !inside, Outward::Own)?;
-            ask(inside, Outward::Overwrite)
+            let overwritten = w.overwritten(part);
+            ask(pages & !overwritten, Outward::Own)?;
+            ask(overwritten, Outward::Overwrite)
         }
     }
 }

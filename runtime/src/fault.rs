@@ -2,7 +2,7 @@
 //! handler of the faulting thread; with a device whose driver must not be called there, it hands the work to the service
 //! thread and waits. Where userfaultfd has messages sent instead, `uffd::handler` asks `look`. Signal-safe: all of it.
 
-use crate::addr::{CHUNK, HostAddr};
+use crate::addr::{CHUNK, HostAddr, PAGE};
 use crate::adopt::strays;
 use crate::ahead::Awaited;
 use crate::chunk::{Chunk, Guard, PREDICTED};
@@ -36,7 +36,8 @@ pub(crate) fn on_fault(addr: HostAddr, touch: Touch, cause: Cause) -> Verdict {
         return Verdict::NotOurs;
     }
     if !ours {
-        return if strays::may_be(addr) { Verdict::Resolved } else { Verdict::NotOurs };
+        let again = strays::may_be(addr) || cause == Cause::Absence && fill_unmanaged(chunk, addr);
+        return if again { Verdict::Resolved } else { Verdict::NotOurs };
     }
     if thread::forked() || fork::is_forking() && !thread::is_owner() {
         return in_child(chunk, addr, touch);
@@ -72,6 +73,19 @@ pub(crate) fn on_fault(addr: HostAddr, touch: Touch, cause: Cause) -> Verdict {
     drop(awaited);
     note(addr, write, verdict, trace::since(begun), waited);
     verdict
+}
+
+/// A page that is not managed, and missing, in a chunk that is not watched: it is all the same if it was part of a range when somebody
+/// began to send another part, and had ceased to be when that left, all of the range being watched then. There are zeros. Whether to
+/// touch it again.
+#[inline(never)] // the signal stack may be 8 KiB: no frame holds what another path needs
+fn fill_unmanaged(chunk: &'static Chunk, addr: HostAddr) -> bool {
+    if thread::forked() || chunk.is_locked_by_me() {
+        return false;
+    }
+    let Some(g) = Guard::try_lock(chunk, addr.chunk_start()) else { return true };
+    let page = addr.page_in_chunk();
+    chunk.managed.has(page) || matches!(uffd::zero_if_watched(g.page(page), PAGE), Some(Ok(())))
 }
 
 /// What waiting for oneself comes to.

@@ -1,5 +1,5 @@
 //! Looking without touching: `hmm_query`. Reads the table and asks the kernel about pages; takes each chunk's lock for
-//! the time of a copy of its masks. API context.
+//! the time of a copy of its masks, and once more where the kernel's protection is not the one remembered. API context.
 
 use crate::addr::{ByteRange, HostAddr, PAGE};
 use crate::chunk::Guard;
@@ -83,6 +83,7 @@ fn query_chunk(
             c.is_early(),
         )
     });
+    let mut asked = None;
     for (i, page) in out.iter_mut().enumerate() {
         let addr = HostAddr(part.start + i * PAGE);
         let n = addr.page_in_chunk();
@@ -98,9 +99,15 @@ fn query_chunk(
                 let plain = host.has(n) && device.is_none();
                 let untouched = plain && !touched.has(n);
                 // On a plain page the program's protection is what the kernel says; else what we remember.
+                let remembered = (!none.has(n), !none.has(n) && !read_only.has(n));
                 let (read, write) = match (plain && !early, vma()) {
-                    (true, Some(v)) => (v.read, v.read && v.write),
-                    _ => (!none.has(n), !none.has(n) && !read_only.has(n)),
+                    (true, Some(v)) if (v.read, v.read && v.write) != remembered => {
+                        // The program's own call, or the page has begun to leave since.
+                        let (read, write) =
+                            *asked.get_or_insert_with(|| protections(at, PageMask::of(part), maps));
+                        (read.has(n), write.has(n))
+                    }
+                    _ => remembered,
                 };
                 let bit = |yes: bool, flag: u32| if yes { flag } else { 0 };
                 let flags = bit(untouched, Page::UNTOUCHED)
@@ -121,4 +128,32 @@ fn query_chunk(
             },
         };
     }
+}
+
+/// The pages of a chunk that the program's own protection lets be read, and those that it lets be written: asked with the chunk
+/// locked, so that what is found is nobody else's.
+fn protections(at: HostAddr, pages: PageMask, maps: &Maps) -> (PageMask, PageMask) {
+    let (mut read, mut write) = (PageMask::EMPTY, PageMask::EMPTY);
+    let Some(chunk) = table::get(at) else { return (read, write) };
+    let _blocked = Blocked::new();
+    let g = Guard::lock_as_it_is(chunk, at);
+    let c = g.chunk;
+    let plain = c.managed.get() & c.host.get() & !c.on_devices();
+    let closed = c.is_early();
+    let mut last: Option<Vma> = None;
+    for n in pages.runs().flat_map(|(first, count)| first..first + count) {
+        let addr = g.page(n);
+        let one = PageMask::span(n, 1);
+        let (may_read, may_write) = if plain.has(n) && !closed && !c.unsettled.get().has(n) {
+            if last.is_none_or(|v| addr.0 < v.start || v.end <= addr.0) {
+                last = maps.at(addr);
+            }
+            last.map_or((false, false), |v| (v.read, v.read && v.write))
+        } else {
+            (!c.user_none.has(n), !c.user_none.has(n) && !c.user_read_only.has(n))
+        };
+        read = if may_read { read | one } else { read };
+        write = if may_write { write | one } else { write };
+    }
+    (read, write)
 }

@@ -5,7 +5,7 @@ mod common;
 
 use common::{Block, Rng};
 use hmmrt::raw::{self, HMM_HOST};
-use hmmrt::{Access, AccessMode, Config, LaunchArg, LaunchConfig, StreamId};
+use hmmrt::{Access, AccessMode, Config, LaunchArg, LaunchConfig, Page, StreamId};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::*};
 
 const WRITERS: usize = 4;
@@ -103,13 +103,21 @@ fn one_move(blocks: &[Block], rng: &mut Rng, stream: [StreamId; 2]) {
     let ptr = unsafe { b.ptr.add(from) };
     let (role, devices) = (rng.below(2), common::two_devices());
     let (device, stream) = (devices[role], stream[role]);
-    match rng.below(8) {
+    match rng.below(9) {
         0..=2 => drop(raw::migrate(ptr, len, device).unwrap()),
         3 => drop(raw::migrate(ptr, len, HMM_HOST).unwrap()),
         4 => raw::prefetch(ptr, len, device, stream).unwrap(),
         5 => raw::prefetch(ptr, len, HMM_HOST, stream).unwrap(),
+        6 => {
+            // What is closed while it leaves or comes home is closed by nobody else.
+            let mut pages = vec![Page::default(); len / 4096 + 2];
+            raw::query(ptr, len, &mut pages).unwrap();
+            let count = (ptr.addr() % 4096 + len).div_ceil(4096);
+            let both = Page::READ | Page::WRITE;
+            assert!(pages[..count].iter().all(|p| p.flags & both == both), "{:?}", &pages[..count]);
+        }
         n => {
-            let mode = if n == 6 { AccessMode::Read } else { AccessMode::ReadWrite };
+            let mode = if n == 7 { AccessMode::Read } else { AccessMode::ReadWrite };
             // SAFETY: nothing is written by a device here.
             unsafe { raw::acquire(device, stream, &[Access { ptr, len, mode }]).unwrap() };
             raw::release(device, stream).unwrap();

@@ -4,7 +4,7 @@
 mod common;
 
 use hmmrt::raw;
-use hmmrt::{AccessMode, Advice, Config, Error, FaultEngine};
+use hmmrt::{AccessMode, Advice, Config, Error, FaultEngine, LaunchArg, LaunchConfig, Page, StreamId};
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
@@ -230,6 +230,35 @@ fn remapped_while_the_rest_moves() {
     }
 }
 
+/// A range of which one part leaves when its stream gets there, and another is the program's own again by then.
+fn disowned_behind_a_prefetch() {
+    let at = chunks(2);
+    let slow = common::kernels::kernel(0, "test_slow_increment");
+    let (word, one, time) = (raw::calloc(1, 4).unwrap(), 1_u64, 300_000_000_u64);
+    let args = [
+        LaunchArg::Pointer { ptr: word, len: 4, mode: AccessMode::ReadWrite },
+        LaunchArg::Value { data: (&raw const one).cast(), size: 8 },
+        LaunchArg::Value { data: (&raw const time).cast(), size: 8 },
+    ];
+    // SAFETY: memory of this test's own; the arguments fit the kernel.
+    unsafe {
+        raw::adopt(at, 2 * CHUNK).unwrap();
+        at.write_volatile(4);
+        page(at, 512).write_volatile(5);
+        raw::launch(slow, &LaunchConfig::default(), &args).unwrap();
+        raw::prefetch(at, CHUNK, 0, StreamId::DEFAULT).unwrap();
+        raw::disown(page(at, 512), CHUNK).unwrap();
+        raw::stream_synchronize(StreamId::DEFAULT).unwrap();
+        let mut state = [Page::default()];
+        raw::query(at, 1, &mut state).unwrap();
+        assert_eq!((state[0].flags & 7, word.read_volatile()), (Page::DEVICE, 1));
+        assert_eq!((page(at, 512).read_volatile(), page(at, 513).read_volatile()), (5, 0));
+        assert_eq!(at.read_volatile(), 4);
+        raw::free(word).unwrap();
+        raw::disown(at, CHUNK).unwrap();
+    }
+}
+
 /// Threads whose calls are the first that need a device, all at once: what the quick ones send must not leave before the engine
 /// runs, or it is away by protection, in a block that the others have watched.
 fn many_are_first(config: &Config) {
@@ -348,6 +377,7 @@ fn what_is_watched_is_not_what_the_chunk_is() {
         resized_beside_another();
         remapped_beside_another();
         remapped_while_the_rest_moves();
+        disowned_behind_a_prefetch();
         many_are_first(&config);
         restarted(config);
         raw::shutdown().unwrap();

@@ -41,6 +41,11 @@ pub fn calls_total() -> u64 {
     inject::total()
 }
 
+/// Calls since [`arm`] that one of its failures was for.
+pub fn failed() -> u64 {
+    inject::failed()
+}
+
 /// Bytes of a device in use; 0 for one that is not there.
 pub fn used(device: i32) -> u64 {
     device::get(device).map_or(0, device::Device::used)
@@ -104,6 +109,12 @@ macro_rules! controls {
         #[unsafe(no_mangle)]
         pub extern "C" fn hmmrt_double_calls_total() -> u64 {
             $crate::control::calls_total()
+        }
+
+        /// See [`hmmrt_double_core::control::failed`].
+        #[unsafe(no_mangle)]
+        pub extern "C" fn hmmrt_double_failed() -> u64 {
+            $crate::control::failed()
         }
 
         /// See [`hmmrt_double_core::control::used`].

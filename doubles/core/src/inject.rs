@@ -48,6 +48,8 @@ static REPLACEMENTS: AtomicU64 = AtomicU64::new(0);
 static ARMED: AtomicBool = AtomicBool::new(false);
 /// Calls that can fail.
 static ANY: AtomicU64 = AtomicU64::new(0);
+/// Calls that a rule was for.
+static FAILED: AtomicU64 = AtomicU64::new(0);
 
 impl Counter {
     /// A counter of calls of the function `name`.
@@ -77,6 +79,7 @@ impl Counter {
             (rule.name == "any" || rule.name == base(self.name))
                 && (n == rule.at || rule.onwards && n > rule.at)
         });
+        FAILED.fetch_add(u64::from(due.is_some()), Relaxed);
         due.map_or(Fate::Usual, |rule| rule.fate)
     }
 }
@@ -106,6 +109,7 @@ pub fn arm(text: &str) -> bool {
     let ok = set(text);
     if ok {
         ANY.store(0, Relaxed);
+        FAILED.store(0, Relaxed);
         held(&COUNTERS).iter().for_each(|counter| counter.count.store(0, Relaxed));
     }
     ok
@@ -148,6 +152,11 @@ fn rule(word: &str) -> Option<Rule> {
 pub fn calls(name: &str) -> u64 {
     let counters = held(&COUNTERS);
     counters.iter().filter(|c| base(c.name) == base(name)).map(|c| c.count.load(Relaxed)).sum()
+}
+
+/// Calls that a rule was for, since the counters began.
+pub fn failed() -> u64 {
+    FAILED.load(Relaxed)
 }
 
 /// Calls of all functions.

@@ -119,6 +119,7 @@ fn the_nth_call_fails() {
     assert_eq!([c.calls("cuMemAlloc"), c.calls("cuMemFree"), c.calls("nothing")], [3, 0, 0]);
     c.arm("any:3=1, cuMemAlloc:1=700");
     assert_eq!([alloc(), c.cuCtxSynchronize(), c.cuCtxSynchronize(), c.cuCtxSynchronize()], [700, 0, 1, 0]);
+    assert_eq!(c.hmmrt_double_failed(), 2);
     // Names and versions can't fail.
     c.arm("any:1+");
     assert_eq!(made(|out| c.cuDriverGetVersion(out)), Ok(12080));
@@ -126,7 +127,7 @@ fn the_nth_call_fails() {
     assert_eq!(c.hmmrt_double_arm(c"what".as_ptr()), 1);
     c.arm("");
     assert_eq!(c.cuCtxSynchronize(), SUCCESS);
-    assert_eq!(c.hmmrt_double_calls_total(), 1);
+    assert_eq!([c.hmmrt_double_calls_total(), c.hmmrt_double_failed()], [1, 0]);
     let mut text = [0; 64];
     assert_eq!(c.hmmrt_double_call_names(text.as_mut_ptr(), 64), "cuCtxSynchronize 1\n".len());
     // SAFETY: the call ended the text.

@@ -2,6 +2,7 @@
 //! nothing is copied, and devices give their memory back. Kernels that use it are waited for.
 
 use super::lock::keep_no_more;
+use super::regions::Regions;
 use super::spans::{Owner, by_owner};
 use super::{Closed, closed_to, enter, forget, keep, lock, release_windows, restore, retract};
 use crate::addr::{ByteRange, PAGE};
@@ -123,12 +124,7 @@ pub(super) fn over(
     let regions = &mut locked.regions;
     retract(regions, range, false).map_err(|_| program::ENOMEM)?;
     if let Err(e) = replace() {
-        // The kernel may have unmapped what was there before it failed.
-        if program::is_mapped(range) {
-            restore(regions, range);
-        } else {
-            forget(regions, range);
-        }
+        put_back(regions, range);
         return Err(e);
     }
     forget(regions, range);
@@ -138,6 +134,16 @@ pub(super) fn over(
     drop(locked);
     release_windows(range);
     Ok(())
+}
+
+/// What was to be replaced is not: adopted as before, unless the kernel has unmapped it before it failed. What else of `range` is a
+/// hole has been one.
+pub(super) fn put_back(regions: &mut Regions, range: ByteRange) {
+    if regions.parts(range).all(program::is_mapped) {
+        restore(regions, range);
+    } else {
+        forget(regions, range);
+    }
 }
 
 /// New ordinary pages in the heap.

@@ -2,6 +2,7 @@
 //! page tables move, mapping by mapping: what the program takes for one mapping may be many, where pages came back from a
 //! device. Contents of the heap's blocks are copied out of them or into them.
 
+use super::follow::put_back;
 use super::follow::{Fixed, map_fixed, unmap, wait};
 use super::spans::{Owner, by_owner};
 use super::{Closed, adopt_new, advise, enter, forget, lock, protect, release_windows, restore, retract};
@@ -157,7 +158,7 @@ fn shift(asked: &Remap) -> Answer {
         let Ok(new) = moved else {
             restore(regions, old);
             if let Some(target) = target {
-                if program::is_mapped(target) { restore(regions, target) } else { forget(regions, target) }
+                put_back(regions, target);
             }
             return moved.map(|r| r.start);
         };

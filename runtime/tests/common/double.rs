@@ -104,6 +104,13 @@ impl Double {
         text.lines().filter_map(pair).collect()
     }
 
+    /// How many calls have failed since [`Double::arm`].
+    pub fn failed(&self) -> u64 {
+        let failed: unsafe extern "C" fn() -> u64 = self.function("hmmrt_double_failed");
+        // SAFETY: takes nothing.
+        unsafe { failed() }
+    }
+
     /// Bytes of a device's memory in use.
     pub fn used(&self, device: i32) -> u64 {
         let used: unsafe extern "C" fn(c_int) -> u64 = self.function("hmmrt_double_used");

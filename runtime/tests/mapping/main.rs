@@ -462,6 +462,27 @@ fn what_fails_over_a_block_leaves_it_as_it_was() {
     unsafe { raw::free(again).unwrap() };
 }
 
+/// A call that fails before the kernel unmaps anything, over adopted memory and a hole that has been there before.
+#[test]
+fn what_fails_over_a_hole_leaves_the_rest_as_it_was() {
+    let _alone = alone();
+    let flags = libc::MAP_SHARED | libc::MAP_FIXED;
+    let (at, len) = (adopted(8 * MIB), 4 * MIB);
+    // SAFETY: memory of the test's, which it does not use again where it is unmapped.
+    unsafe { mapping::unmap(at.addr() + len, len).unwrap() };
+    send(at, len);
+    // SAFETY: as above: nothing is mapped.
+    let refused = unsafe { mapping::map_fixed(at.addr(), 2 * len, RW, flags, 4711, 0, true) };
+    assert_eq!(refused, Err(libc::EBADF));
+    let mut refuse = || Err(libc::EPERM);
+    // SAFETY: as above.
+    assert_eq!(unsafe { mapping::replace(at.addr(), 2 * len, &mut refuse) }, Err(libc::EPERM));
+    assert!(raw::owns(at) && all_are(at, len, Page::DEVICE));
+    assert!(holds(at, len, 1));
+    // SAFETY: as above.
+    unsafe { mapping::unmap(at.addr(), len).unwrap() };
+}
+
 /// How a child ends that runs `f`.
 fn child(f: impl FnOnce() -> bool) -> i32 {
     // SAFETY: the child runs `f`, which uses memory only, and ends.

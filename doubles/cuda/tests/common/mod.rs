@@ -55,6 +55,7 @@ crate::functions! { Cuda from "libhmmrt_double_cuda.so":
     hmmrt_double_arm(spec: *const c_char) -> i32;
     hmmrt_double_calls(name: *const c_char) -> u64;
     hmmrt_double_calls_total() -> u64;
+    hmmrt_double_failed() -> u64;
     hmmrt_double_call_names(buffer: *mut c_char, size: usize) -> usize;
     hmmrt_double_used(device: i32) -> u64;
     cuInit(flags: u32) -> i32;
