@@ -57,17 +57,31 @@ struct Wanted {
     span: Span,
     mode: AccessMode,
     launch: bool,
-    /// What else of the same call reads bytes of it, of a range that is only written: nothing, as a rule.
-    read_too: Vec<ByteRange>,
 }
 
-impl Wanted {
-    /// The pages of `part` that only the device's new bytes matter of. The edges keep the bytes outside of the range.
+/// The ranges of one call.
+struct Ranges {
+    /// All of them: they stay where room is made.
+    keep: Vec<ByteRange>,
+    /// Those that are read.
+    read: Vec<ByteRange>,
+}
+
+impl Ranges {
+    fn of(wanted: &[Wanted]) -> Ranges {
+        let range = |w: &Wanted| w.span.range;
+        Ranges {
+            keep: wanted.iter().map(range).collect(),
+            read: wanted.iter().filter(|w| w.mode != AccessMode::Write).map(range).collect(),
+        }
+    }
+
+    /// The pages of `part`, which is only written, whose old bytes do not matter: not those at its edges, which have bytes outside of
+    /// it, and not what the call reads as another range.
     fn overwritten(&self, part: ByteRange) -> PageMask {
-        let read = self.read_too.iter().filter(|r| r.overlaps(part));
-        let read = read
-            .map(|r| PageMask::of(ByteRange { start: r.start.max(part.start), end: r.end.min(part.end) }));
-        read.fold(PageMask::inside(part), |pages, read| pages & !read)
+        let read = self.read.iter().filter(|r| r.overlaps(part));
+        let read = read.map(|r| ByteRange { start: r.start.max(part.start), end: r.end.min(part.end) });
+        read.fold(PageMask::inside(part), |pages, read| pages & !PageMask::of(read))
     }
 }
 
@@ -111,14 +125,7 @@ fn acquire_untraced(
                 let (device, stream) = (stream.device as u16, stream.number);
                 What::Acquire { addr, len, why: why(launch), device, stream, mode: a.mode }
             });
-            wanted.push(Wanted { span, mode: a.mode, launch, read_too: Vec::new() });
-        }
-    }
-    for i in 0..wanted.len() {
-        let (own, mode) = (wanted[i].span.range, wanted[i].mode);
-        if mode == AccessMode::Write {
-            let read = wanted.iter().filter(|w| w.mode != AccessMode::Write).map(|w| w.span.range);
-            wanted[i].read_too = read.filter(|r| r.overlaps(own)).collect();
+            wanted.push(Wanted { span, mode: a.mode, launch });
         }
     }
     let claims: Vec<Claim> =
@@ -190,12 +197,12 @@ fn open(
     if wanted.iter().all(|w| is_ready(w, stream.device)) && inflight::open(stream) {
         return Ok(0);
     }
-    let keep: Vec<ByteRange> = wanted.iter().map(|w| w.span.range).collect();
-    evict::check_size(devices, stream.device, &keep)?;
+    let all = Ranges::of(wanted);
+    evict::check_size(devices, stream.device, &all.keep)?;
     let late = if policy::the().predicts() { late(stream.device, wanted) } else { 0 };
     let (mut probe, mut by) = (Probe::new("accesses"), Claimer::new(stream));
     inflight::settle(stream);
-    policy::device_uses(wanted.iter().map(|w| w.span.range));
+    policy::device_uses(all.keep.iter().copied());
     // What is only written comes last: its old bytes are given up, and what can fail or has to give way is better over by then.
     let in_turn = || {
         [false, true]
@@ -205,8 +212,8 @@ fn open(
     let mut again = false;
     loop {
         for w in in_turn() {
-            let done = if again { Vec::new() } else { send_ahead(stream, by, w).0 };
-            settle(devices, stream, &mut by, w, &done, &keep, &mut probe)?;
+            let done = if again { Vec::new() } else { send_ahead(stream, by, w, &all).0 };
+            settle(devices, stream, &mut by, w, &done, &all, &mut probe)?;
         }
         if inflight::open(stream) {
             return Ok(late);
@@ -251,7 +258,7 @@ fn is_ready(w: &Wanted, device: usize) -> bool {
 
 /// Moves what is missing of a long range with the crew's help, and says which of its chunks are done, and whether any came. What fails,
 /// or would have to wait, is left to [`settle`].
-fn send_ahead(stream: Stream, by: Claimer, w: &Wanted) -> (Vec<AtomicBool>, bool) {
+fn send_ahead(stream: Stream, by: Claimer, w: &Wanted, all: &Ranges) -> (Vec<AtomicBool>, bool) {
     let write = w.mode.writes();
     let is_missing = |at: HostAddr, part: ByteRange| !table::known(at).ready(part, stream.device, write);
     if w.span.range.len() < crew::WORTH_SHARING * CHUNK {
@@ -270,7 +277,7 @@ fn send_ahead(stream: Stream, by: Claimer, w: &Wanted) -> (Vec<AtomicBool>, bool
             let _blocked = Blocked::new();
             let g = Guard::lock(table::known(at), at);
             let comes = is_missing(at, part);
-            if settle_chunk(&g, stream, by, w, part, &mut probe).is_err() {
+            if settle_chunk(&g, stream, by, w, all, part, &mut probe).is_err() {
                 return;
             }
             done[i].store(true, Relaxed);
@@ -283,7 +290,7 @@ fn send_ahead(stream: Stream, by: Claimer, w: &Wanted) -> (Vec<AtomicBool>, bool
 }
 
 /// Makes one range resident, chunk by chunk, but for what is `done`; where room has been made, again with the crew's help. If the
-/// device is full, others than `keep` leave it. Of two threads each of which has what the other needs room for, the one with the higher number gives up what it has claimed;
+/// device is full, others than `all` leave it. Of two threads each of which has what the other needs room for, the one with the higher number gives up what it has claimed;
 /// so does who needs the heap for it, and does not get it.
 fn settle(
     devices: &Devices,
@@ -291,12 +298,12 @@ fn settle(
     by: &mut Claimer,
     w: &Wanted,
     done: &[AtomicBool],
-    keep: &[ByteRange],
+    all: &Ranges,
     probe: &mut Probe,
 ) -> core::result::Result<(), Stop> {
     let mut since = Vec::new();
     for (i, (at, part)) in w.span.range.chunks().enumerate() {
-        let is_done = |all: &[AtomicBool]| all.get(i).is_some_and(|done| done.load(Relaxed));
+        let is_done = |of: &[AtomicBool]| of.get(i).is_some_and(|done| done.load(Relaxed));
         if is_done(done) || is_done(&since) {
             continue;
         }
@@ -305,14 +312,14 @@ fn settle(
         loop {
             let moment = Moment::now(stream.device);
             let g = Guard::lock(chunk, at);
-            match settle_chunk(&g, stream, *by, w, part, probe) {
+            match settle_chunk(&g, stream, *by, w, all, part, probe) {
                 Ok(()) => break,
                 Err(Stop::Fail(Error::DeviceMemory { .. })) => {
                     drop(g);
-                    match tries.make_room(stream.device, keep, moment) {
+                    match tries.make_room(stream.device, &all.keep, moment) {
                         Room::Made => {
                             let came;
-                            (since, came) = send_ahead(stream, *by, w);
+                            (since, came) = send_ahead(stream, *by, w, all);
                             if came {
                                 tries = Tries::default();
                             }
@@ -322,8 +329,8 @@ fn settle(
                             return Err(Stop::Wait(b));
                         }
                         Room::Meet(b) => inflight::wait_or_busy(b, probe.arg, part.start, &mut waited)
-                            .map_err(|_| evict::too_large(stream.device, keep))?,
-                        Room::None => return Err(evict::too_large(stream.device, keep).into()),
+                            .map_err(|_| evict::too_large(stream.device, &all.keep))?,
+                        Room::None => return Err(evict::too_large(stream.device, &all.keep).into()),
                     }
                 }
                 Err(Stop::Fail(e)) => return Err(e.into()),
@@ -352,6 +359,7 @@ fn settle_chunk(
     stream: Stream,
     by: Claimer,
     w: &Wanted,
+    all: &Ranges,
     part: ByteRange,
     probe: &mut Probe,
 ) -> core::result::Result<(), Stop> {
@@ -372,7 +380,7 @@ fn settle_chunk(
         AccessMode::Read => ask(pages, Outward::Share),
         AccessMode::ReadWrite => ask(pages, Outward::Own),
         AccessMode::Write => {
-            let overwritten = w.overwritten(part);
+            let overwritten = all.overwritten(part);
             ask(pages & !overwritten, Outward::Own)?;
             ask(overwritten, Outward::Overwrite)
         }

@@ -75,15 +75,14 @@ pub(crate) fn on_fault(addr: HostAddr, touch: Touch, cause: Cause) -> Verdict {
     verdict
 }
 
-/// A page that is not managed, and missing, in a chunk that is not watched: it is all the same if it was part of a range when somebody
-/// began to send another part, and had ceased to be when that left, all of the range being watched then. There are zeros. Whether to
-/// touch it again.
+/// A page that is not managed, and missing, in a chunk that is not watched: it may be all the same. Then there are zeros. Whether to touch
+/// it again.
 #[inline(never)] // the signal stack may be 8 KiB: no frame holds what another path needs
 fn fill_unmanaged(chunk: &'static Chunk, addr: HostAddr) -> bool {
     if thread::forked() || chunk.is_locked_by_me() {
         return false;
     }
-    let Some(g) = Guard::try_lock(chunk, addr.chunk_start()) else { return true };
+    let Some(g) = Guard::lock_within(chunk, addr.chunk_start(), 1_000_000) else { return true };
     let page = addr.page_in_chunk();
     chunk.managed.has(page) || matches!(uffd::zero_if_watched(g.page(page), PAGE), Some(Ok(())))
 }

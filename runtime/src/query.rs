@@ -101,8 +101,8 @@ fn query_chunk(
                 // On a plain page the program's protection is what the kernel says; else what we remember.
                 let remembered = (!none.has(n), !none.has(n) && !read_only.has(n));
                 let (read, write) = match (plain && !early, vma()) {
-                    (true, Some(v)) if (v.read, v.read && v.write) != remembered => {
-                        // The program's own call, or the page has begun to leave since.
+                    (true, Some(v)) if !(v.read && v.write && remembered == (true, true)) => {
+                        // Somebody has closed it: the program, or the page has begun to leave since.
                         let (read, write) =
                             *asked.get_or_insert_with(|| protections(at, PageMask::of(part), maps));
                         (read.has(n), write.has(n))

@@ -152,13 +152,16 @@ fn write_only_ranges_keep_their_neighbours_bytes() {
 /// Catches: a kernel that works in place finds whatever the device's memory held, its result being named first.
 #[test]
 fn write_only_ranges_are_copied_where_the_same_call_reads_them() {
-    let s = block(20 << 20);
-    let word = |i: usize| (i as u64) << 20 | 7;
-    let fill = |s: &mut [u8]| {
-        s.chunks_exact_mut(8).enumerate().for_each(|(i, w)| w.copy_from_slice(&word(i).to_ne_bytes()))
+    let (len, at) = (20 << 20, block(20 << 20).as_mut_ptr());
+    // Others each time: the device's memory may hold the last ones.
+    let word = |i: usize, round: u64| (i as u64) << 20 | round << 4 | 7;
+    let fill = |round: u64| {
+        // SAFETY: inside of the test's own block, which nobody else uses now.
+        (0..len / 8).for_each(|i| unsafe { at.cast::<u64>().add(i).write(word(i, round)) });
     };
+    let mut round = 0;
     let part = |range: &std::ops::Range<usize>, mode| Access {
-        ptr: &raw const s[range.start],
+        ptr: at.wrapping_add(range.start),
         len: range.len(),
         mode,
     };
@@ -170,8 +173,8 @@ fn write_only_ranges_are_copied_where_the_same_call_reads_them() {
         (4096..4 << 20, 0..8192),
     ] {
         for writes_first in [true, false] {
-            // SAFETY: the test's own block, which nobody else uses now.
-            fill(unsafe { core::slice::from_raw_parts_mut(s.as_ptr().cast_mut(), s.len()) });
+            round += 1;
+            fill(round);
             let mut all = [part(&written, AccessMode::Write), part(&read, AccessMode::Read)];
             if !writes_first {
                 all.reverse();
@@ -181,24 +184,23 @@ fn write_only_ranges_are_copied_where_the_same_call_reads_them() {
             raw::release(0, StreamId::DEFAULT).unwrap();
             for i in read.start.div_ceil(8)..read.end / 8 {
                 // SAFETY: inside of the block.
-                let found = unsafe { s.as_ptr().cast::<u64>().add(i).read_volatile() };
-                assert_eq!(found, word(i), "word {i} of {read:?} in {written:?}, {writes_first}");
+                let found = unsafe { at.cast::<u64>().add(i).read_volatile() };
+                assert_eq!(found, word(i, round), "word {i} of {read:?} in {written:?}, {writes_first}");
             }
         }
     }
     let (len, n) = (4 << 20, 4_u64 << 20);
-    // SAFETY: as above.
-    fill(unsafe { core::slice::from_raw_parts_mut(s.as_ptr().cast_mut(), s.len()) });
+    fill(0);
     let args = [
-        LaunchArg::Pointer { ptr: s.as_ptr(), len, mode: AccessMode::Write },
-        LaunchArg::Pointer { ptr: s.as_ptr(), len, mode: AccessMode::Read },
+        LaunchArg::Pointer { ptr: at, len, mode: AccessMode::Write },
+        LaunchArg::Pointer { ptr: at, len, mode: AccessMode::Read },
         LaunchArg::Value { data: (&raw const n).cast(), size: 8 },
     ];
     // SAFETY: the arguments fit the kernel.
     unsafe { raw::launch(kernel("hmm_copy"), &LaunchConfig::linear(len, 256), &args).unwrap() };
     // SAFETY: inside of the block.
     (0..len / 8).for_each(|i| unsafe {
-        assert_eq!(s.as_ptr().cast::<u64>().add(i).read_volatile(), word(i), "word {i}");
+        assert_eq!(at.cast::<u64>().add(i).read_volatile(), word(i, 0), "word {i}");
     });
 }
 

@@ -242,6 +242,7 @@ fn disowned_behind_a_prefetch() {
     ];
     // SAFETY: memory of this test's own; the arguments fit the kernel.
     unsafe {
+        libc::madvise(at.cast(), 2 * CHUNK, libc::MADV_NOHUGEPAGE);
         raw::adopt(at, 2 * CHUNK).unwrap();
         at.write_volatile(4);
         page(at, 512).write_volatile(5);
@@ -252,6 +253,7 @@ fn disowned_behind_a_prefetch() {
         let mut state = [Page::default()];
         raw::query(at, 1, &mut state).unwrap();
         assert_eq!((state[0].flags & 7, word.read_volatile()), (Page::DEVICE, 1));
+        read_zeros(page(at, 514), PAGE).expect("nobody watches it");
         assert_eq!((page(at, 512).read_volatile(), page(at, 513).read_volatile()), (5, 0));
         assert_eq!(at.read_volatile(), 4);
         raw::free(word).unwrap();

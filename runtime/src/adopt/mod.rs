@@ -249,6 +249,7 @@ fn retract(regions: &mut Regions, range: ByteRange, home: bool) -> core::result:
         }
         g.chunk.managed.remove(pages);
     }
+    migrate::unmanaged();
     Ok(())
 }
 

@@ -7,6 +7,7 @@
 mod backing;
 mod early;
 mod evict;
+mod extent;
 mod follow;
 mod forget;
 mod homeward;
@@ -18,6 +19,7 @@ mod watched;
 pub(crate) use backing::{Moment, Transit};
 pub(crate) use early::{account_early, open_early};
 pub(crate) use evict::{elsewhere, evict};
+pub(crate) use extent::{Moving, unmanaged};
 pub(crate) use follow::{
     fill_holes, follow_discard, follow_new_mapping, follow_protection, foreign_begin, foreign_cancel,
     note_protection,
@@ -30,7 +32,7 @@ pub(crate) use homeward::to_host;
 pub(crate) use outward::{Outward, to_device};
 pub(crate) use probe::Probe;
 pub(crate) use relocate::{move_chunks, move_plain, relocate};
-pub(crate) use watched::{FEW, Moving, absent, close, fill_missing, make_present, seal_in_child, unwatch};
+pub(crate) use watched::{FEW, absent, close, fill_missing, make_present, seal_in_child, unwatch};
 
 use crate::addr::{CHUNK, DeviceAddr, HostAddr, PAGE};
 use crate::chunk::{Chunk, Guard, Kind};

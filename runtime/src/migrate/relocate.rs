@@ -2,7 +2,7 @@
 //! `hmm_realloc` does with pages that are not on the host; and pages of large blocks that were never anywhere else. API
 //! context with signals blocked.
 
-use super::{Stop, backing, protect, settle, watched};
+use super::{Stop, backing, extent, protect, settle, watched};
 use crate::addr::{ByteRange, CHUNK, DeviceAddr, HostAddr, PAGE, PAGES};
 use crate::chunk::{Guard, Kind, Watched};
 use crate::device::Devices;
@@ -91,7 +91,7 @@ fn move_chunk(from: HostAddr, to: HostAddr, len: usize) -> bool {
         return false;
     }
     let (source, target) = if from < to { (&first, &second) } else { (&second, &first) };
-    let Some(_moving) = watched::begin_move(source, len) else { return false };
+    let Some(_moving) = extent::begin_move(source, len) else { return false };
     let moved = map::move_pages(from, to, len, Prot::ReadWrite).is_ok();
     if moved {
         target.set_pieces(1);

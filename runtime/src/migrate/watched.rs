@@ -5,6 +5,7 @@
 //! A block is watched from the first time on that any of it leaves, so memory that no device ever had costs nothing more.
 //! What of it was never touched is missing, too, and filled with zeros when it is (`absent`).
 
+use super::extent;
 use super::homeward::{arrived, fetch};
 use crate::addr::{ByteRange, CHUNK, HostAddr, PAGE};
 use crate::chunk::{Chunk, Guard, Kind, Watched};
@@ -15,11 +16,9 @@ use crate::mask::PageMask;
 use crate::policy;
 use crate::pool;
 use crate::scratch;
-use crate::sys::futex::Locked;
 use crate::sys::map::{self, Prot};
 use crate::sys::pagemap::Pagemap;
 use crate::sys::segv::Verdict;
-use crate::sys::signal::Blocked;
 use crate::sys::stderr;
 use crate::sys::vma::Maps;
 use crate::uffd::{self, Delivery};
@@ -53,7 +52,7 @@ pub(super) fn watch(g: &Guard, want: PageMask, around: ByteRange) -> Result<bool
         let part = ByteRange { start: r.start.max(g.at.0), end: r.end.min(g.at.0 + CHUNK) };
         c.managed.get().within(PageMask::of(part))
     };
-    if before == Watched::No && watch_whole(whole) {
+    if before == Watched::No && extent::watch_whole(g, whole) {
         g.set_watched(if covers(whole) { Watched::All } else { Watched::Some });
         if c.kind() == Kind::Slab {
             // Blocks of others, which the kernel may be given although nothing of them was ever touched; and one that begins now.
@@ -88,69 +87,6 @@ pub(crate) fn unwatch(g: &Guard, pages: PageMask) {
             uffd::unwatch(g.page(first).range(count * PAGE));
         }
     }
-}
-
-/// What mremap(2) is about to move: no block that it is part of is watched as a whole meanwhile. The first is the program's, for
-/// there is one such move at a time.
-static MOVING: Locked<[Option<ByteRange>; 8]> = Locked::new([None; 8]);
-
-/// Memory that mremap(2) is about to move, and which is watched by nobody until this is dropped. A mapping that moves may become one
-/// with its new neighbours first, if those are watched as it is, and the kernel then takes the watch from all of what they have
-/// become.
-pub(crate) struct Moving(usize);
-
-impl Moving {
-    /// Of adopted memory, with the regions locked until this is dropped.
-    pub(crate) fn of_program(range: ByteRange) -> Option<Moving> {
-        Moving::begin(range, 0..1)
-    }
-
-    /// Of the heap's. `None`: there are too many at this moment.
-    fn of_heap(range: ByteRange) -> Option<Moving> {
-        Moving::begin(range, 1..8)
-    }
-
-    fn begin(range: ByteRange, places: core::ops::Range<usize>) -> Option<Moving> {
-        // Also where nothing is watched yet: the engine may start meanwhile.
-        let _blocked = Blocked::new();
-        let mut moving = MOVING.lock();
-        let place = places.into_iter().find(|place| moving[*place].is_none())?;
-        moving[place] = Some(range);
-        Some(Moving(place))
-    }
-
-    /// Ends the watch of a chunk's `pages`, which are home: they are watched anew when some of their chunk leaves. Whether that
-    /// worked.
-    pub(crate) fn unwatch(&self, g: &Guard, pages: PageMask) -> bool {
-        if uffd::is_off() {
-            return true;
-        }
-        g.has_new_mappings();
-        pages.runs().all(|(first, count)| uffd::unwatch_all(g.page(first).range(count * PAGE)))
-    }
-}
-
-impl Drop for Moving {
-    fn drop(&mut self) {
-        let _blocked = Blocked::new();
-        MOVING.lock()[self.0] = None;
-    }
-}
-
-/// Watches all of a block, unless some of it is about to move.
-fn watch_whole(whole: ByteRange) -> bool {
-    let moving = MOVING.lock();
-    !moving.iter().flatten().any(|m| m.overlaps(whole)) && uffd::watch(whole).is_ok()
-}
-
-/// [`Moving`] of one chunk of the heap, which is locked: its pages are not watched, and its block is when some of it leaves again.
-pub(super) fn begin_move(source: &Guard, len: usize) -> Option<Moving> {
-    let moving = Moving::of_heap(source.at.range(len))?;
-    if !moving.unwatch(source, PageMask::span(0, len / PAGE)) {
-        return None;
-    }
-    source.set_watched(Watched::No);
-    Some(moving)
 }
 
 /// Writers wait from here on.
