@@ -1,6 +1,6 @@
 //! `hmmrt-stress`: random threads against the runtime, every word checked against what it must be. Runs on whatever engine
 //! and backend the environment names; prints figures every ten seconds, and on a failure all that is needed to look for
-//! its cause. README.md says what it does, and which broken runtimes it has caught.
+//! its cause. README.md says what it does, docs/TESTING.md what it has found.
 
 mod field;
 mod habit;

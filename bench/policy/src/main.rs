@@ -20,7 +20,7 @@ struct Cli {
     /// Only generated traces whose name contains this
     #[arg(long, value_name = "TEXT")]
     only: Option<String>,
-    /// The shapes that were kept aside instead of those of issue 6
+    /// The shapes that were kept aside instead of the usual ones
     #[arg(long)]
     held_out: bool,
     /// What sizes and speeds are drawn from

@@ -87,8 +87,8 @@ fn ours_is_near_the_oracle() {
     }
 }
 
-/// The oracle hides nearly all of it behind the CPU's own work; what no policy of this runtime can hide is the floor. (Issue 6
-/// asks for 1.25 times the oracle's; see README.md.)
+/// The oracle hides nearly all of it behind the CPU's own work; what no policy of this runtime can hide is the floor. (The
+/// aim was 1.25 times the oracle's; see README.md.)
 #[test]
 fn ours_is_near_the_floor_where_moves_can_be_hidden() {
     for (seed, row) in rows(|n| n == "streaming" || n == "stencil") {

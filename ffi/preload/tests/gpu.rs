@@ -3,7 +3,10 @@
 
 #[path = "../../../doubles/harness/cdylib.rs"]
 mod cdylib;
+#[path = "../../../runtime/tests/common/skips.rs"]
+mod skips;
 
+use skips::skipped;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -310,7 +313,7 @@ fn hipcc(name: &str) -> Option<Program> {
 #[test]
 fn a_program_of_hipcc() {
     let Some(program) = hipcc("gpu_program.hip") else {
-        eprintln!("skipped: there is no hipcc");
+        skipped("a_program_of_hipcc", "there is no hipcc");
         return;
     };
     program.fails_without();
@@ -336,7 +339,7 @@ fn a_program_of_hipcc() {
 #[test]
 fn a_program_with_cudas_runtime_library() {
     let Some(libraries) = env::var_os("HMMRT_TEST_CUDART") else {
-        eprintln!("skipped: HMMRT_TEST_CUDART names no libcudart");
+        skipped("a_program_with_cudas_runtime_library", "HMMRT_TEST_CUDART names no libcudart");
         return;
     };
     let spy = built().cuda.join("libspy.so");

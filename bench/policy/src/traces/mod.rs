@@ -57,7 +57,7 @@ const PARTLY: &[(&str, Generator)] = &[
     ("changed-1-none", |r| partly(r, 1.0, Reads::Nothing)),
 ];
 
-/// The names of the shapes of issue 6.
+/// The names of the usual shapes.
 pub fn names() -> impl Iterator<Item = &'static str> {
     SHAPES.iter().map(|(name, _)| *name)
 }
