@@ -34,8 +34,9 @@ pub unsafe extern "C" fn hmm_init(config: *const hmm_config) -> hmm_status {
 
 /// Waits for what is running, brings everything home and stops the runtime. Calls of other threads that are in progress end first:
 /// HMM_ERR_BUSY if one does not within 20 s, and nothing has changed. Managed memory stays readable and writable;
-/// hmm_free, hmm_disown, hmm_unpin, hmm_query, hmm_stats_..., hmm_owns, hmm_usable_size, hmm_version, hmm_strerror and hmm_last_error still work; every other call but
-/// hmm_init, which starts it again, then answers HMM_ERR_SHUTDOWN. Streams, modules and kernels are gone.
+/// hmm_free, hmm_disown, hmm_unpin, hmm_query, hmm_stats_..., hmm_owns, hmm_usable_size, hmm_version, hmm_strerror and
+/// hmm_last_error still work; every other call but hmm_init, which starts it again, then answers HMM_ERR_SHUTDOWN. Streams,
+/// modules and kernels are gone.
 #[unsafe(no_mangle)]
 pub extern "C" fn hmm_shutdown() -> hmm_status {
     guard::status("hmm_shutdown", || Ok(raw::shutdown()?))
